@@ -1,0 +1,122 @@
+//! Links: typed, directed edges between memories, with validity.
+//!
+//! Invariants: a link's ends and relation never change; its end of validity and its removal are
+//! registers like any other field; a `contradicts` edge is symmetric and stored once, with the
+//! smaller id first, so every replica has the same edge.
+//!
+//! Not here: finding contradictions, and graph traversal (`storage`).
+
+use crate::{
+    AgentId, Invalid, LinkId, MemoryId,
+    kinds::vocabulary,
+    memory::Validity,
+    register::{Register, Stamp},
+};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+vocabulary! {
+    /// What a link says of its two ends.
+    Relation, "relation" {
+        /// They have to do with each other.
+        RelatedTo = 1 "related_to",
+        /// The source replaces the target; closes the target's validity.
+        Supersedes = 2 "supersedes",
+        /// Both cannot be true; symmetric.
+        Contradicts = 3 "contradicts",
+        /// The source was made from the target.
+        DerivedFrom = 4 "derived_from",
+        /// The source is a reflection on the target.
+        ReflectsOn = 5 "reflects_on",
+        /// The target is a part of the source.
+        DecomposesInto = 6 "decomposes_into",
+        /// The source needs the target.
+        DependsOn = 7 "depends_on",
+        /// The source brings the target closer.
+        Advances = 8 "advances",
+    }
+}
+
+impl Relation {
+    /// Whether following the relation back to its start is an error.
+    pub fn is_acyclic(self) -> bool {
+        matches!(
+            self,
+            Self::Supersedes
+                | Self::DerivedFrom
+                | Self::ReflectsOn
+                | Self::DecomposesInto
+                | Self::DependsOn
+        )
+    }
+
+    /// Whether the direction means nothing.
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, Self::RelatedTo | Self::Contradicts)
+    }
+}
+
+/// A link as it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLink {
+    /// Its id, drawn by the node.
+    pub id: LinkId,
+    /// Where it starts.
+    pub source: MemoryId,
+    /// Where it ends.
+    pub target: MemoryId,
+    /// What it says.
+    pub relation: Relation,
+    /// When it holds.
+    pub validity: Validity,
+}
+
+impl NewLink {
+    /// Checks the ends and puts a symmetric link into its stored direction.
+    ///
+    /// # Errors
+    /// [`Invalid`] when both ends are the same memory or the validity is empty.
+    pub fn normalise(mut self) -> Result<Self, Invalid> {
+        if self.source == self.target {
+            return Err(Invalid::new("target", "a memory cannot be linked to itself"));
+        }
+        if let (Some(from), Some(until)) = (self.validity.from_ms, self.validity.until_ms)
+            && until <= from
+        {
+            return Err(Invalid::new("valid_until", "must be later than valid_from"));
+        }
+        if self.relation.is_symmetric() && self.target < self.source {
+            std::mem::swap(&mut self.source, &mut self.target);
+        }
+        Ok(self)
+    }
+}
+
+/// A link as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its id.
+    pub id: LinkId,
+    /// Where it starts.
+    pub source: MemoryId,
+    /// Where it ends.
+    pub target: MemoryId,
+    /// What it says.
+    pub relation: Relation,
+    /// Who made it.
+    pub author: AgentId,
+    /// The operation that made it.
+    pub created: Stamp,
+    /// When it holds.
+    pub validity: Register<Validity>,
+    /// Whether it was removed; removal is final.
+    pub removed: bool,
+}
+
+impl Link {
+    /// Joins two copies of one link.
+    pub fn join(&mut self, other: Link) {
+        self.validity.join(other.validity);
+        self.removed |= other.removed;
+    }
+}

@@ -1,3 +1,20 @@
-//! storage
+//! The floor: where memories, operations and evidence are kept, and how they are found again.
+//!
+//! Shape: [`port`] is the backend-neutral contract, written in [`request`] and [`answer`];
+//! [`sqlite`] implements it for one machine; [`index`] holds the recall indexes derived from it;
+//! [`conformance`] is the suite every backend passes.
+//!
+//! Invariants: `STO-1` nothing is acknowledged before it and its audit row are fsynced; `STO-2` a
+//! read returns only what its [`request::Reader`] may see, decided inside the query; `STO-3` indexes are
+//! derived and can be thrown away at any time.
+//!
+//! Not here: who the caller is, what a request means to a client, fan-out to peers.
 
+pub mod answer;
+pub mod error;
 pub mod index;
+pub mod port;
+pub mod request;
+
+pub use error::StoreError;
+pub use port::Store;

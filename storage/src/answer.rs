@@ -1,0 +1,291 @@
+//! What the store answers.
+//!
+//! Invariant: an answer is a copy; holding one holds nothing in the store.
+//!
+//! Not here: rendering (the doors).
+
+use std::collections::BTreeMap;
+
+use types::{
+    AgentId, Hlc, Kind, Link, LinkId, MemoryId, Metadata, Namespace, OpId, Reject, Scope, Tag,
+    Tier, VersionVector, memory::Validity,
+};
+
+/// A memory as a reader sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemoryView {
+    /// Its id.
+    pub id: MemoryId,
+    /// Where it belongs.
+    pub namespace: Namespace,
+    /// What it is about.
+    pub title: String,
+    /// The memory itself.
+    pub content: String,
+    /// SHA-256 of the content.
+    pub content_sha256: [u8; 32],
+    /// How long it lives by default.
+    pub tier: Tier,
+    /// Labels, sorted.
+    pub tags: Vec<Tag>,
+    /// 1 to 10.
+    pub priority: u8,
+    /// 0 to 1000.
+    pub confidence_permille: u16,
+    /// Where it came from.
+    pub source: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Who may see it.
+    pub scope: Scope,
+    /// Who wrote it first.
+    pub author: AgentId,
+    /// Free-form facts.
+    pub metadata: Metadata,
+    /// Edits so far.
+    pub version: u64,
+    /// Recalls that returned it.
+    pub access_count: u64,
+    /// Created, Unix milliseconds.
+    pub created_at_ms: u64,
+    /// Last edit, Unix milliseconds.
+    pub updated_at_ms: u64,
+    /// Last recall that returned it, Unix milliseconds; 0 when never.
+    pub last_accessed_at_ms: u64,
+    /// Expiry, Unix milliseconds.
+    pub expires_at_ms: Option<u64>,
+    /// When it is true.
+    pub validity: Validity,
+    /// Exempt from deletion.
+    pub legal_hold: bool,
+    /// Kinds of personal data in it.
+    pub pii_flags: Vec<Tag>,
+    /// Fence of its last guarded write; 0 without one.
+    pub fence: u64,
+    /// Stamp of the last edit.
+    pub hlc: Hlc,
+    /// The last operation of every origin that touched it.
+    pub vector: VersionVector,
+    /// Depth of a reflection; 0 otherwise.
+    pub reflection_depth: u8,
+    /// Sources of a reflection.
+    pub sources: Vec<MemoryId>,
+    /// Version of a persona; 0 otherwise.
+    pub persona_version: u32,
+    /// Why it is archived; `None` when it is live.
+    pub archived_reason: Option<String>,
+    /// Change position of its last change on this node.
+    pub position: u64,
+}
+
+/// One page and where the next begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Pass as `after` for the next page; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// What became of one intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// A memory was created or changed.
+    Memory {
+        /// Which.
+        id: MemoryId,
+        /// Its version now.
+        version: u64,
+        /// Whether a store was folded into an existing memory.
+        merged: bool,
+    },
+    /// A link was made, changed or removed.
+    Link {
+        /// Which.
+        id: LinkId,
+    },
+    /// Something else changed (an agent, an access count).
+    Other,
+}
+
+/// The acknowledged result of a write. Sent only after the fsync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteReceipt {
+    /// One per intent, in order.
+    pub results: Vec<Result<Applied, Reject>>,
+    /// Change position that contains the write.
+    pub position: u64,
+    /// Whether this is the remembered answer of an earlier request with the same key.
+    pub replayed: bool,
+}
+
+/// One candidate of a recall, with what each signal says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The memory.
+    pub memory: MemoryView,
+    /// BM25 score, if the words found it. Scale is the index's own.
+    pub lexical: Option<f32>,
+    /// Cosine similarity, if the vector found it, −1 to 1.
+    pub dense: Option<f32>,
+    /// Contribution of each query term, when asked for.
+    pub terms: Vec<(String, f32)>,
+}
+
+/// The candidates of a recall and how they were found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidates {
+    /// Union of both signals, in order of memory id.
+    pub items: Vec<Candidate>,
+    /// Rows that passed the filter.
+    pub eligible: u64,
+    /// How the vectors were searched, e.g. `exact`, `sign_bits`, `hnsw`, `none`.
+    pub vector_plan: String,
+    /// Change position the indexes had reached.
+    pub position: u64,
+    /// Whether an index is being rebuilt and the answer may be incomplete.
+    pub rebuilding: bool,
+}
+
+/// What a link looks like to a reader who may see both ends.
+pub type LinkView = Link;
+
+/// Memories and links around a start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    /// Memories in order of distance from the start, then id, with that distance.
+    pub nodes: Vec<(u32, MemoryView)>,
+    /// Links among them, in order of id.
+    pub links: Vec<LinkView>,
+    /// Whether the node limit cut the walk short.
+    pub truncated: bool,
+}
+
+/// One way from a memory to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Path {
+    /// Memories from one end to the other.
+    pub nodes: Vec<MemoryId>,
+    /// Links between them, one fewer.
+    pub links: Vec<LinkId>,
+}
+
+/// A change, as a watcher sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Its place in this node's change stream.
+    pub position: u64,
+    /// The operation.
+    pub op: OpId,
+    /// When, by the operation's stamp.
+    pub hlc: Hlc,
+    /// Who.
+    pub agent: AgentId,
+    /// What, e.g. `memory.store`.
+    pub event_type: String,
+    /// The memory it concerns, as it is now; `None` after a deletion or for other changes.
+    pub memory: Option<MemoryView>,
+    /// Id of that memory.
+    pub memory_id: Option<MemoryId>,
+}
+
+/// A namespace and what is in it that the reader may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceInfo {
+    /// Which.
+    pub namespace: Namespace,
+    /// Live memories.
+    pub memories: u64,
+}
+
+/// Use of a quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaUsage {
+    /// Memories stored this UTC day.
+    pub memories_today: u64,
+    /// Bytes of title and content kept.
+    pub bytes_total: u64,
+    /// Links made this UTC day.
+    pub links_today: u64,
+    /// When the day's counts start again, Unix milliseconds.
+    pub resets_at_ms: u64,
+}
+
+/// What checking the audit chain found (requirement E2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChainReport {
+    /// Rows looked at.
+    pub rows_checked: u64,
+    /// First row whose `prev_hash`, sequence or payload does not fit, with the reason.
+    pub chain_break: Option<(i64, String)>,
+    /// Rows whose signature does not verify.
+    pub signature_failures: Vec<i64>,
+    /// Sequence of the last row.
+    pub head_sequence: i64,
+    /// Chain hash of the last row.
+    pub head_hash: [u8; 32],
+}
+
+impl ChainReport {
+    /// Whether nothing is wrong.
+    pub fn holds(&self) -> bool {
+        self.chain_break.is_none() && self.signature_failures.is_empty()
+    }
+}
+
+/// What the store knows of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StoreStats {
+    /// Live memories.
+    pub memories: u64,
+    /// Archived memories.
+    pub archived: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+    /// Links.
+    pub links: u64,
+    /// Audit rows.
+    pub events: u64,
+    /// Change position of the last commit.
+    pub position: u64,
+    /// Change position the indexes have reached.
+    pub index_position: u64,
+    /// Whether an index is being rebuilt.
+    pub index_rebuilding: bool,
+    /// Memories with a vector in the current space.
+    pub vectors: u64,
+    /// Memories waiting for one.
+    pub vectors_pending: u64,
+    /// Bytes of the database file.
+    pub database_bytes: u64,
+    /// Bytes of its write-ahead log.
+    pub wal_bytes: u64,
+    /// Writes waiting for the writer.
+    pub write_queue: u64,
+    /// Group commits so far.
+    pub commits: u64,
+    /// Seconds spent in commits (fsync included) so far, in microseconds.
+    pub commit_micros: u64,
+    /// Further figures by name, for `doctor` and metrics.
+    pub extra: BTreeMap<String, u64>,
+}
+
+/// A problem that a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which check, e.g. `integrity`.
+    pub check: &'static str,
+    /// What is wrong, naming the row or file, and the fix.
+    pub problem: String,
+}
+
+/// A memory whose text waits to be embedded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingVector {
+    /// Which memory.
+    pub id: MemoryId,
+    /// Title and content, as they are embedded.
+    pub text: String,
+    /// SHA-256 of that text.
+    pub text_sha256: [u8; 32],
+}

@@ -17,6 +17,8 @@
 //! callers, who know what a torn tail means to them.
 
 mod error;
+#[cfg(any(test, feature = "faulty-disk"))]
+pub mod faulty;
 mod files;
 mod mapping;
 mod os;

@@ -1,0 +1,3 @@
+//! One node: the service and the background work around a store.
+
+pub mod model;

@@ -1,0 +1,223 @@
+//! Answers to writes, and the requests that are only writes.
+//!
+//! Invariant: every write's answer says how durable it is.
+//!
+//! Not here: what is written (`memory`, `graph`).
+
+use serde::{Deserialize, Serialize};
+use types::{Durability, Reject};
+use utoipa::ToSchema;
+
+use super::{FilterInput, MemoryDraft, MemoryOut};
+
+/// How durable a write is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DurabilityOut {
+    /// Fsynced on this node, with its audit row, before the answer.
+    pub fsynced: bool,
+    /// Nodes that durably applied it.
+    pub acks: u32,
+    /// Nodes that had to.
+    pub needed: u32,
+    /// Pass as `min_position` to read this write.
+    pub position: u64,
+}
+
+impl From<Durability> for DurabilityOut {
+    fn from(d: Durability) -> Self {
+        Self { fsynced: d.fsynced, acks: d.acks, needed: d.needed, position: d.position }
+    }
+}
+
+/// The result of a write with its durability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Written<T> {
+    /// What became of it.
+    #[serde(flatten)]
+    pub result: T,
+    /// How durable it is.
+    pub durability: DurabilityOut,
+    /// Whether this is the remembered answer to an earlier request with the same idempotency key.
+    pub replayed: bool,
+}
+
+/// A memory that was created or changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryRef {
+    /// Its id.
+    pub id: String,
+    /// Its version now.
+    pub version: u64,
+    /// Whether a store was folded into a memory that existed.
+    pub merged: bool,
+}
+
+/// A link that was created or removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LinkRef {
+    /// Its id.
+    pub id: String,
+}
+
+/// One item's refusal within a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ItemError {
+    /// Stable reason code.
+    pub reason: String,
+    /// What, why, and the fix.
+    pub detail: String,
+}
+
+impl From<&Reject> for ItemError {
+    fn from(reject: &Reject) -> Self {
+        Self { reason: reject.reason.code().to_owned(), detail: reject.detail.clone() }
+    }
+}
+
+/// What became of one item of a batch: exactly one of the two is present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ItemResult {
+    /// The memory, when it was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<MemoryRef>,
+    /// The refusal, when it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ItemError>,
+}
+
+/// Many memories at once, at most 1000.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BulkInput {
+    /// The memories.
+    pub memories: Vec<MemoryDraft>,
+    /// Store all or none. Default: each on its own.
+    #[serde(default)]
+    pub atomic: bool,
+}
+
+/// One result per item, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BulkResult {
+    /// The results.
+    pub items: Vec<ItemResult>,
+    /// How many were stored.
+    pub stored: u32,
+    /// How many were refused.
+    pub refused: u32,
+}
+
+/// Which memories to forget. Forgetting archives; the archive can be restored or purged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ForgetInput {
+    /// Where; required.
+    pub namespace: String,
+    /// `exact` (default) or `within`.
+    pub namespace_mode: Option<String>,
+    /// Glob over titles (`*`, `?`).
+    pub title: Option<String>,
+    /// Only this tier.
+    pub tier: Option<String>,
+    /// Why; recorded with each.
+    pub reason: Option<String>,
+    /// Only say what would be forgotten. Default true: destroying must be asked for.
+    pub dry_run: Option<bool>,
+}
+
+/// What was, or would be, forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ForgetResult {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// Ids concerned.
+    pub ids: Vec<String>,
+    /// Their titles, in the same order.
+    pub titles: Vec<String>,
+    /// Whether there are more than one call takes; call again.
+    pub more: bool,
+}
+
+/// Several memories made into one; the old ones are superseded and archived.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsolidateInput {
+    /// Ids of the memories to replace, 2 to 100.
+    pub ids: Vec<String>,
+    /// The memory that replaces them.
+    pub into: MemoryDraft,
+}
+
+/// A candidate text to compare with what is stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DuplicateInput {
+    /// Its title.
+    pub title: String,
+    /// Its content.
+    pub content: String,
+    /// Where to look. Default `global`.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Least similarity, 0 to 1. Default 0.7.
+    #[serde(default)]
+    pub min_similarity: Option<f64>,
+}
+
+/// A stored memory that says nearly the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DuplicateOut {
+    /// Share of word shingles in common, 0 to 1.
+    pub similarity: f64,
+    /// The memory.
+    pub memory: MemoryOut,
+}
+
+/// An agent to register or change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentInput {
+    /// Its name.
+    pub agent_id: String,
+    /// `org`, `org/unit` or `org/unit/team`; empty for none.
+    #[serde(default)]
+    pub affiliation: String,
+    /// Draw an access token for it; shown once.
+    #[serde(default)]
+    pub issue_token: bool,
+    /// Its Ed25519 public key, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// Refuse it everywhere from now on.
+    #[serde(default)]
+    pub revoked: bool,
+}
+
+/// An agent as a client reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentOut {
+    /// Its name.
+    pub agent_id: String,
+    /// Where it belongs.
+    pub affiliation: String,
+    /// Whether it has an access token.
+    pub has_token: bool,
+    /// Its public key, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// Whether it is refused.
+    pub revoked: bool,
+    /// The new token; only in the answer that issued it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// What an export may contain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExportInput {
+    /// What may be returned.
+    pub filter: FilterInput,
+    /// Archived memories too.
+    pub archived: bool,
+}

@@ -1,0 +1,276 @@
+//! One attribute of up to a thousand neighbouring slots: values as offsets from a base, in the narrowest width.
+//!
+//! Neighbours in arrival order resemble each other (times within weeks, few namespaces, one default for most), so a
+//! base and one to four bytes hold what would be eight. A column whose values are all equal holds none at all.
+//!
+//! Invariants: every value is `base + offset` with `offset <= span`; `low <= value <= high` for every value. The
+//! bounds may be loose after [`Column::set`], never wrong, so a filter may decide a whole column by them.
+
+/// The frame-of-reference encoded values of one attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    low: i64,
+    high: i64,
+    len: u32,
+    offsets: Offsets,
+}
+
+/// `value - low` in the narrowest unsigned type that holds `high - low`; nothing when all are equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Offsets {
+    None,
+    One(Vec<u8>),
+    Two(Vec<u16>),
+    Four(Vec<u32>),
+    Eight(Vec<u64>),
+}
+
+impl Offsets {
+    /// An empty vector of the width that holds `span`.
+    fn with_span(span: u64, capacity: usize) -> Self {
+        match span {
+            0 => Self::None,
+            1..=0xff => Self::One(Vec::with_capacity(capacity)),
+            0x100..=0xffff => Self::Two(Vec::with_capacity(capacity)),
+            0x1_0000..=0xffff_ffff => Self::Four(Vec::with_capacity(capacity)),
+            _ => Self::Eight(Vec::with_capacity(capacity)),
+        }
+    }
+
+    /// The largest offset this width holds.
+    fn limit(&self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::One(_) => u64::from(u8::MAX),
+            Self::Two(_) => u64::from(u16::MAX),
+            Self::Four(_) => u64::from(u32::MAX),
+            Self::Eight(_) => u64::MAX,
+        }
+    }
+
+    // The casts below keep every bit: callers check `limit` first.
+    fn push(&mut self, offset: u64) {
+        match self {
+            Self::None => {}
+            Self::One(all) => all.push(offset as u8),
+            Self::Two(all) => all.push(offset as u16),
+            Self::Four(all) => all.push(offset as u32),
+            Self::Eight(all) => all.push(offset),
+        }
+    }
+
+    fn set(&mut self, index: usize, offset: u64) {
+        match self {
+            Self::None => {}
+            Self::One(all) => all[index] = offset as u8,
+            Self::Two(all) => all[index] = offset as u16,
+            Self::Four(all) => all[index] = offset as u32,
+            Self::Eight(all) => all[index] = offset,
+        }
+    }
+}
+
+impl Default for Column {
+    fn default() -> Self {
+        Self { low: 0, high: 0, len: 0, offsets: Offsets::None }
+    }
+}
+
+impl Column {
+    /// How many values.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// A lower bound of all values.
+    pub fn low(&self) -> i64 {
+        self.low
+    }
+
+    /// An upper bound of all values.
+    pub fn high(&self) -> i64 {
+        self.high
+    }
+
+    /// The value at `index`; the lower bound for an index beyond the end, which no caller asks for.
+    #[inline]
+    pub fn get(&self, index: usize) -> i64 {
+        let offset = match &self.offsets {
+            Offsets::None => 0,
+            Offsets::One(all) => all.get(index).map_or(0, |offset| u64::from(*offset)),
+            Offsets::Two(all) => all.get(index).map_or(0, |offset| u64::from(*offset)),
+            Offsets::Four(all) => all.get(index).map_or(0, |offset| u64::from(*offset)),
+            Offsets::Eight(all) => all.get(index).copied().unwrap_or(0),
+        };
+        self.low.wrapping_add_unsigned(offset)
+    }
+
+    /// Appends a value, widening the column when the value lies outside what it can hold.
+    pub fn push(&mut self, value: i64) {
+        if self.len == 0 {
+            (self.low, self.high) = (value, value);
+        } else {
+            self.admit(value);
+        }
+        self.offsets.push(value.wrapping_sub(self.low) as u64);
+        self.len += 1;
+    }
+
+    /// Replaces the value at `index`, which must exist.
+    pub fn set(&mut self, index: usize, value: i64) {
+        self.admit(value);
+        self.offsets.set(index, value.wrapping_sub(self.low) as u64);
+    }
+
+    /// Makes room for `value` in the bounds and in the width.
+    fn admit(&mut self, value: i64) {
+        let (low, high) = (self.low.min(value), self.high.max(value));
+        let span = high.wrapping_sub(low) as u64;
+        if low != self.low || span > self.offsets.limit() {
+            let mut wider = Offsets::with_span(span, self.len() + 1);
+            for index in 0..self.len() {
+                wider.push(self.get(index).wrapping_sub(low) as u64);
+            }
+            self.offsets = wider;
+        }
+        (self.low, self.high) = (low, high);
+    }
+
+    /// Clears every bit of `mask` (bit `i` of word `w` is index `64 w + i`) whose value does not satisfy `keep`.
+    pub fn retain(&self, mask: &mut [u64], keep: impl Fn(i64) -> bool) {
+        let low = self.low;
+        match &self.offsets {
+            Offsets::None => {
+                if !keep(low) {
+                    mask.fill(0);
+                }
+            }
+            Offsets::One(all) => sweep(all, mask, |offset| keep(low.wrapping_add(offset.into()))),
+            Offsets::Two(all) => sweep(all, mask, |offset| keep(low.wrapping_add(offset.into()))),
+            Offsets::Four(all) => sweep(all, mask, |offset| keep(low.wrapping_add(offset.into()))),
+            Offsets::Eight(all) => {
+                sweep(all, mask, |offset| keep(low.wrapping_add_unsigned(offset)));
+            }
+        }
+    }
+
+    /// [`Column::retain`] for `from..=to`; decided by the bounds alone where they suffice.
+    pub fn retain_between(&self, mask: &mut [u64], from: i64, to: i64) {
+        if from <= self.low && self.high <= to {
+            return;
+        }
+        if to < self.low || self.high < from {
+            mask.fill(0);
+            return;
+        }
+        self.retain(mask, |value| from <= value && value <= to);
+    }
+
+    pub(super) fn parts(&self) -> (i64, i64, u32, &Offsets) {
+        (self.low, self.high, self.len, &self.offsets)
+    }
+
+    /// Puts a stored column back together; `None` when the parts contradict each other.
+    pub(super) fn from_parts(low: i64, high: i64, len: u32, offsets: Offsets) -> Option<Self> {
+        let stored = match &offsets {
+            Offsets::None => len as usize,
+            Offsets::One(all) => all.len(),
+            Offsets::Two(all) => all.len(),
+            Offsets::Four(all) => all.len(),
+            Offsets::Eight(all) => all.len(),
+        };
+        (stored == len as usize && low <= high).then_some(Self { low, high, len, offsets })
+    }
+
+    /// Bytes of heap the values take.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.offsets {
+            Offsets::None => 0,
+            Offsets::One(all) => all.capacity(),
+            Offsets::Two(all) => all.capacity() * 2,
+            Offsets::Four(all) => all.capacity() * 4,
+            Offsets::Eight(all) => all.capacity() * 8,
+        }
+    }
+}
+
+/// A word with at least this many candidates is judged whole (no branches), one with fewer bit by bit.
+const DENSE_WORD: u32 = 20;
+
+fn sweep<T: Copy>(values: &[T], mask: &mut [u64], keep: impl Fn(T) -> bool) {
+    for (word, values) in mask.iter_mut().zip(values.chunks(64)) {
+        if *word == 0 {
+            continue;
+        }
+        if word.count_ones() >= DENSE_WORD {
+            let mut kept = 0u64;
+            for (bit, value) in values.iter().enumerate() {
+                kept |= u64::from(keep(*value)) << bit;
+            }
+            *word &= kept;
+            continue;
+        }
+        let mut left = *word;
+        while left != 0 {
+            let bit = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if !values.get(bit).is_some_and(|value| keep(*value)) {
+                *word &= !(1 << bit);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn values() -> impl Strategy<Value = Vec<i64>> {
+        prop_oneof![
+            proptest::collection::vec(0i64..3, 1..200),
+            proptest::collection::vec(1_700_000_000_000i64..1_700_000_900_000, 1..200),
+            proptest::collection::vec(
+                prop_oneof![Just(0), Just(i64::MAX), Just(i64::MIN), any::<i64>()],
+                1..80
+            ),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn holds_what_was_pushed_and_set(all in values(), changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<i64>()), 0..4)) {
+            let mut plain = all.clone();
+            let mut column = Column::default();
+            all.iter().for_each(|value| column.push(*value));
+            for (at, value) in changes {
+                let index = at.index(plain.len());
+                plain[index] = value;
+                column.set(index, value);
+            }
+            prop_assert_eq!((0..column.len()).map(|i| column.get(i)).collect::<Vec<_>>(), plain.clone());
+            prop_assert!(plain.iter().all(|value| column.low() <= *value && *value <= column.high()));
+        }
+
+        #[test]
+        fn retains_exactly_the_values_in_range(all in values(), a in any::<prop::sample::Index>(), b in any::<prop::sample::Index>(), sparse in any::<bool>()) {
+            let mut column = Column::default();
+            all.iter().for_each(|value| column.push(*value));
+            let (x, y) = (all[a.index(all.len())], all[b.index(all.len())]);
+            let (from, to) = (x.min(y), x.max(y));
+            let start = if sparse { 0x1111_1111_1111_1111u64 } else { u64::MAX };
+            let mut mask = vec![start; all.len().div_ceil(64)];
+            column.retain_between(&mut mask, from, to);
+            for (index, value) in all.iter().enumerate() {
+                let had = start >> (index % 64) & 1 == 1;
+                prop_assert_eq!(mask[index / 64] >> (index % 64) & 1 == 1, had && from <= *value && *value <= to);
+            }
+        }
+    }
+}

@@ -5,7 +5,41 @@
 //!
 //! Not here: SQL, threads, clocks. The caller decides when work is done and on which thread.
 
+//!
+//! | part | what |
+//! |---|---|
+//! | [`recall_index`] | one writer, many readers; [`rebuild`] makes a fresh one beside it |
+//! | [`snapshot`] | an immutable state: search, set of visible slots, explain |
+//! | [`filter`], [`attributes`] | who may see what, and the columns it is decided by |
+//! | [`text`], [`lexical`] | from text to terms; postings and ranking |
+
+pub mod attributes;
 pub mod bitmap;
+pub mod filter;
+pub(crate) mod hash;
+pub mod lexical;
+pub mod rebuild;
+pub mod recall_index;
+pub(crate) mod rows;
+pub mod snapshot;
+pub mod text;
+pub(crate) mod writer;
+
+pub use attributes::Attributes;
+pub use bitmap::{Allowed, Bitmap};
+pub use filter::{Audiences, Filter, IdSet};
+pub use lexical::{explain::TermScore, search::Scratch};
+pub use rebuild::{Batch, Rebuild};
+pub use recall_index::RecallIndex;
+pub use snapshot::{Hit, Snapshot};
+pub use text::{
+    prepare::{Prepared, prepare},
+    query::{Phrase, Query, QueryTerm},
+};
+pub use writer::{Applied, ApplyError, Change};
 
 /// A dense position in the index. Never reused; a changed memory gets a new one and the old one is dead.
 pub type Slot = u32;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The recall index as the store holds it: one writer, any number of readers.
+//!
+//! INV-SNAPSHOT: a reader never holds a lock while it searches and a writer never waits for one; the two meet in a
+//! pointer swap. What a batch wrote is in the snapshot before [`RecallIndex::apply`] returns, so the next search sees
+//! it.
+//!
+//! The store calls `apply` inside its own write section, in commit order, after the commit is durable.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::{
+    Slot,
+    bitmap::Allowed,
+    filter::Filter,
+    lexical::search::Scratch,
+    rebuild::Rebuild,
+    snapshot::{Hit, Snapshot},
+    text::query::Query,
+    writer::{Applied, ApplyError, Change, Writer},
+};
+
+/// Dead share of the slots from which a rebuild pays, in 1/1000.
+const REBUILD_DEAD_PERMILLE: u32 = 300;
+/// Indexes smaller than this are never rebuilt for their dead: there is nothing to win.
+const REBUILD_SLOTS_MIN: u32 = 4096;
+/// Scratch memories kept for reuse; more concurrent searches than this allocate their own.
+const SCRATCH_KEPT: usize = 16;
+
+/// Attributes and postings of all memories, searchable while they are written.
+#[derive(Debug, Default)]
+pub struct RecallIndex {
+    writer: Mutex<Writer>,
+    current: ArcSwap<Snapshot>,
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+impl RecallIndex {
+    /// An empty index at position 0.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn from_writer(writer: Writer) -> Self {
+        let current = ArcSwap::from_pointee(writer.snapshot());
+        Self { writer: Mutex::new(writer), current, scratch: Mutex::default() }
+    }
+
+    /// Applies the changes of one commit and publishes them. `position` is the store's position after the commit.
+    ///
+    /// # Errors
+    /// The batch is not newer than the index, or slots ran out; nothing was applied.
+    pub fn apply(&self, position: u64, changes: Vec<Change>) -> Result<Applied, ApplyError> {
+        let mut writer = self.writer.lock();
+        let applied = writer.apply(position, changes)?;
+        self.current.store(Arc::new(writer.snapshot()));
+        Ok(applied)
+    }
+
+    /// The newest state. Hold it for the length of one query.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// The store's position the index has reached.
+    pub fn position(&self) -> u64 {
+        self.current.load().position()
+    }
+
+    /// The living slot of a row.
+    pub fn slot_of(&self, rowid: i64) -> Option<Slot> {
+        self.writer.lock().slot_of(rowid)
+    }
+
+    /// Searches the newest state; see [`Snapshot::search`].
+    pub fn search(&self, query: &Query, filter: &Filter, k: usize) -> Vec<Hit> {
+        let snapshot = self.snapshot();
+        self.with_scratch(|scratch| snapshot.search(query, filter, k, scratch))
+    }
+
+    /// Searches a state among slots found before; see [`Snapshot::search_among`].
+    pub fn search_among(
+        &self,
+        snapshot: &Snapshot,
+        query: &Query,
+        allowed: &Allowed,
+        k: usize,
+    ) -> Vec<Hit> {
+        self.with_scratch(|scratch| snapshot.search_among(query, allowed, k, scratch))
+    }
+
+    fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        let kept = self.scratch.lock().pop();
+        let mut scratch = kept.unwrap_or_default();
+        let result = work(&mut scratch);
+        let mut pool = self.scratch.lock();
+        if pool.len() < SCRATCH_KEPT {
+            pool.push(scratch);
+        }
+        result
+    }
+
+    /// Whether so many slots are dead that the index should be rebuilt.
+    pub fn wants_rebuild(&self) -> bool {
+        let now = self.current.load();
+        now.slots() >= REBUILD_SLOTS_MIN && now.dead_permille() > REBUILD_DEAD_PERMILLE
+    }
+
+    /// Replaces the whole content by a finished rebuild, between two writes. Slots are given out anew: vectors of the
+    /// old slots must be swapped in the same write section. Snapshots taken before stay valid and old.
+    ///
+    /// # Errors
+    /// The rebuild is older than what is served now: changes are missing from it.
+    pub fn replace(&self, rebuilt: Rebuild) -> Result<(), ApplyError> {
+        let mut writer = self.writer.lock();
+        if rebuilt.position() < writer.position() {
+            let (have, got) = (writer.position(), rebuilt.position());
+            return Err(ApplyError::NotAhead { have, got });
+        }
+        *writer = rebuilt.into_writer();
+        self.current.store(Arc::new(writer.snapshot()));
+        Ok(())
+    }
+}

@@ -138,6 +138,24 @@ impl Audience {
     }
 }
 
+impl FromStr for Audience {
+    type Err = Invalid;
+
+    /// Reads the form that [`Affiliation::audience`] makes, and nothing else.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let is_valid = match text.split_once(':') {
+            None => text == "*",
+            Some(("agent", name)) => name.parse::<AgentId>().is_ok(),
+            Some(("group", path)) => !path.is_empty() && path.parse::<Affiliation>().is_ok(),
+            Some(_) => false,
+        };
+        if is_valid {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Invalid::new("audience", "is neither '*', 'agent:NAME' nor 'group:PATH'"))
+    }
+}
+
 /// A registered agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentRecord {

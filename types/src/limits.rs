@@ -51,6 +51,14 @@ pub const PATHS_MAX: u32 = 16;
 pub const GRAPH_NODES_MAX: usize = 2000;
 /// Largest embedding dimension accepted.
 pub const EMBEDDING_DIMENSION_MAX: usize = 4096;
+/// Longest name and longest version of an embedding model, in bytes.
+pub const MODEL_BYTES_MAX: usize = 128;
+/// Most sources of one reflection.
+pub const SOURCES_MAX: usize = 1000;
+/// Largest operation, in bytes of its encoding.
+pub const OP_BYTES_MAX: usize = 1024 * 1024;
+/// Largest state of a record, in bytes of its encoding: room for a long history of tags.
+pub const STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Lowest and highest priority.
 pub const PRIORITY_RANGE: (u8, u8) = (1, 10);
 /// Priority of a memory that names none.
@@ -66,6 +74,16 @@ pub const ALIAS_BYTES_MAX: usize = 256;
 
 const _: () =
     assert!(TITLE_CHARS_MAX * 4 + CONTENT_BYTES_MAX + METADATA_BYTES_MAX < BODY_BYTES_MAX);
+const _: () = assert!(
+    TITLE_CHARS_MAX * 4
+        + CONTENT_BYTES_MAX
+        + METADATA_BYTES_MAX
+        + EMBEDDING_DIMENSION_MAX * 4
+        + SOURCES_MAX * 18
+        + TAGS_MAX * TAG_BYTES_MAX * 3
+        < OP_BYTES_MAX
+);
+const _: () = assert!(OP_BYTES_MAX < BODY_BYTES_MAX);
 const _: () = assert!(TAGS_MAX * TAG_BYTES_MAX < CONTENT_BYTES_MAX);
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 const _: () = assert!(IDEMPOTENCY_TTL_MS > CLOCK_SKEW_MAX_MS);

@@ -72,23 +72,30 @@ pub struct NewLink {
 }
 
 impl NewLink {
-    /// Checks the ends and puts a symmetric link into its stored direction.
+    /// Checks the link and puts a symmetric one into its stored direction.
     ///
     /// # Errors
     /// [`Invalid`] when both ends are the same memory or the validity is empty.
     pub fn normalise(mut self) -> Result<Self, Invalid> {
-        if self.source == self.target {
-            return Err(Invalid::new("target", "a memory cannot be linked to itself"));
-        }
-        if let (Some(from), Some(until)) = (self.validity.from_ms, self.validity.until_ms)
-            && until <= from
-        {
-            return Err(Invalid::new("valid_until", "must be later than valid_from"));
-        }
         if self.relation.is_symmetric() && self.target < self.source {
             std::mem::swap(&mut self.source, &mut self.target);
         }
+        self.check()?;
         Ok(self)
+    }
+
+    /// Checks a link that is in its stored direction already.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is not, when both ends are the same memory or the validity is empty.
+    pub fn check(&self) -> Result<(), Invalid> {
+        if self.source == self.target {
+            return Err(Invalid::new("target", "a memory cannot be linked to itself"));
+        }
+        if self.relation.is_symmetric() && self.target < self.source {
+            return Err(Invalid::new("target", "is smaller than the source of a symmetric link"));
+        }
+        self.validity.check()
     }
 }
 

@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use crate::{
     Audience, Content, Invalid, Kind, MemoryId, Metadata, Namespace, Scope, Tag, Tier, Title,
     limits::{
-        EMBEDDING_DIMENSION_MAX, PRIORITY_DEFAULT, PRIORITY_RANGE, SOURCE_BYTES_MAX, TAGS_MAX,
+        EMBEDDING_DIMENSION_MAX, MODEL_BYTES_MAX, PRIORITY_DEFAULT, PRIORITY_RANGE,
+        SOURCE_BYTES_MAX, SOURCES_MAX, TAGS_MAX,
     },
 };
 
@@ -26,11 +27,18 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Checks the dimension and that every component is finite.
+    /// Checks the names, the dimension and that every component is finite.
     ///
     /// # Errors
     /// [`Invalid`] naming `embedding`.
     pub fn check(&self) -> Result<(), Invalid> {
+        let name_is_valid = |name: &str| name.len() <= MODEL_BYTES_MAX && !name.contains('\0');
+        if self.model.is_empty() || ![&self.model, &self.version].iter().all(|n| name_is_valid(n)) {
+            return Err(Invalid::new(
+                "embedding",
+                format!("needs a model, and at most {MODEL_BYTES_MAX} bytes of model and version"),
+            ));
+        }
         let n = self.values.len();
         if n == 0 || n > EMBEDDING_DIMENSION_MAX {
             return Err(Invalid::new(
@@ -52,6 +60,21 @@ pub struct Validity {
     pub from_ms: Option<u64>,
     /// First instant at which it no longer is, Unix milliseconds.
     pub until_ms: Option<u64>,
+}
+
+impl Validity {
+    /// Checks that the span is not empty.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming `valid_until`.
+    pub fn check(&self) -> Result<(), Invalid> {
+        match (self.from_ms, self.until_ms) {
+            (Some(from), Some(until)) if until <= from => {
+                Err(Invalid::new("valid_until", "must be later than valid_from"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Everything a writer says about a new memory.
@@ -137,8 +160,15 @@ impl NewMemory {
         check_priority(self.priority)?;
         check_confidence(self.confidence_permille)?;
         check_source(&self.source)?;
-        check_tag_count(self.tags.len())?;
-        check_validity(&self.validity)?;
+        check_tag_count("tags", self.tags.len())?;
+        check_tag_count("pii_flags", self.pii_flags.len())?;
+        self.validity.check()?;
+        if self.sources.len() > SOURCES_MAX {
+            return Err(Invalid::new(
+                "sources",
+                format!("at most {SOURCES_MAX} of them, got {}", self.sources.len()),
+            ));
+        }
         if !self.sources.is_empty() && self.kind != Kind::Reflection {
             return Err(Invalid::new(
                 "sources",
@@ -174,20 +204,11 @@ fn check_source(source: &str) -> Result<(), Invalid> {
     ))
 }
 
-fn check_tag_count(count: usize) -> Result<(), Invalid> {
+fn check_tag_count(field: &'static str, count: usize) -> Result<(), Invalid> {
     if count <= TAGS_MAX {
         return Ok(());
     }
-    Err(Invalid::new("tags", format!("at most {TAGS_MAX} tags, got {count}")))
-}
-
-fn check_validity(validity: &Validity) -> Result<(), Invalid> {
-    match (validity.from_ms, validity.until_ms) {
-        (Some(from), Some(until)) if until <= from => {
-            Err(Invalid::new("valid_until", "must be later than valid_from"))
-        }
-        _ => Ok(()),
-    }
+    Err(Invalid::new(field, format!("at most {TAGS_MAX} of them, got {count}")))
 }
 
 /// A change to some fields; `None` leaves a field as it is. For optional fields the inner `None`
@@ -245,8 +266,10 @@ impl Patch {
         self.priority.map_or(Ok(()), check_priority)?;
         self.confidence_permille.map_or(Ok(()), check_confidence)?;
         self.source.as_deref().map_or(Ok(()), check_source)?;
-        check_tag_count(self.add_tags.len())?;
-        self.validity.as_ref().map_or(Ok(()), check_validity)?;
+        check_tag_count("add_tags", self.add_tags.len())?;
+        check_tag_count("remove_tags", self.remove_tags.len())?;
+        check_tag_count("pii_flags", self.pii_flags.as_ref().map_or(0, BTreeSet::len))?;
+        self.validity.as_ref().map_or(Ok(()), Validity::check)?;
         if let Some(both) = self.add_tags.intersection(&self.remove_tags).next() {
             return Err(Invalid::new("tags", format!("tag {both} is both added and removed")));
         }

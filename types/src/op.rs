@@ -7,9 +7,15 @@
 //! Not here: what decides whether a request becomes an operation (the node's service and the
 //! store's preconditions).
 
+use std::collections::BTreeSet;
+
 use crate::{
-    AgentId, AgentRecord, Hlc, LinkId, MemoryId, NewMemory, OpId, Patch, Stamp, Tier,
-    VersionVector, link::NewLink, memory::Validity, tags::Dot,
+    AgentId, AgentRecord, Hlc, Invalid, LinkId, MemoryId, NewMemory, OpId, Patch, Stamp, Tier,
+    VersionVector,
+    limits::{ALIAS_BYTES_MAX, REASON_BYTES_MAX},
+    link::NewLink,
+    memory::Validity,
+    tags::Dot,
 };
 
 /// One change, made by one agent on one node.
@@ -95,7 +101,7 @@ pub enum Payload {
         /// Which memory.
         id: MemoryId,
     },
-    /// Reports recalls.
+    /// Reports recalls; names each memory once.
     Access(Vec<Accessed>),
     /// Links two memories.
     Link(NewLink),
@@ -143,6 +149,35 @@ impl Payload {
         }
     }
 
+    /// Checks what its parts' own types cannot. An origin checks before it makes an operation, and
+    /// every reader of operations checks again.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the field.
+    pub fn check(&self) -> Result<(), Invalid> {
+        match self {
+            Payload::Store(new) => new.check(),
+            Payload::Update(body) => body.patch.check(),
+            Payload::Delete { reason, .. } | Payload::Archive { reason, .. } => {
+                check_text("reason", reason, 0, REASON_BYTES_MAX)
+            }
+            Payload::Alias { alias, .. } => check_text("alias", alias, 1, ALIAS_BYTES_MAX),
+            Payload::Access(accessed) => {
+                let ids: BTreeSet<MemoryId> = accessed.iter().map(|entry| entry.id).collect();
+                if ids.len() == accessed.len() {
+                    return Ok(());
+                }
+                Err(Invalid::new("accessed", "names a memory twice; add the counts up"))
+            }
+            Payload::Link(link) => link.check(),
+            Payload::LinkValidity { validity, .. } => validity.check(),
+            Payload::Promote { .. }
+            | Payload::Restore { .. }
+            | Payload::Unlink { .. }
+            | Payload::Agent(_) => Ok(()),
+        }
+    }
+
     /// The memory it changes, when it changes exactly one.
     pub fn memory(&self) -> Option<MemoryId> {
         match self {
@@ -156,4 +191,16 @@ impl Payload {
             _ => None,
         }
     }
+}
+
+fn check_text(
+    field: &'static str,
+    text: &str,
+    min_bytes: usize,
+    max_bytes: usize,
+) -> Result<(), Invalid> {
+    if (min_bytes..=max_bytes).contains(&text.len()) && !text.contains('\0') {
+        return Ok(());
+    }
+    Err(Invalid::new(field, format!("needs {min_bytes} to {max_bytes} bytes without NUL")))
 }

@@ -1,19 +1,28 @@
 //! The memory record as replicas keep it: a join of fields.
 //!
 //! Invariants: `REC-1` [`Record::join`] is commutative, associative and idempotent; `REC-2` applying
-//! the same operations in any causal order gives the same record; `REC-3` a deleted record stays
-//! deleted whatever arrives; `REC-4` an automatic promotion never lowers a tier.
+//! the same operations, each any number of times, in any order that starts with a `Store` and keeps
+//! every origin's own order, gives the same record, and so does joining records that got them in
+//! parts; `REC-3` a deleted record stays deleted whatever arrives; `REC-4` an automatic promotion
+//! never lowers a tier and never brings an expiry forward.
+//!
+//! No method looks at a current value to decide whether a write counts: that is what makes the order
+//! of arrival irrelevant. Every operation that names the record counts, even when nothing shows.
 //!
 //! Not here: the view of records that share a namespace and title, and storage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use crate::{
     AgentId, Audience, Content, Kind, MemoryId, Metadata, Namespace, NewMemory, OpId, Scope, Tag,
     Tier, Title, VersionVector,
     counter::Counter,
     memory::{Embedding, Validity},
-    op::{Op, UpdateBody},
+    op::{Op, Payload, UpdateBody},
+    ratchet::Ratchet,
     register::{Register, Stamp},
     tags::Tags,
 };
@@ -31,7 +40,27 @@ pub enum Life {
     },
 }
 
+/// When a memory expires, Unix milliseconds; `None` is never. Ordered by length of life: never is
+/// the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry(pub Option<u64>);
+
+impl Ord for Expiry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.0.is_none(), self.0).cmp(&(other.0.is_none(), other.0))
+    }
+}
+
+impl PartialOrd for Expiry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 /// A memory with everything replication needs.
+///
+/// The parts that never change are those of the first `Store`: should two of them carry one id, the
+/// one with the smaller stamp decides, on every replica.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// Its id.
@@ -46,8 +75,8 @@ pub struct Record {
     pub title: Register<Title>,
     /// The memory itself.
     pub content: Register<Content>,
-    /// How long it lives by default.
-    pub tier: Register<Tier>,
+    /// How long it lives by default: set by a person, raised by repeated access.
+    pub tier: Ratchet<Tier>,
     /// Labels.
     pub tags: Tags,
     /// 1 to 10.
@@ -62,8 +91,8 @@ pub struct Record {
     pub scope: Register<(Scope, Audience)>,
     /// Free-form facts.
     pub metadata: Register<Metadata>,
-    /// When it expires, Unix milliseconds.
-    pub expires_at_ms: Register<Option<u64>>,
+    /// When it expires; an automatic promotion only postpones it.
+    pub expiry: Ratchet<Expiry>,
     /// When it is true.
     pub validity: Register<Validity>,
     /// Exempt from deletion and retention.
@@ -109,7 +138,7 @@ impl Record {
             created: stamp,
             title: Register::new(new.title.clone(), stamp),
             content: Register::new(new.content.clone(), stamp),
-            tier: Register::new(new.tier, stamp),
+            tier: Ratchet::new(new.tier, stamp),
             tags,
             priority: Register::new(new.priority, stamp),
             confidence_permille: Register::new(new.confidence_permille, stamp),
@@ -117,7 +146,7 @@ impl Record {
             kind: Register::new(new.kind, stamp),
             scope: Register::new((new.scope, new.audience.clone()), stamp),
             metadata: Register::new(new.metadata.clone(), stamp),
-            expires_at_ms: Register::new(new.expires_at_ms, stamp),
+            expiry: Ratchet::new(Expiry(new.expires_at_ms), stamp),
             validity: Register::new(new.validity, stamp),
             legal_hold: Register::new(new.legal_hold, stamp),
             pii_flags: Register::new(new.pii_flags.clone(), stamp),
@@ -142,34 +171,104 @@ impl Record {
         self.edits.total()
     }
 
+    /// How long it lives by default.
+    pub fn tier(&self) -> Tier {
+        self.tier.value()
+    }
+
+    /// When it expires, Unix milliseconds; `None` is never.
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        self.expiry.value().0
+    }
+
     /// Whether the record is neither archived nor deleted.
     pub fn is_live(&self) -> bool {
         self.deleted.is_none() && self.life.value == Life::Live
     }
 
-    fn touch(&mut self, op: OpId, stamp: Stamp) {
-        self.edits.add(op.origin, 1);
-        self.vector.raise(op.origin, op.seq);
-        self.updated = self.updated.max(stamp);
+    /// Applies whatever `op` says about this record; says whether there was anything new in it.
+    ///
+    /// An operation that the record has already, or that names another memory, changes nothing.
+    pub fn apply(&mut self, op: &Op) -> bool {
+        if op.payload.memory().is_some_and(|id| id != self.id) {
+            return false;
+        }
+        match &op.payload {
+            Payload::Store(new) => self.store_again(op, new),
+            Payload::Update(body) => self.update(op, body),
+            Payload::Promote { tier, automatic, expires_at_ms, .. } => {
+                self.promote(op, *tier, *automatic, *expires_at_ms)
+            }
+            Payload::Delete { .. } => self.delete(op),
+            Payload::Archive { reason, .. } => {
+                self.set_life(op, Life::Archived { reason: reason.clone() })
+            }
+            Payload::Restore { .. } => self.set_life(op, Life::Live),
+            Payload::Access(accessed) => accessed
+                .iter()
+                .find(|entry| entry.id == self.id)
+                .is_some_and(|entry| self.access(op, entry.count, entry.at_ms)),
+            Payload::Link(_)
+            | Payload::Unlink { .. }
+            | Payload::LinkValidity { .. }
+            | Payload::Alias { .. }
+            | Payload::Agent(_) => false,
+        }
     }
 
-    /// Applies an update. The caller applies each operation once.
-    pub fn update(&mut self, op: &Op, body: &UpdateBody) {
+    /// Notes that `op` touched the record; says whether that is news. Every origin's operations
+    /// arrive in their order, so one number per origin tells.
+    fn note(&mut self, op: OpId) -> bool {
+        let news = !self.vector.contains(op);
+        self.vector.raise(op.origin, op.seq);
+        news
+    }
+
+    fn touch(&mut self, op: OpId, stamp: Stamp) -> bool {
+        let news = self.note(op);
+        if news {
+            self.edits.add(op.origin, 1);
+            self.updated = self.updated.max(stamp);
+        }
+        news
+    }
+
+    /// Applies a `Store` of an id that is here already; says whether it was new.
+    pub fn store_again(&mut self, op: &Op, new: &NewMemory) -> bool {
+        if !self.touch(op.id, op.stamp()) {
+            return false;
+        }
+        let mut fresh = Self::create(op, new);
+        // Counted above; a slot is joined by maximum, which would lose one of two edits.
+        fresh.edits = Counter::default();
+        self.join(fresh);
+        true
+    }
+
+    /// Applies an update; says whether it was new.
+    pub fn update(&mut self, op: &Op, body: &UpdateBody) -> bool {
         let stamp = op.stamp();
+        if !self.touch(op.id, stamp) {
+            return false;
+        }
         let patch = &body.patch;
         offer(&mut self.title, &patch.title, stamp);
         offer(&mut self.content, &patch.content, stamp);
-        offer(&mut self.tier, &patch.tier, stamp);
         offer(&mut self.priority, &patch.priority, stamp);
         offer(&mut self.confidence_permille, &patch.confidence_permille, stamp);
         offer(&mut self.source, &patch.source, stamp);
         offer(&mut self.kind, &patch.kind, stamp);
         offer(&mut self.scope, &patch.scope, stamp);
         offer(&mut self.metadata, &patch.metadata, stamp);
-        offer(&mut self.expires_at_ms, &patch.expires_at_ms, stamp);
         offer(&mut self.validity, &patch.validity, stamp);
         offer(&mut self.legal_hold, &patch.legal_hold, stamp);
         offer(&mut self.pii_flags, &patch.pii_flags, stamp);
+        if let Some(tier) = patch.tier {
+            self.tier.set(tier, stamp);
+        }
+        if let Some(expires_at_ms) = patch.expires_at_ms {
+            self.expiry.set(Expiry(expires_at_ms), stamp);
+        }
         if let Some(embedding) = &patch.embedding {
             self.embedding.offer(Some(embedding.clone()), stamp);
         } else if patch.content.is_some() || patch.title.is_some() {
@@ -180,40 +279,70 @@ impl Record {
         for tag in &patch.add_tags {
             self.tags.add(tag.clone(), op.id);
         }
-        self.touch(op.id, stamp);
+        true
     }
 
-    /// Applies a promotion by a person (`automatic` false) or by repeated access.
-    pub fn promote(&mut self, op: &Op, tier: Tier, automatic: bool, expires_at_ms: Option<u64>) {
-        if automatic && tier <= self.tier.value {
-            return;
+    /// Applies a promotion by a person (`automatic` false) or by repeated access; says whether it
+    /// was new.
+    pub fn promote(
+        &mut self,
+        op: &Op,
+        tier: Tier,
+        automatic: bool,
+        expires_at_ms: Option<u64>,
+    ) -> bool {
+        let stamp = op.stamp();
+        if !self.touch(op.id, stamp) {
+            return false;
         }
-        self.tier.offer(tier, op.stamp());
-        self.expires_at_ms.offer(expires_at_ms, op.stamp());
-        self.touch(op.id, op.stamp());
+        if automatic {
+            self.tier.raise(tier, stamp);
+            self.expiry.raise(Expiry(expires_at_ms), stamp);
+        } else {
+            self.tier.set(tier, stamp);
+            self.expiry.set(Expiry(expires_at_ms), stamp);
+        }
+        true
     }
 
-    /// Moves the record into the archive or back.
-    pub fn set_life(&mut self, op: &Op, life: Life) {
-        self.life.offer(life, op.stamp());
-        self.touch(op.id, op.stamp());
+    /// Moves the record into the archive or back; says whether the operation was new.
+    pub fn set_life(&mut self, op: &Op, life: Life) -> bool {
+        let news = self.touch(op.id, op.stamp());
+        if news {
+            self.life.offer(life, op.stamp());
+        }
+        news
     }
 
-    /// Turns the record into a tombstone.
-    pub fn delete(&mut self, op: &Op) {
-        self.deleted = self.deleted.max(Some(op.stamp()));
-        self.touch(op.id, op.stamp());
+    /// Turns the record into a tombstone; says whether the operation was new.
+    pub fn delete(&mut self, op: &Op) -> bool {
+        let news = self.touch(op.id, op.stamp());
+        if news {
+            self.deleted = self.deleted.max(Some(op.stamp()));
+        }
+        news
     }
 
-    /// Counts recalls. Not an edit: the version stays.
-    pub fn access(&mut self, op: &Op, count: u32, at_ms: u64) {
-        self.accesses.add(op.id.origin, u64::from(count));
-        self.last_accessed_ms = self.last_accessed_ms.max(at_ms);
-        self.vector.raise(op.id.origin, op.id.seq);
+    /// Counts recalls; says whether the operation was new. Not an edit: the version stays.
+    pub fn access(&mut self, op: &Op, count: u32, at_ms: u64) -> bool {
+        let news = self.note(op.id);
+        if news {
+            self.accesses.add(op.id.origin, u64::from(count));
+            self.last_accessed_ms = self.last_accessed_ms.max(at_ms);
+        }
+        news
     }
 
     /// Joins two copies of one record.
     pub fn join(&mut self, other: Record) {
+        if other.created < self.created {
+            self.namespace = other.namespace;
+            self.author = other.author;
+            self.created = other.created;
+            self.sources = other.sources;
+            self.reflection_depth = other.reflection_depth;
+            self.persona_version = other.persona_version;
+        }
         self.title.join(other.title);
         self.content.join(other.content);
         self.tier.join(other.tier);
@@ -224,7 +353,7 @@ impl Record {
         self.kind.join(other.kind);
         self.scope.join(other.scope);
         self.metadata.join(other.metadata);
-        self.expires_at_ms.join(other.expires_at_ms);
+        self.expiry.join(other.expiry);
         self.validity.join(other.validity);
         self.legal_hold.join(other.legal_hold);
         self.pii_flags.join(other.pii_flags);

@@ -64,6 +64,13 @@ impl Tags {
         }
     }
 
+    /// Builds the set from its stored parts; a removal outweighs an addition of the same dot.
+    pub fn from_parts(added: BTreeSet<Dot>, removed: BTreeSet<Dot>) -> Self {
+        let mut tags = Self { added, removed };
+        tags.added.retain(|dot| !tags.removed.contains(dot));
+        tags
+    }
+
     /// The stored parts: live additions and remembered removals.
     pub fn parts(&self) -> (&BTreeSet<Dot>, &BTreeSet<Dot>) {
         (&self.added, &self.removed)

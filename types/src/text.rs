@@ -146,6 +146,23 @@ impl Metadata {
         Self("{}".to_owned())
     }
 
+    /// Takes canonical text that was made here before; empty text stands for the empty object. Checks
+    /// that it is a JSON object within the limit and believes the rest.
+    pub(crate) fn from_canonical(text: String) -> Result<Self, Invalid> {
+        if text.is_empty() {
+            return Ok(Self::empty());
+        }
+        if text.len() > METADATA_BYTES_MAX || !text.starts_with('{') {
+            return Err(Invalid::new(
+                "metadata",
+                format!("is not a JSON object of at most {METADATA_BYTES_MAX} bytes"),
+            ));
+        }
+        serde_json::from_str::<serde::de::IgnoredAny>(&text)
+            .map_err(|error| Invalid::new("metadata", error.to_string()))?;
+        Ok(Self(text))
+    }
+
     /// Whether there is no field.
     pub fn is_empty(&self) -> bool {
         self.0 == "{}"

@@ -9,6 +9,8 @@
 //! (`consensus`).
 
 pub mod agent;
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
 pub mod audit;
 pub mod codec;
 pub mod counter;

@@ -15,6 +15,7 @@ pub mod error;
 pub mod index;
 pub mod port;
 pub mod request;
+pub mod sqlite;
 
 pub use error::StoreError;
 pub use port::Store;

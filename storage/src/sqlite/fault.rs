@@ -1,0 +1,73 @@
+//! What an error of SQLite means for the node.
+//!
+//! Invariants: `SQL-2` an I/O error or an unreadable file stops the node at once, with every
+//! connection left open (closing could write); a full disk is the one error that is survived.
+//!
+//! Not here: retrying, which happens nowhere.
+
+use rusqlite::ErrorCode;
+use types::Reject;
+
+use crate::error::StoreError;
+
+/// Why work inside the database ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlFault {
+    /// The request is refused; nothing is wrong with the store.
+    #[error(transparent)]
+    Rejected(#[from] Reject),
+    /// SQLite refused.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// Bytes that were read do not fit what they should be.
+    #[error("{table} {key} is damaged: {problem}; run `hivemem doctor`")]
+    Damaged {
+        /// The table.
+        table: &'static str,
+        /// Which row of it.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl SqlFault {
+    /// Whether the disk or the page limit is exhausted.
+    pub fn is_full(&self) -> bool {
+        match self {
+            SqlFault::Sqlite(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            _ => false,
+        }
+    }
+
+    /// Turns the fault into the port's error, and stops the node where the disk can't be trusted.
+    pub fn into_store_error(self, doing: &'static str) -> StoreError {
+        match self {
+            SqlFault::Rejected(reject) => StoreError::Rejected(reject),
+            SqlFault::Sqlite(error) => {
+                stop_on_bad_disk(doing, &error);
+                StoreError::Failed { doing, cause: error.to_string() }
+            }
+            damaged @ SqlFault::Damaged { .. } => {
+                StoreError::Failed { doing, cause: damaged.to_string() }
+            }
+        }
+    }
+}
+
+/// Stops the node when `error` says that the disk failed (`SQL-2`).
+pub(crate) fn stop_on_bad_disk(doing: &str, error: &rusqlite::Error) {
+    let bad = matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::CannotOpen
+                | ErrorCode::FileLockingProtocolFailed
+        )
+    );
+    if bad {
+        runtime::fatal::stop_node(&format!("the store failed while {doing}: {error}"));
+    }
+}

@@ -1,0 +1,25 @@
+//! The store of one machine: a SQLite file in WAL mode, one writer, many readers.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`schema`] | tables and migrations |
+//! | [`row`] | columns against records and views |
+//! | [`connection`] | how a connection is opened, on which disk, with which settings |
+//! | [`pool`] | bounded set of read-only connections |
+//! | [`fault`] | what an error of SQLite means for the node |
+//!
+//! Invariants: `SQL-1` one connection writes, and only the writer's thread uses it; `SQL-2` an I/O
+//! error anywhere stops the node without closing a connection; `SQL-3` checkpoints are the writer's
+//! own and their result is read to the end; `SQL-4` the write-ahead log is a freshly synced file
+//! before SQLite opens it.
+//!
+//! Sources: the behaviour of SQLite 3.51 on failing disks was measured with a fault-injecting VFS;
+//! see also Rebello et al., "Can Applications Recover from fsync Failures?" (2020).
+//!
+//! Not here: what a request means to a client, other nodes, and the recall indexes themselves.
+
+pub(crate) mod connection;
+pub(crate) mod fault;
+pub mod pool;
+pub mod row;
+pub mod schema;

@@ -1,0 +1,109 @@
+//! A bounded set of read-only connections.
+//!
+//! Invariants: at most the configured number of reads runs at once, the others wait in order; a
+//! connection is used by one read at a time; after [`ReadPool::reset`] no connection opened before is
+//! used again.
+//!
+//! Not here: writing (the writer owns its connection).
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use runtime::{blocking, disk::DiskRef};
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+use types::{Reason, Reject};
+
+use super::{
+    connection::{self, Role},
+    fault::SqlFault,
+};
+use crate::error::StoreError;
+
+/// Read-only connections to one database, opened when first needed. Clones share them.
+#[derive(Clone)]
+pub struct ReadPool(Arc<Shared>);
+
+struct Shared {
+    disk: DiskRef,
+    path: PathBuf,
+    cache_kib: u32,
+    turns: Semaphore,
+    /// Connections nobody uses, each with the generation it was opened in.
+    idle: Mutex<Vec<(u64, Connection)>>,
+    generation: AtomicU64,
+}
+
+impl ReadPool {
+    /// A pool of at most `connections` (at least 1) on the database at `path`; opens nothing yet.
+    pub fn new(disk: DiskRef, path: PathBuf, connections: usize, cache_kib: u32) -> Self {
+        Self(Arc::new(Shared {
+            disk,
+            path,
+            cache_kib,
+            turns: Semaphore::new(connections.max(1)),
+            idle: Mutex::new(Vec::new()),
+            generation: AtomicU64::new(0),
+        }))
+    }
+
+    /// Runs `work` on a connection, where blocking is allowed. Use `prepare_cached` inside.
+    ///
+    /// # Errors
+    /// What `work` returned; `stopping` after [`ReadPool::close`]. A failing disk stops the node.
+    pub async fn read<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, SqlFault> + Send + 'static,
+    {
+        let Ok(_turn) = self.0.turns.acquire().await else {
+            return Err(Reject::new(Reason::Stopping, "the store is closed").into());
+        };
+        let shared = self.0.clone();
+        blocking::run_on(self.0.disk.clone(), move || shared.run(work))
+            .await
+            .map_err(|fault| fault.into_store_error(doing))
+    }
+
+    /// Drops every connection; those in use are dropped when their read is over.
+    pub fn reset(&self) {
+        self.0.generation.fetch_add(1, Ordering::AcqRel);
+        self.0.idle.lock().clear();
+    }
+
+    /// Refuses further reads and drops the connections.
+    pub fn close(&self) {
+        self.0.turns.close();
+        self.reset();
+    }
+}
+
+impl Shared {
+    fn run<T>(&self, work: impl FnOnce(&Connection) -> Result<T, SqlFault>) -> Result<T, SqlFault> {
+        let (generation, connection) = match self.idle.lock().pop() {
+            Some(idle) => idle,
+            None => self.open()?,
+        };
+        let result = work(&connection);
+        let mut idle = self.idle.lock();
+        if generation == self.generation.load(Ordering::Acquire) {
+            idle.push((generation, connection));
+        }
+        result
+    }
+
+    fn open(&self) -> Result<(u64, Connection), SqlFault> {
+        // The generation is read first: a reset in between drops this connection after its use.
+        let generation = self.generation.load(Ordering::Acquire);
+        let vfs = self.disk.sqlite_vfs();
+        let connection =
+            connection::open(&self.path, vfs.as_deref(), Role::Reader, self.cache_kib)?;
+        Ok((generation, connection))
+    }
+}

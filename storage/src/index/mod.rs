@@ -12,12 +12,14 @@
 //! | [`snapshot`] | an immutable state: search, set of visible slots, explain |
 //! | [`filter`], [`attributes`] | who may see what, and the columns it is decided by |
 //! | [`text`], [`lexical`] | from text to terms; postings and ranking |
+//! | [`persist`] | generations on disk, checked and mapped on open |
 
 pub mod attributes;
 pub mod bitmap;
 pub mod filter;
 pub(crate) mod hash;
 pub mod lexical;
+pub mod persist;
 pub mod rebuild;
 pub mod recall_index;
 pub(crate) mod rows;
@@ -29,6 +31,7 @@ pub use attributes::Attributes;
 pub use bitmap::{Allowed, Bitmap};
 pub use filter::{Audiences, Filter, IdSet};
 pub use lexical::{explain::TermScore, search::Scratch};
+pub use persist::{IndexFolder, Loaded, Opened, Save, Saved, StoreIdentity};
 pub use rebuild::{Batch, Rebuild};
 pub use recall_index::RecallIndex;
 pub use snapshot::{Hit, Snapshot};

@@ -26,9 +26,10 @@ pub struct Rebuild {
 }
 
 impl Rebuild {
-    /// Starts empty. `position` is the store's position seen by the read transaction that supplies the rows.
-    pub fn new(position: u64) -> Self {
-        Self { writer: Writer::default(), position }
+    /// Starts empty. `lineage` as in [`RecallIndex::new`]; `position` is the store's position seen by the read
+    /// transaction that supplies the rows.
+    pub fn new(lineage: u64, position: u64) -> Self {
+        Self { writer: Writer::new(lineage), position }
     }
 
     /// Adds rows as they are at the starting position, each row once. Give some hundreds at a time: a slice costs

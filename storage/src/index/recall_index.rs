@@ -30,7 +30,7 @@ const REBUILD_SLOTS_MIN: u32 = 4096;
 const SCRATCH_KEPT: usize = 16;
 
 /// Attributes and postings of all memories, searchable while they are written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RecallIndex {
     writer: Mutex<Writer>,
     current: ArcSwap<Snapshot>,
@@ -38,9 +38,10 @@ pub struct RecallIndex {
 }
 
 impl RecallIndex {
-    /// An empty index at position 0.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty index at position 0. `lineage` names its assignment of slots; take a number never used before with
+    /// this store.
+    pub fn new(lineage: u64) -> Self {
+        Self::from_writer(Writer::new(lineage))
     }
 
     pub(crate) fn from_writer(writer: Writer) -> Self {
@@ -72,6 +73,19 @@ impl RecallIndex {
     /// The living slot of a row.
     pub fn slot_of(&self, rowid: i64) -> Option<Slot> {
         self.writer.lock().slot_of(rowid)
+    }
+
+    /// Gives out no slot below `slot` any more. Call it after opening a stored index, before applying what is missing,
+    /// with the end of the slots that anything else kept by slot (vectors) may still know from before a crash: those
+    /// were given to other memories then. The skipped slots are dead.
+    ///
+    /// # Errors
+    /// There are not that many slots.
+    pub fn skip_to(&self, slot: Slot) -> Result<(), ApplyError> {
+        let mut writer = self.writer.lock();
+        writer.skip_to(slot)?;
+        self.current.store(Arc::new(writer.snapshot()));
+        Ok(())
     }
 
     /// Searches the newest state; see [`Snapshot::search`].

@@ -39,6 +39,7 @@ pub struct Hit {
 /// An immutable state of the index.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
+    pub(crate) lineage: u64,
     pub(crate) position: u64,
     pub(crate) slots: u32,
     pub(crate) dead: u32,
@@ -47,6 +48,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Names this assignment of slots: it changes when slots are given out anew, so that whatever is kept by slot
+    /// elsewhere can tell.
+    pub fn lineage(&self) -> u64 {
+        self.lineage
+    }
+
     /// The store's change position this state reflects; 0 = nothing yet.
     pub fn position(&self) -> u64 {
         self.position

@@ -109,7 +109,7 @@ impl Model {
 
 /// Applies the steps in batches of the given sizes, over and over.
 fn build(steps: &[Step], sizes: &[usize]) -> (RecallIndex, Model) {
-    let (index, mut model) = (RecallIndex::new(), Model::default());
+    let (index, mut model) = (RecallIndex::new(1), Model::default());
     let (mut rest, mut position) = (steps, 0);
     for size in sizes.iter().cycle() {
         let (batch, later) = rest.split_at((*size).min(rest.len()));
@@ -202,7 +202,7 @@ proptest! {
     ) {
         let (index, mut model) = build(&steps, &[5]);
         let started = index.position();
-        let mut rebuild = Rebuild::new(started);
+        let mut rebuild = Rebuild::new(2, started);
         let current = |model: &Model, rowid: i64, slot: Slot, row: &Attributes| Change::Put {
             rowid,
             attributes: row.clone(),
@@ -218,7 +218,7 @@ proptest! {
             model.apply(step);
             missed.push(Batch { position, changes: vec![change(step)] });
         }
-        prop_assert_eq!(index.replace(Rebuild::new(0)).is_err(), index.position() > 0);
+        prop_assert_eq!(index.replace(Rebuild::new(2, 0)).is_err(), index.position() > 0);
         rebuild.catch_up(missed).expect("there are slots");
         index.replace(rebuild).expect("it has caught up");
         let snapshot = index.snapshot();
@@ -240,7 +240,7 @@ proptest! {
 
 #[test]
 fn positions_that_do_not_rise_are_refused_and_change_nothing() {
-    let index = RecallIndex::new();
+    let index = RecallIndex::new(1);
     index.apply(5, Vec::new()).expect("5 is ahead of 0");
     let put = Change::Put {
         rowid: 1,
@@ -253,7 +253,7 @@ fn positions_that_do_not_rise_are_refused_and_change_nothing() {
 
 #[test]
 fn a_snapshot_stays_as_it_was() {
-    let index = RecallIndex::new();
+    let index = RecallIndex::new(1);
     let put = |title: &str| Change::Put {
         rowid: 1,
         attributes: Attributes::default(),

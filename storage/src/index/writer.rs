@@ -82,6 +82,7 @@ const SLOTS_MAX: u32 = u32::MAX - GROUP_SLOTS;
 /// The state behind the write section.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
+    lineage: u64,
     position: u64,
     slots: u32,
     dead: u32,
@@ -91,6 +92,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// An empty state whose slots are named by `lineage`.
+    pub(crate) fn new(lineage: u64) -> Self {
+        Self { lineage, ..Self::default() }
+    }
+
     /// Continues from a state read back from disk; `next_stamp` is above every stamp in it.
     pub(crate) fn resume(snapshot: &Snapshot, next_stamp: u64) -> Self {
         let mut rows = SlotByRow::default();
@@ -102,6 +108,7 @@ impl Writer {
             }
         }
         Self {
+            lineage: snapshot.lineage,
             position: snapshot.position,
             slots: snapshot.slots,
             dead: snapshot.dead,
@@ -114,6 +121,7 @@ impl Writer {
     /// The state now. Cheap: it shares everything.
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
+            lineage: self.lineage,
             position: self.position,
             slots: self.slots,
             dead: self.dead,
@@ -177,19 +185,45 @@ impl Writer {
         Ok(applied)
     }
 
-    fn place(&mut self, rowid: i64, attributes: Attributes, applied: &mut Applied) -> Slot {
-        let slot = self.slots;
-        self.slots += 1;
-        if let Some(old) = self.rows.insert(rowid, slot) {
-            self.retire(old, applied);
+    /// Fills slots with the dead up to `slot`.
+    pub(crate) fn skip_to(&mut self, slot: Slot) -> Result<(), ApplyError> {
+        if slot > SLOTS_MAX {
+            return Err(ApplyError::Full { slots: self.slots });
         }
+        while self.slots < slot {
+            let stamp = self.tiers.stamp();
+            let first = self.slots;
+            let end = slot.min((first / GROUP_SLOTS + 1) * GROUP_SLOTS);
+            for slot in first..end {
+                self.fill(slot, 0, &Attributes::default(), stamp);
+                if let Some(group) = self.groups.last_mut() {
+                    Arc::make_mut(group).kill(slot % GROUP_SLOTS);
+                }
+            }
+            self.dead += end - first;
+            let nothing = vec![Prepared::default(); (end - first) as usize];
+            self.tiers.push(Segment::of_batch(first, nothing.iter(), stamp));
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, slot: Slot, rowid: i64, attributes: &Attributes, stamp: u64) {
+        self.slots = slot + 1;
         if slot.is_multiple_of(GROUP_SLOTS) {
             self.groups.push(Arc::default());
         }
-        let stamp = self.tiers.stamp();
         if let Some(group) = self.groups.last_mut() {
-            Arc::make_mut(group).push(rowid, &attributes, stamp);
+            Arc::make_mut(group).push(rowid, attributes, stamp);
         }
+    }
+
+    fn place(&mut self, rowid: i64, attributes: Attributes, applied: &mut Applied) -> Slot {
+        let slot = self.slots;
+        if let Some(old) = self.rows.insert(rowid, slot) {
+            self.retire(old, applied);
+        }
+        let stamp = self.tiers.stamp();
+        self.fill(slot, rowid, &attributes, stamp);
         applied.placed.push((slot, rowid));
         slot
     }

@@ -82,11 +82,6 @@ impl Column {
         self.len as usize
     }
 
-    /// Whether there are no values.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// A lower bound of all values.
     pub fn low(&self) -> i64 {
         self.low

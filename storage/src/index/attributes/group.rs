@@ -49,11 +49,6 @@ impl Group {
         full + self.chunks.last().map_or(0, |chunk| chunk.len() as u32)
     }
 
-    /// Whether no slot is filled.
-    pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
-    }
-
     /// The chunks in slot order.
     pub fn chunks(&self) -> &[Arc<Chunk>] {
         &self.chunks

@@ -8,6 +8,7 @@
 pub(crate) mod chunk;
 pub(crate) mod column;
 pub(crate) mod group;
+pub(crate) mod stored;
 
 /// The filterable attributes of one memory. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

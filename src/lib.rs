@@ -5,4 +5,5 @@
 //!
 //! Not here: storage, wire formats, consensus and federation, each in its own crate.
 
+pub mod embed;
 pub mod node;

@@ -1,0 +1,120 @@
+//! The built-in embedder: hashed words and character n-grams. No model, no download.
+//!
+//! Each word and each character 4-gram of a word (with word boundaries) is hashed into one of 256
+//! signed buckets (Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", 2009),
+//! weighted by damped frequency, and the sum is normalised. It finds spelling variants and compounds that words
+//! alone miss; it does not understand meaning, and says so in its name.
+//!
+//! Invariant: a pure function of the text; the same text gives the same vector on every machine.
+//!
+//! Not here: stop words and stemming, which the lexical index does better.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use storage::port::{EmbeddingSpace, Vectorizer};
+
+use super::{Embedded, Embedder};
+
+/// Number of components.
+pub const DIMENSION: u16 = 256;
+/// Characters per n-gram.
+const GRAM_CHARS: usize = 4;
+/// Words looked at.
+const WORDS_MAX: usize = 2048;
+/// Weight of a whole word next to that of one of its n-grams.
+const WORD_WEIGHT: f32 = 2.0;
+
+/// The built-in embedder.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LexicalEmbedder;
+
+/// FNV-1a with a final avalanche (Murmur3's finaliser), so that low bits are usable as a bucket.
+fn feature_hash(bytes: &[u8]) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in bytes {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^ (hash >> 33)
+}
+
+fn features(text: &str) -> BTreeMap<u64, f32> {
+    let mut counts: BTreeMap<u64, f32> = BTreeMap::new();
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
+    for word in words.take(WORDS_MAX) {
+        let bounded: Vec<char> =
+            std::iter::once('^').chain(word.to_lowercase().chars()).chain(['$']).collect();
+        let whole: String = bounded.iter().collect();
+        *counts.entry(feature_hash(whole.as_bytes())).or_default() += WORD_WEIGHT;
+        for gram in bounded.windows(GRAM_CHARS) {
+            let gram: String = gram.iter().collect();
+            *counts.entry(feature_hash(gram.as_bytes())).or_default() += 1.0;
+        }
+    }
+    counts
+}
+
+/// The unit vector of a text; `None` when it has no letter or digit.
+pub fn vector(text: &str) -> Option<Vec<f32>> {
+    let mut sum = vec![0f32; usize::from(DIMENSION)];
+    for (hash, count) in features(text) {
+        let bucket = (hash % u64::from(DIMENSION)) as usize;
+        let sign = if hash >> 63 == 0 { 1.0 } else { -1.0 };
+        sum[bucket] += sign * (1.0 + count).ln();
+    }
+    let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
+    if length <= f32::EPSILON {
+        return None;
+    }
+    sum.iter_mut().for_each(|x| *x /= length);
+    Some(sum)
+}
+
+impl Vectorizer for LexicalEmbedder {
+    fn vector(&self, text: &str) -> Option<Vec<f32>> {
+        vector(text)
+    }
+}
+
+impl Embedder for LexicalEmbedder {
+    fn space(&self) -> EmbeddingSpace {
+        EmbeddingSpace {
+            model: "lexical-hash".into(),
+            version: "1".into(),
+            dimension: DIMENSION,
+            vectorizer: Some(Arc::new(*self)),
+        }
+    }
+
+    fn embed(&self, texts: Vec<String>) -> Embedded<'_> {
+        let vectors = texts.iter().map(|text| vector(text)).collect();
+        Box::pin(std::future::ready(Ok(vectors)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cosine(a: &str, b: &str) -> f32 {
+        let (a, b) = (vector(a).expect("has features"), vector(b).expect("has features"));
+        a.iter().zip(&b).map(|(x, y)| x * y).sum()
+    }
+
+    #[test]
+    fn spelling_variants_are_near_and_others_are_not() {
+        let variant = cosine("database migrations fail", "the databases' migration failed");
+        let other = cosine("database migrations fail", "grandmother bakes plum cake");
+        assert!(variant > other + 0.2, "{variant} against {other}");
+    }
+
+    #[test]
+    fn vectors_are_pinned() {
+        let v = vector("hive memory").expect("has features");
+        let length: f32 = v.iter().map(|x| x * x).sum();
+        assert!((length - 1.0).abs() < 1e-5);
+        assert_eq!(vector("hive memory"), vector("hive memory"));
+        assert_eq!(vector("  …  "), None);
+    }
+}

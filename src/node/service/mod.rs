@@ -1,0 +1,158 @@
+//! The service: what a node can do, once, for every door.
+//!
+//! A door authenticates with [`Service::authenticate`], then calls one method per operation. Each
+//! method validates, decides what may happen, asks the store, and says how durable the result is.
+//!
+//! Invariants: `SVC-1` no operation runs without a [`Caller`]; `SVC-2` no write path calls a model
+//! or a peer before the answer of the store; `SVC-3` nothing is deleted by a model's word.
+//!
+//! Not here: protocols, and anything that outlives a request (`node::upkeep`).
+
+pub mod admin;
+pub mod caller;
+pub mod links;
+pub mod memories;
+pub mod reads;
+pub mod recall;
+pub mod settings;
+pub mod transfer;
+pub mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use runtime::clock;
+use storage::{Store, StoreError, request::Viewer};
+use tokio::sync::watch as signal;
+use types::{AgentId, AgentRecord, Audience, Durability, Reason, Reject, Scope};
+
+pub use self::caller::{AccessKeys, Caller, Credentials};
+pub use self::settings::{Consistency, ServiceSettings};
+use crate::{embed::Embedder, node::accesses::Accesses};
+
+/// What every operation of the service answers.
+pub type Reply<T> = Result<T, Reject>;
+
+/// Everything a node offers its doors.
+pub struct Service {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) embedder: Arc<dyn Embedder>,
+    pub(crate) settings: ServiceSettings,
+    pub(crate) accesses: Accesses,
+    keys: AccessKeys,
+    agents: ArcSwap<Vec<AgentRecord>>,
+    position: signal::Receiver<u64>,
+}
+
+/// The refusal a client sees for a store error. The cause of a failure stays in the log: it can
+/// contain paths.
+pub(crate) fn reject(error: StoreError) -> Reject {
+    match error {
+        StoreError::Rejected(reject) => reject,
+        failed @ StoreError::Failed { .. } => {
+            tracing::error!(error = %failed, "store failed");
+            Reject::new(
+                failed.reason(),
+                "the store failed; the node is stopping, and whether this happened is unknown",
+            )
+        }
+    }
+}
+
+impl Service {
+    /// A service over an open store.
+    ///
+    /// # Errors
+    /// Whatever the store answers when the agents are read.
+    pub async fn new(
+        store: Arc<dyn Store>,
+        embedder: Arc<dyn Embedder>,
+        keys: AccessKeys,
+        settings: ServiceSettings,
+    ) -> Reply<Self> {
+        let agents = store.agents().await.map_err(reject)?;
+        let position = store.position();
+        Ok(Self {
+            store,
+            embedder,
+            settings,
+            accesses: Accesses::default(),
+            keys,
+            agents: ArcSwap::from_pointee(agents),
+            position,
+        })
+    }
+
+    /// Establishes who calls.
+    ///
+    /// # Errors
+    /// `unauthenticated`, `forbidden`, `agent_revoked` or `invalid_argument`.
+    pub fn authenticate(&self, credentials: &Credentials) -> Reply<Viewer> {
+        let proof = self.keys.prove(credentials)?;
+        let name: Option<AgentId> = credentials.agent.as_deref().map(str::parse).transpose()?;
+        let agents = self.agents.load();
+        let by_token = credentials
+            .secret
+            .and_then(|secret| agents.iter().find(|a| a.token_sha256 == Some(secret)).cloned());
+        let named = name.as_ref().or(Some(&AgentId::local())).and_then(|name| find(&agents, name));
+        caller::viewer(proof, by_token, name, named)
+    }
+
+    /// The viewer under which the node itself keeps house.
+    pub(crate) fn own_viewer(&self) -> Viewer {
+        Viewer {
+            agent: self.settings.node_agent.clone(),
+            audiences: Vec::new(),
+            attest: types::audit::AttestLevel::Node,
+            operator: true,
+        }
+    }
+
+    /// The audience that a scope stands for when this viewer uses it.
+    pub(crate) fn audience(
+        &self,
+        viewer: &Viewer,
+        scope: Scope,
+    ) -> Result<Audience, types::Invalid> {
+        let affiliation =
+            find(&self.agents.load(), &viewer.agent).map(|a| a.affiliation).unwrap_or_default();
+        affiliation.audience(&viewer.agent, scope)
+    }
+
+    pub(crate) async fn reload_agents(&self) -> Reply<()> {
+        let agents = self.store.agents().await.map_err(reject)?;
+        self.agents.store(Arc::new(agents));
+        Ok(())
+    }
+
+    /// Waits until this node has reached `position`.
+    pub(crate) async fn reach(&self, caller: &Caller, position: Option<u64>) -> Reply<()> {
+        let Some(wanted) = position else { return Ok(()) };
+        let mut signal = self.position.clone();
+        let latest = clock::Instant::now() + self.settings.position_wait;
+        let deadline = caller.deadline.map_or(latest, |d| d.min(latest));
+        let reached = clock::timeout_at(deadline, signal.wait_for(|p| *p >= wanted)).await;
+        match reached {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Reject::new(Reason::Stopping, "the node is stopping")),
+            Err(_) => Err(Reject::new(
+                Reason::PositionNotReached,
+                format!(
+                    "position {wanted} was not reached in time; this node is at {}",
+                    *self.position.borrow()
+                ),
+            )
+            .with("position", *self.position.borrow())),
+        }
+    }
+
+    /// Durability of a write that this node alone keeps.
+    pub(crate) fn durability(position: u64) -> Durability {
+        Durability { fsynced: true, acks: 1, needed: 1, position }
+    }
+}
+
+fn find(agents: &[AgentRecord], name: &AgentId) -> Option<AgentRecord> {
+    agents.binary_search_by(|a| a.agent_id.cmp(name)).ok().map(|at| agents[at].clone())
+}

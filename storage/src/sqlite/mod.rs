@@ -7,6 +7,7 @@
 //! | [`connection`] | how a connection is opened, on which disk, with which settings |
 //! | [`pool`] | bounded set of read-only connections |
 //! | [`fault`] | what an error of SQLite means for the node |
+//! | `vfs` | SQLite on the disk that fails on purpose; for tests and the simulator |
 //!
 //! Invariants: `SQL-1` one connection writes, and only the writer's thread uses it; `SQL-2` an I/O
 //! error anywhere stops the node without closing a connection; `SQL-3` checkpoints are the writer's
@@ -23,3 +24,5 @@ pub(crate) mod fault;
 pub mod pool;
 pub mod row;
 pub mod schema;
+#[cfg(any(test, feature = "faulty-disk"))]
+pub mod vfs;

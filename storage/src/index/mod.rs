@@ -13,6 +13,7 @@
 //! | [`filter`], [`attributes`] | who may see what, and the columns it is decided by |
 //! | [`text`], [`lexical`] | from text to terms; postings and ranking |
 //! | [`persist`] | generations on disk, checked and mapped on open |
+//! | [`vector`] | nearest vectors of one embedding space, with files and upkeep of its own |
 
 pub mod attributes;
 pub mod bitmap;
@@ -25,6 +26,7 @@ pub mod recall_index;
 pub(crate) mod rows;
 pub mod snapshot;
 pub mod text;
+pub mod vector;
 pub(crate) mod writer;
 
 pub use attributes::Attributes;

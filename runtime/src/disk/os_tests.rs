@@ -16,6 +16,8 @@ fn writes_read_back_and_reads_stop_at_the_end() {
     file.sync().unwrap();
     assert_eq!(file.len().unwrap(), 4);
     assert_eq!(read_all(&OsDisk, &path).unwrap(), b"\0\0\0a");
+    file.set_len(0).unwrap();
+    assert!(OsDisk.map(&path).unwrap().is_empty());
 }
 
 #[test]

@@ -8,7 +8,9 @@
 //!    [`ClockSim`](crate::clock::sim::ClockSim), and installs [`crate::fatal::sim::on_stop`],
 //! 5. seeds SQLite's own generator from the seed (`storage`'s VFS has the call), since that one is
 //!    filled from the default VFS,
-//! 6. prints [`fingerprint`] at the end, and compares it with a second fresh process.
+//! 6. kills every node before the world's future returns, so that no destructor of theirs runs
+//!    outside the simulation,
+//! 7. prints [`fingerprint`] at the end, and compares it with a second fresh process.
 
 mod entropy;
 
@@ -49,3 +51,6 @@ pub(crate) fn mix(tag: u64, a: u64, b: u64) {
 pub fn fingerprint() -> Fingerprint {
     FINGERPRINT.with(Cell::get)
 }
+
+#[cfg(test)]
+mod tests;

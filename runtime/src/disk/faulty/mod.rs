@@ -50,6 +50,11 @@ impl FaultyDisk {
         FaultyDisk(Arc::new(Mutex::new(Engine::new(seed))))
     }
 
+    /// The same disk as a node wants it.
+    pub fn shared(&self) -> super::DiskRef {
+        Arc::new(self.clone())
+    }
+
     fn engine(&self) -> MutexGuard<'_, Engine> {
         self.0.lock()
     }

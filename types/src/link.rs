@@ -127,3 +127,66 @@ impl Link {
         self.removed |= other.removed;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::arbitrary;
+
+    fn link(source: u128, target: u128, relation: Relation) -> NewLink {
+        NewLink {
+            id: LinkId(Uuid::from_u128(9)),
+            source: MemoryId(Uuid::from_u128(source)),
+            target: MemoryId(Uuid::from_u128(target)),
+            relation,
+            validity: Validity::default(),
+        }
+    }
+
+    #[test]
+    fn a_symmetric_link_has_one_direction() {
+        let there = link(1, 2, Relation::Contradicts).normalise();
+        assert_eq!(link(2, 1, Relation::Contradicts).normalise(), there);
+        assert_eq!(link(2, 1, Relation::Contradicts).check().expect_err("swapped").field, "target");
+        let directed = link(2, 1, Relation::Supersedes);
+        assert_eq!(directed.clone().normalise(), Ok(directed));
+    }
+
+    #[test]
+    fn loops_and_empty_spans_are_refused() {
+        assert_eq!(
+            link(1, 1, Relation::RelatedTo).normalise().expect_err("a loop").field,
+            "target"
+        );
+        let validity = Validity { from_ms: Some(3), until_ms: Some(3) };
+        let empty = NewLink { validity, ..link(1, 2, Relation::DependsOn) };
+        assert_eq!(empty.normalise().expect_err("an empty span").field, "valid_until");
+    }
+
+    proptest! {
+        #![proptest_config(arbitrary::config())]
+
+        #[test]
+        fn the_join_is_a_semilattice_and_removal_is_final(
+            link in arbitrary::link(),
+            changes in prop::array::uniform3((arbitrary::stamp(), any::<bool>())),
+        ) {
+            // One operation sets one validity: its own stamp stands for it.
+            let [a, b, c] = changes.map(|(stamp, removed)| {
+                let origin = u64::from(stamp.origin.as_bytes()[7]);
+                let from_ms = stamp.hlc.as_u64().wrapping_add(stamp.fence).wrapping_mul(8) + origin;
+                let value = Validity { from_ms: Some(from_ms), until_ms: None };
+                let validity = Register::new(value, stamp);
+                Link { validity, removed, ..link.clone() }
+            });
+            let join = |mut x: Link, y: &Link| { x.join(y.clone()); x };
+            prop_assert_eq!(join(a.clone(), &a), a.clone());
+            prop_assert_eq!(join(a.clone(), &b).removed, a.removed || b.removed);
+            prop_assert_eq!(join(a.clone(), &b), join(b.clone(), &a));
+            prop_assert_eq!(join(join(a.clone(), &b), &c), join(a, &join(b, &c)));
+        }
+    }
+}

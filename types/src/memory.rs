@@ -276,3 +276,83 @@ impl Patch {
         self.embedding.as_ref().map_or(Ok(()), Embedding::check)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn memory() -> NewMemory {
+        NewMemory::new(
+            MemoryId(Uuid::from_u128(1)),
+            "a title".parse().expect("a title"),
+            Content::default(),
+            Audience::everyone(),
+        )
+    }
+
+    fn tags(count: usize) -> BTreeSet<Tag> {
+        (0..count).map(|n| format!("t{n}").parse().expect("a tag")).collect()
+    }
+
+    fn vector(values: Vec<f32>) -> Embedding {
+        Embedding { model: "m".into(), version: String::new(), values }
+    }
+
+    #[test]
+    fn each_rule_of_a_new_memory_names_its_field() {
+        assert_eq!(memory().check(), Ok(()));
+        let broken = [
+            ("priority", NewMemory { priority: 0, ..memory() }),
+            ("priority", NewMemory { priority: 11, ..memory() }),
+            ("confidence", NewMemory { confidence_permille: 1001, ..memory() }),
+            ("source", NewMemory { source: "x".repeat(SOURCE_BYTES_MAX + 1), ..memory() }),
+            ("source", NewMemory { source: "a\nb".into(), ..memory() }),
+            ("tags", NewMemory { tags: tags(TAGS_MAX + 1), ..memory() }),
+            ("pii_flags", NewMemory { pii_flags: tags(TAGS_MAX + 1), ..memory() }),
+            ("sources", NewMemory { sources: [memory().id].into(), ..memory() }),
+            ("embedding", NewMemory { embedding: Some(vector(vec![0.0])), ..memory() }),
+        ];
+        for (field, new) in broken {
+            assert_eq!(new.check().expect_err(field).field, field);
+        }
+        assert!(NewMemory { tags: tags(TAGS_MAX), ..memory() }.check().is_ok());
+        let sources = (0..=SOURCES_MAX as u128).map(|n| MemoryId(Uuid::from_u128(n))).collect();
+        let reflection = NewMemory { sources, kind: Kind::Reflection, ..memory() };
+        assert_eq!(reflection.check().expect_err("too many").field, "sources");
+    }
+
+    #[test]
+    fn a_vector_needs_a_model_and_finite_components() {
+        assert!(vector(vec![0.0, 1.0]).check().is_ok());
+        assert!(Embedding { model: String::new(), ..vector(vec![1.0]) }.check().is_err());
+        let long = "m".repeat(MODEL_BYTES_MAX + 1);
+        assert!(Embedding { version: long, ..vector(vec![1.0]) }.check().is_err());
+        for values in [vec![], vec![f32::NAN], vec![1.0, f32::INFINITY]] {
+            assert!(vector(values.clone()).check().is_err(), "{values:?}");
+        }
+        assert!(vector(vec![1.0; EMBEDDING_DIMENSION_MAX]).check().is_ok());
+        assert!(vector(vec![1.0; EMBEDDING_DIMENSION_MAX + 1]).check().is_err());
+    }
+
+    #[test]
+    fn each_rule_of_a_patch_names_its_field() {
+        assert_eq!(Patch::default().check().expect_err("empty").field, "update_mask");
+        let empty = Validity { from_ms: Some(2), until_ms: Some(2) };
+        let broken = [
+            ("priority", Patch { priority: Some(0), ..Patch::default() }),
+            ("confidence", Patch { confidence_permille: Some(1001), ..Patch::default() }),
+            ("valid_until", Patch { validity: Some(empty), ..Patch::default() }),
+            ("add_tags", Patch { add_tags: tags(TAGS_MAX + 1), ..Patch::default() }),
+            ("remove_tags", Patch { remove_tags: tags(TAGS_MAX + 1), ..Patch::default() }),
+            ("pii_flags", Patch { pii_flags: Some(tags(TAGS_MAX + 1)), ..Patch::default() }),
+            ("tags", Patch { add_tags: tags(2), remove_tags: tags(1), ..Patch::default() }),
+            ("embedding", Patch { embedding: Some(vector(vec![])), ..Patch::default() }),
+        ];
+        for (field, patch) in broken {
+            assert_eq!(patch.check().expect_err(field).field, field);
+        }
+        assert!(Patch { expires_at_ms: Some(None), ..Patch::default() }.check().is_ok());
+    }
+}

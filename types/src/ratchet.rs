@@ -74,3 +74,99 @@ impl<T: Ord + Copy> Ratchet<T> {
         (&self.set, &self.raises)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::arbitrary;
+
+    /// Writes with distinct stamps: whether each is a raise, and of what.
+    fn writes() -> impl Strategy<Value = Vec<(bool, u8, Stamp)>> {
+        let stamps = prop::collection::btree_set(arbitrary::stamp(), 2..12);
+        stamps.prop_flat_map(|stamps| {
+            let stamps = stamps.into_iter().collect::<Vec<_>>();
+            let kinds = prop::collection::vec((any::<bool>(), 0u8..5), stamps.len());
+            (kinds, Just(stamps).prop_shuffle()).prop_map(|(kinds, stamps)| {
+                kinds.into_iter().zip(stamps).map(|((raise, n), at)| (raise, n, at)).collect()
+            })
+        })
+    }
+
+    fn apply(ratchet: &mut Ratchet<u8>, (raise, value, stamp): (bool, u8, Stamp)) {
+        if raise { ratchet.raise(value, stamp) } else { ratchet.set(value, stamp) }
+    }
+
+    /// The first write sets; the others follow in the order given.
+    fn replay<'a>(writes: impl IntoIterator<Item = &'a (bool, u8, Stamp)>) -> Ratchet<u8> {
+        let mut writes = writes.into_iter();
+        let (_, value, stamp) = writes.next().expect("a first write");
+        let mut ratchet = Ratchet::new(*value, *stamp);
+        writes.for_each(|write| apply(&mut ratchet, *write));
+        ratchet
+    }
+
+    /// The value by definition: the greatest of the last explicit write and the raises after it.
+    fn model(writes: &[(bool, u8, Stamp)]) -> u8 {
+        let explicit = |n: usize| n == 0 || !writes[n].0;
+        let set = (0..writes.len()).filter(|n| explicit(*n)).map(|n| (writes[n].2, writes[n].1));
+        let (since, value) = set.max().expect("a first write");
+        let raises = writes.iter().skip(1).filter(|write| write.0 && write.2 > since);
+        raises.map(|write| write.1).fold(value, u8::max)
+    }
+
+    proptest! {
+        #![proptest_config(arbitrary::config())]
+
+        #[test]
+        fn order_and_repetition_do_not_matter(
+            writes in writes(),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
+        ) {
+            let mut other = Ratchet::new(writes[0].1, writes[0].2);
+            order.iter().for_each(|at| apply(&mut other, *at.get(&writes[1..])));
+            writes[1..].iter().rev().for_each(|write| apply(&mut other, *write));
+            prop_assert_eq!(&other, &replay(&writes), "RAT-1");
+            prop_assert_eq!(other.value(), model(&writes));
+        }
+
+        #[test]
+        fn joining_parts_is_replaying_the_whole(writes in writes(), mask: u16) {
+            let part = |bit: bool| {
+                let chosen = writes[1..].iter().enumerate().filter(move |(n, _)| {
+                    (mask >> (n % 16) & 1 == 1) == bit
+                });
+                replay(writes.iter().take(1).chain(chosen.map(|(_, write)| write)))
+            };
+            let (mut left, mut right) = (part(true), part(false));
+            left.join(part(false));
+            right.join(part(true));
+            prop_assert_eq!(&left, &right, "RAT-1");
+            prop_assert_eq!(&left, &replay(&writes), "RAT-1");
+            right.join(left.clone());
+            prop_assert_eq!(left, right, "RAT-1");
+        }
+
+        #[test]
+        fn a_raise_never_lowers(writes in writes(), value in 0u8..6, stamp in arbitrary::stamp()) {
+            let mut ratchet = replay(&writes);
+            let before = ratchet.value();
+            ratchet.raise(value, stamp);
+            prop_assert!(ratchet.value() >= before, "RAT-2");
+        }
+
+        #[test]
+        fn only_raises_that_can_matter_are_kept(writes in writes()) {
+            let ratchet = replay(&writes);
+            let (set, raises) = ratchet.parts();
+            prop_assert!(raises.values().all(|stamp| *stamp > set.stamp), "RAT-3");
+            prop_assert!(
+                raises.values().zip(raises.values().skip(1)).all(|(low, high)| low > high),
+                "RAT-3"
+            );
+            let stored = Ratchet::from_parts(set.clone(), raises.iter().map(|(n, at)| (*n, *at)));
+            prop_assert_eq!(stored, ratchet);
+        }
+    }
+}

@@ -4,7 +4,8 @@
 //! the same operations, each any number of times, in any order that starts with a `Store` and keeps
 //! every origin's own order, gives the same record, and so does joining records that got them in
 //! parts; `REC-3` a deleted record stays deleted whatever arrives; `REC-4` an automatic promotion
-//! never lowers a tier and never brings an expiry forward.
+//! never lowers a tier and never brings an expiry forward; `REC-5` a tombstone carries nothing of what
+//! the memory said: text, labels and vector are erased, their stamps stay so that the join still works.
 //!
 //! No method looks at a current value to decide whether a write counts: that is what makes the order
 //! of arrival irrelevant. Every operation that names the record counts, even when nothing shows.
@@ -109,7 +110,8 @@ pub struct Record {
     pub persona_version: u32,
     /// Live or archived.
     pub life: Register<Life>,
-    /// Deleted for good: a tombstone. The greatest deletion seen.
+    /// Deleted for good: a tombstone. The greatest deletion seen. Title, content, tags, source,
+    /// metadata, personal-data flags and vector of a tombstone are blank.
     pub deleted: Option<Stamp>,
     /// Recalls that returned it, per origin.
     pub accesses: Counter,
@@ -279,6 +281,7 @@ impl Record {
         for tag in &patch.add_tags {
             self.tags.add(tag.clone(), op.id);
         }
+        self.erase_if_deleted();
         true
     }
 
@@ -319,6 +322,7 @@ impl Record {
         let news = self.touch(op.id, op.stamp());
         if news {
             self.deleted = self.deleted.max(Some(op.stamp()));
+            self.erase_if_deleted();
         }
         news
     }
@@ -365,6 +369,21 @@ impl Record {
         self.edits.join(&other.edits);
         self.vector.join(&other.vector);
         self.updated = self.updated.max(other.updated);
+        self.erase_if_deleted();
+    }
+
+    /// Keeps `REC-5`, whichever of a deletion and a text came first.
+    fn erase_if_deleted(&mut self) {
+        if self.deleted.is_none() {
+            return;
+        }
+        self.title.value = Title::erased();
+        self.content.value = Content::default();
+        self.tags = Tags::default();
+        self.source.value = String::new();
+        self.metadata.value = Metadata::empty();
+        self.pii_flags.value = BTreeSet::new();
+        self.embedding.value = None;
     }
 }
 
@@ -386,3 +405,6 @@ pub fn merge_metadata(older: &Metadata, newer: &Metadata) -> Metadata {
     // Over the size limit the newer object alone is kept: it was valid by itself.
     Metadata::try_from(&value).unwrap_or_else(|_| newer.clone())
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,3 +76,78 @@ impl Tags {
         (&self.added, &self.removed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::arbitrary;
+
+    /// Additions and removals of dots, which may name any addition or none.
+    fn changes() -> impl Strategy<Value = Vec<(bool, Dot)>> {
+        let dot = (arbitrary::tag(), arbitrary::node_id(), 1u64..4)
+            .prop_map(|(tag, origin, seq)| (tag, OpId { origin, seq }));
+        prop::collection::vec((any::<bool>(), dot), 0..16)
+    }
+
+    fn replay<'a>(changes: impl IntoIterator<Item = &'a (bool, Dot)>) -> Tags {
+        let mut tags = Tags::default();
+        for (add, dot) in changes {
+            if *add { tags.add(dot.0.clone(), dot.1) } else { tags.remove([dot.clone()]) }
+        }
+        tags
+    }
+
+    fn join(mut a: Tags, b: &Tags) -> Tags {
+        a.join(b);
+        a
+    }
+
+    proptest! {
+        #![proptest_config(arbitrary::config())]
+
+        #[test]
+        fn a_tag_is_present_exactly_while_an_addition_is_not_removed(changes in changes()) {
+            let removed: BTreeSet<&Dot> =
+                changes.iter().filter(|(add, _)| !add).map(|(_, dot)| dot).collect();
+            let present: BTreeSet<&Tag> = changes
+                .iter()
+                .filter(|(add, dot)| *add && !removed.contains(dot))
+                .map(|(_, dot)| &dot.0)
+                .collect();
+            let forward = replay(&changes);
+            prop_assert_eq!(&forward, &replay(changes.iter().rev()), "TAG-1");
+            prop_assert_eq!(forward.iter().collect::<Vec<_>>(), Vec::from_iter(present), "TAG-1");
+            let (added, removed) = forward.parts();
+            prop_assert_eq!(Tags::from_parts(added.clone(), removed.clone()), forward);
+        }
+
+        #[test]
+        fn the_join_is_a_semilattice_and_equals_the_whole(
+            a in changes(),
+            b in changes(),
+            c in changes(),
+        ) {
+            let (x, y, z) = (replay(&a), replay(&b), replay(&c));
+            prop_assert_eq!(join(x.clone(), &x), x.clone(), "TAG-2");
+            prop_assert_eq!(join(x.clone(), &y), join(y.clone(), &x), "TAG-2");
+            let whole = join(join(x.clone(), &y), &z);
+            prop_assert_eq!(&whole, &join(x, &join(y, &z)), "TAG-2");
+            prop_assert_eq!(whole, replay(a.iter().chain(&b).chain(&c)), "TAG-2");
+        }
+    }
+
+    #[test]
+    fn an_addition_that_a_removal_has_not_seen_survives_it() {
+        let tag: Tag = "urgent".parse().expect("a tag");
+        let op = |seq| OpId { origin: crate::NodeId(uuid::Uuid::nil()), seq };
+        let mut here = Tags::default();
+        here.add(tag.clone(), op(1));
+        let mut there = here.clone();
+        here.remove(here.dots(&tag).cloned().collect::<Vec<_>>());
+        there.add(tag.clone(), op(2));
+        here.join(&there);
+        assert_eq!(here.iter().collect::<Vec<_>>(), [&tag]);
+    }
+}

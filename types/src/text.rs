@@ -55,6 +55,13 @@ text_type!(
     Metadata
 );
 
+impl Title {
+    /// What stands in the place of the title of a deleted memory.
+    pub fn erased() -> Self {
+        Self("(deleted)".to_owned())
+    }
+}
+
 impl FromStr for Title {
     type Err = Invalid;
 
@@ -101,6 +108,13 @@ impl TryFrom<String> for Content {
             return Err(Invalid::new("content", "contains a NUL character"));
         }
         Ok(Self(text))
+    }
+}
+
+impl Default for Content {
+    /// The empty content.
+    fn default() -> Self {
+        Self(String::new())
     }
 }
 

@@ -179,7 +179,7 @@ impl NewMemory {
     }
 }
 
-fn check_priority(priority: u8) -> Result<(), Invalid> {
+pub(crate) fn check_priority(priority: u8) -> Result<(), Invalid> {
     let (low, high) = PRIORITY_RANGE;
     if (low..=high).contains(&priority) {
         return Ok(());
@@ -187,7 +187,7 @@ fn check_priority(priority: u8) -> Result<(), Invalid> {
     Err(Invalid::new("priority", format!("needs {low} to {high}, got {priority}")))
 }
 
-fn check_confidence(permille: u16) -> Result<(), Invalid> {
+pub(crate) fn check_confidence(permille: u16) -> Result<(), Invalid> {
     if permille <= 1000 {
         return Ok(());
     }

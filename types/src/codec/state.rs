@@ -25,7 +25,7 @@ use crate::{
     Content, Expiry, Hlc, Invalid, Kind, Life, MemoryId, Metadata, NodeId, OpId, Ratchet, Record,
     Register, Scope, Stamp, Tier, Title,
     limits::STATE_BYTES_MAX,
-    memory::Embedding,
+    memory::{Embedding, check_confidence, check_priority},
     tags::{Dot, Tags},
 };
 
@@ -459,6 +459,10 @@ impl State {
         let (source, metadata, pii_flags, sources) = texts;
         let m = &self.message;
         let scope = (Scope::from_number(m.scope)?, audience(&m.audience)?);
+        let (priority, confidence) =
+            (number("priority", m.priority)?, number("confidence", m.confidence_permille)?);
+        check_priority(priority)?;
+        check_confidence(confidence)?;
         Ok(Record {
             id: MemoryId::from_slice(&m.id)?,
             namespace: m.namespace.parse()?,
@@ -468,9 +472,8 @@ impl State {
             content: self.register(columns.content, m.content_stamp)?,
             tier: self.tier()?,
             tags: Tags::from_parts(self.dots(&m.tags)?, self.dots(&m.removed_tags)?),
-            priority: self.register(number("priority", m.priority)?, m.priority_stamp)?,
-            confidence_permille: self
-                .register(number("confidence", m.confidence_permille)?, m.confidence_stamp)?,
+            priority: self.register(priority, m.priority_stamp)?,
+            confidence_permille: self.register(confidence, m.confidence_stamp)?,
             source: self.register(source, m.source_stamp)?,
             kind: self.register(Kind::from_number(m.kind)?, m.kind_stamp)?,
             scope: self.register(scope, m.scope_stamp)?,

@@ -262,6 +262,23 @@ fn columns_that_do_not_belong_are_refused() {
 }
 
 #[test]
+fn a_state_over_its_limits_is_refused() {
+    let record = Record::create(&op_of(Payload::Access(vec![])), &memory());
+    let field = |tag: u32, value: u64| {
+        let bytes = with_varint(encode_state(&record), tag, value);
+        match decode_state(&bytes, columns(&record)) {
+            Err(CodecError::Field { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(field(8, 11), "priority");
+    assert_eq!(field(12, 1001), "confidence");
+    assert_eq!(field(9, 99), "kind");
+    assert_eq!(field(25, 256), "reflection_depth");
+    assert_eq!(field(34, 7), "stamps");
+}
+
+#[test]
 fn the_largest_memory_fits_an_operation() {
     let mut new = memory();
     new.content = Content::try_from("x".repeat(crate::limits::CONTENT_BYTES_MAX)).expect("fits");

@@ -17,9 +17,4 @@
 
 pub mod convert;
 pub mod errors;
-pub mod hyper_rt;
-pub mod io;
-pub mod net;
-pub mod serve;
-pub mod tls;
 pub mod v1;

@@ -4,11 +4,11 @@
 //! arrival; attributes, postings and vectors all speak of slots, and a slot leads back to the row.
 //!
 //! Not here: SQL, threads, clocks. The caller decides when work is done and on which thread.
-
 //!
 //! | part | what |
 //! |---|---|
 //! | [`recall_index`] | one writer, many readers; [`rebuild`] makes a fresh one beside it |
+//! | [`serving`] | words and vectors kept in step over one assignment of slots |
 //! | [`snapshot`] | an immutable state: search, set of visible slots, explain |
 //! | [`filter`], [`attributes`] | who may see what, and the columns it is decided by |
 //! | [`text`], [`lexical`] | from text to terms; postings and ranking |
@@ -24,6 +24,7 @@ pub mod persist;
 pub mod rebuild;
 pub mod recall_index;
 pub(crate) mod rows;
+pub mod serving;
 pub mod snapshot;
 pub mod text;
 pub mod vector;
@@ -36,6 +37,7 @@ pub use lexical::{explain::TermScore, search::Scratch};
 pub use persist::{IndexFolder, Loaded, Opened, Save, Saved, StoreIdentity};
 pub use rebuild::{Batch, Rebuild};
 pub use recall_index::RecallIndex;
+pub use serving::{Serving, Unembedded, follow};
 pub use snapshot::{Hit, Snapshot};
 pub use text::{
     prepare::{Prepared, prepare},

@@ -163,13 +163,21 @@ impl Snapshot {
     /// a search returned.
     pub fn explain(&self, query: &Query, slot: Slot) -> Vec<TermScore> {
         let resolved = Resolved::new(&self.segments, self.slots, query);
-        explain::explain(&self.segments, &resolved, slot).1
+        explain::explain(&self.segments, &resolved, slot)
     }
 
-    /// The lexical score of any slot in 1/1000, for candidates that other signals found.
-    pub fn score_milli(&self, query: &Query, slot: Slot) -> u32 {
+    /// The lexical scores of given slots in 1/1000, in their order, for candidates that other signals found. Says
+    /// nothing about visibility either.
+    pub fn scores_milli(&self, query: &Query, slots: &[Slot]) -> Vec<u32> {
         let resolved = Resolved::new(&self.segments, self.slots, query);
-        explain::milli(explain::explain(&self.segments, &resolved, slot).0)
+        let score = |slot: &Slot| explain::score(&self.segments, &resolved, *slot);
+        slots.iter().map(|slot| explain::milli(score(slot))).collect()
+    }
+
+    /// The living slots.
+    pub fn living(&self) -> Bitmap {
+        let words = self.groups.iter().flat_map(|group| group.alive().iter().copied());
+        Bitmap::from_words(words.collect(), self.slots)
     }
 
     /// Bytes of attributes and of postings (mapped ones included).

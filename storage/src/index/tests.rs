@@ -158,7 +158,7 @@ proptest! {
             for (slot, rowid, score) in expected {
                 prop_assert!(visible.binary_search(&slot).is_ok());
                 prop_assert_eq!(snapshot.rowid(slot), Some(rowid));
-                prop_assert_eq!(snapshot.score_milli(&query, slot), score);
+                prop_assert_eq!(snapshot.scores_milli(&query, &[slot]), [score]);
                 let parts = snapshot.explain(&query, slot);
                 let sum: u32 = parts.iter().map(|part| part.score_milli).sum();
                 // Each part is rounded down on its own.

@@ -28,19 +28,32 @@ pub(crate) fn milli(raw: u32) -> u32 {
     scaled.min(u32::MAX.into()) as u32
 }
 
-/// The parts of a slot's score, in the order of the query. Also gives the raw score they add up to.
+/// Where in the list the slot's segment is.
+fn segment_of(segments: &[Arc<Segment>], slot: Slot) -> usize {
+    segments.partition_point(|segment| segment.first + segment.slots <= slot)
+}
+
+/// The raw score of a slot.
+pub(crate) fn score(segments: &[Arc<Segment>], resolved: &Resolved<'_>, slot: Slot) -> u32 {
+    let postings = resolved.in_segment(segment_of(segments, slot));
+    let local = (slot % GROUP_SLOTS) as u16;
+    let parts = resolved.terms.iter().zip(postings).filter_map(|(term, postings)| {
+        Some(term.weight * u32::from(postings.impact_from(local, &mut 0)?))
+    });
+    parts.sum()
+}
+
+/// The parts of a slot's score, in the order of the query.
 pub(crate) fn explain(
     segments: &[Arc<Segment>],
     resolved: &Resolved<'_>,
     slot: Slot,
-) -> (u32, Vec<TermScore>) {
-    let at = segments.partition_point(|segment| segment.first + segment.slots <= slot);
-    let mut raw = 0;
+) -> Vec<TermScore> {
+    let at = segment_of(segments, slot);
     let mut parts = Vec::with_capacity(resolved.terms.len());
     for (term, postings) in resolved.terms.iter().zip(resolved.in_segment(at)) {
         let impact = postings.impact_from((slot % GROUP_SLOTS) as u16, &mut 0).unwrap_or(0);
         let part = term.weight * u32::from(impact);
-        raw += part;
         parts.push(TermScore {
             term: term.term.written.clone(),
             df: term.df,
@@ -49,5 +62,5 @@ pub(crate) fn explain(
             score_milli: milli(part),
         });
     }
-    (raw, parts)
+    parts
 }

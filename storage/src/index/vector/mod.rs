@@ -244,6 +244,14 @@ impl VectorIndex {
         removed
     }
 
+    /// One more than the highest slot that ever had a vector here, removed or not; 0 when none had.
+    pub fn end(&self) -> Slot {
+        let snapshot = self.snapshot.load();
+        let ends = numbered(&snapshot.segments)
+            .filter_map(|(segment, first)| segment.written_rows().last().map(|at| first + at + 1));
+        ends.last().unwrap_or(0)
+    }
+
     /// The slots of `live` that have no vector here: to be added, after open and after a damaged file was found.
     pub fn missing(&self, live: &Bitmap) -> Bitmap {
         let snapshot = self.snapshot.load();

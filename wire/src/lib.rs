@@ -17,4 +17,9 @@
 
 pub mod convert;
 pub mod errors;
+pub mod hyper_rt;
+pub mod io;
+pub mod net;
+pub mod serve;
+pub mod tls;
 pub mod v1;

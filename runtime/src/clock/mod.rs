@@ -14,6 +14,7 @@
 #[cfg(madsim)]
 pub mod sim;
 mod sleep;
+mod std_time;
 mod ticker;
 
 use std::ops::{Add, AddAssign, Sub, SubAssign};
@@ -25,6 +26,7 @@ use sim as source;
 use system as source;
 
 pub use sleep::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout, timeout_at};
+pub use std_time::now_std;
 pub use ticker::Ticker;
 
 /// Where every monotonic clock starts, so that `now - an hour` does not saturate at start-up.

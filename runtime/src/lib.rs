@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`clock`] | monotonic and wall clock of the system | one warped clock per node |
 //! | [`task`], [`blocking`], [`worker`] | tokio tasks, its blocking pool, one thread per writer | tasks of the simulator, work done inline |
+//! | [`parallel`] | a second thread | one after the other |
 //! | [`random`] | the system's entropy | the run's seeded generator |
 //! | [`disk`] | files | an in-memory disk that fails on purpose |
 //! | [`fatal`] | abort | kill of one simulated node |
@@ -29,6 +30,7 @@ pub mod blocking;
 pub mod clock;
 pub mod disk;
 pub mod fatal;
+pub mod parallel;
 pub mod random;
 pub mod signal;
 #[cfg(madsim)]

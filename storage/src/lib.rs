@@ -18,4 +18,4 @@ pub mod request;
 pub mod sqlite;
 
 pub use error::StoreError;
-pub use port::Store;
+pub use port::{ReadStore, Store, WriteStore};

@@ -38,7 +38,7 @@ pub trait Signer: Send + Sync {
 }
 
 /// Turns text into a vector by itself: quick, pure, no model. The store uses it at write time and to
-/// rebuild; vectors of slower embedders come in through [`Store::put_vectors`].
+/// rebuild; vectors of slower embedders come in through [`WriteStore::put_vectors`].
 pub trait Vectorizer: Send + Sync {
     /// Unit vector of `text`; `None` when it has no features.
     fn vector(&self, text: &str) -> Option<Vec<f32>>;
@@ -57,11 +57,23 @@ pub struct EmbeddingSpace {
     pub vectorizer: Option<Arc<dyn Vectorizer>>,
 }
 
-/// A store of memories.
-pub trait Store: Send + Sync {
+/// The half of a store that changes it.
+pub trait WriteStore: Send + Sync {
     /// Commits a batch of intents; answers after the fsync.
     fn write(&self, request: WriteRequest) -> Answer<'_, WriteReceipt>;
 
+    /// Keeps computed vectors. They are derived data: no operation, no audit row.
+    fn put_vectors(&self, vectors: Vec<ComputedVector>) -> Answer<'_, u64>;
+
+    /// The position of the last commit, and a signal when it moves.
+    fn position(&self) -> watch::Receiver<u64>;
+
+    /// Writes what is worth keeping (index images, a checkpoint) and closes. Later calls are refused.
+    fn close(&self) -> Answer<'_, ()>;
+}
+
+/// The half of a store that answers questions.
+pub trait ReadStore: Send + Sync {
     /// One memory. Archived ones are returned too (`archived_reason`), deleted and expired ones are not.
     fn get<'a>(&'a self, reader: Reader<'a>, id: IdRef, now_ms: u64) -> Answer<'a, MemoryView>;
 
@@ -127,9 +139,6 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Answer<'a, (Vec<Change>, u64)>;
 
-    /// The position of the last commit, and a signal when it moves.
-    fn position(&self) -> watch::Receiver<u64>;
-
     /// A registered agent.
     fn agent(&self, id: AgentId) -> Answer<'_, Option<AgentRecord>>;
 
@@ -148,9 +157,6 @@ pub trait Store: Send + Sync {
     /// Memories without a vector in the current space.
     fn pending_vectors(&self, limit: u32) -> Answer<'_, Vec<PendingVector>>;
 
-    /// Keeps computed vectors. They are derived data: no operation, no audit row.
-    fn put_vectors(&self, vectors: Vec<ComputedVector>) -> Answer<'_, u64>;
-
     /// Checks the audit chain from `since` (a sequence; 0 is the beginning): hashes, order, signatures,
     /// and that every operation kept still has the bytes its row signed.
     fn verify_chain(&self, since: i64) -> Answer<'_, ChainReport>;
@@ -167,7 +173,9 @@ pub trait Store: Send + Sync {
 
     /// Figures for metrics and `doctor`.
     fn stats(&self) -> Answer<'_, StoreStats>;
-
-    /// Writes what is worth keeping (index images, a checkpoint) and closes. Later calls are refused.
-    fn close(&self) -> Answer<'_, ()>;
 }
+
+/// A store of memories.
+pub trait Store: WriteStore + ReadStore {}
+
+impl<T: WriteStore + ReadStore + ?Sized> Store for T {}

@@ -31,6 +31,12 @@ pub enum SqlFault {
     },
 }
 
+impl From<types::Invalid> for SqlFault {
+    fn from(invalid: types::Invalid) -> Self {
+        SqlFault::Rejected(invalid.into())
+    }
+}
+
 impl SqlFault {
     /// Whether the disk or the page limit is exhausted.
     pub fn is_full(&self) -> bool {

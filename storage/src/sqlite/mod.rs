@@ -2,6 +2,9 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`store`], [`open`], [`config`] | the port, what happens before the first request, settings |
+//! | [`write`] | the writer: groups, rules, audit rows |
+//! | [`indexes`] | the recall indexes as the writer feeds them |
 //! | [`schema`] | tables and migrations |
 //! | [`row`] | columns against records and views |
 //! | [`connection`] | how a connection is opened, on which disk, with which settings |
@@ -19,10 +22,21 @@
 //!
 //! Not here: what a request means to a client, other nodes, and the recall indexes themselves.
 
+pub(crate) mod checkpoint;
+pub mod config;
 pub(crate) mod connection;
+pub(crate) mod counters;
 pub(crate) mod fault;
+pub(crate) mod indexes;
+pub(crate) mod open;
 pub mod pool;
 pub mod row;
 pub mod schema;
+pub mod store;
+pub(crate) mod vectors;
 #[cfg(any(test, feature = "faulty-disk"))]
 pub mod vfs;
+pub(crate) mod write;
+
+pub use config::StoreConfig;
+pub use store::SqliteStore;

@@ -1,0 +1,185 @@
+//! Opening the store: what must be true before the first request.
+//!
+//! Invariants: `OPN-1` one process has the store open; `SQL-4` SQLite opens a write-ahead log that was copied
+//! to a new file and synced first, because what the system shows of the old one may exist in its cache alone after
+//! a failed sync; `OPN-2` names created by opening are durable before the first commit is acknowledged.
+//!
+//! Not here: repairing. A damaged file is refused with the fix in the message.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use runtime::{
+    clock,
+    disk::{self, DiskRef, LockGuard},
+    random,
+};
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
+use types::NodeId;
+
+use super::{
+    config::StoreConfig,
+    connection::{self, Role},
+    fault::SqlFault,
+    row::signed,
+    schema::{self, MigrateError},
+    write::{head::Head, vocabulary::Vocabulary},
+};
+use crate::error::OpenError;
+
+/// Name of the database in the store's folder.
+pub const DATABASE_FILE: &str = "hivemem.db";
+/// Name of the file whose lock says that the store is in use.
+const LOCK_FILE: &str = "hivemem.lock";
+
+/// A store that is ready for its worker.
+pub(crate) struct Opened {
+    pub(crate) lock: LockGuard,
+    pub(crate) path: PathBuf,
+    pub(crate) connection: Connection,
+    pub(crate) node: NodeId,
+    pub(crate) words: Vocabulary,
+    pub(crate) head: Head,
+    pub(crate) broken: Option<String>,
+}
+
+/// Opens the database in `folder`, which is created if missing.
+pub(crate) fn open(
+    disk: &DiskRef,
+    folder: &Path,
+    config: &StoreConfig,
+) -> Result<Opened, OpenError> {
+    let path = folder.join(DATABASE_FILE);
+    let failed = |source| OpenError::Io { path: path.clone(), source };
+    disk.create_dir_all(folder).map_err(failed)?;
+    let lock = lock(disk, &folder.join(LOCK_FILE))?;
+    renew_log(disk, folder, &path).map_err(failed)?;
+    let vfs = disk.sqlite_vfs();
+    let mut connection =
+        connection::open(&path, vfs.as_deref(), Role::Writer, config.write_cache_kib)
+            .map_err(|error| refused(&path, error))?;
+    let prepared = prepare(&mut connection, &path, config).and_then(|ready| {
+        disk.sync_dir(folder).map_err(failed)?;
+        Ok(ready)
+    });
+    match prepared {
+        Ok((node, words, head, broken)) => {
+            Ok(Opened { lock, path, connection, node, words, head, broken })
+        }
+        Err(error) => {
+            // Closing could write; what failed here is left as it is (SQL-2).
+            std::mem::forget(connection);
+            Err(error)
+        }
+    }
+}
+
+type Prepared = (NodeId, Vocabulary, Head, Option<String>);
+
+fn prepare(
+    connection: &mut Connection,
+    path: &Path,
+    config: &StoreConfig,
+) -> Result<Prepared, OpenError> {
+    schema::migrate(connection, path).map_err(|error| match error {
+        MigrateError::Open(error) => error,
+        MigrateError::Sql { source } => refused(path, source),
+    })?;
+    let read = |error: SqlFault| match error {
+        SqlFault::Sqlite(error) => refused(path, error),
+        other => OpenError::Corrupt { path: path.to_path_buf(), problem: other.to_string() },
+    };
+    let node = begin_boot(connection, config).map_err(|error| refused(path, error))?;
+    let words = Vocabulary::load(connection).map_err(|error| refused(path, error))?;
+    let (head, broken) = Head::load(connection, node).map_err(read)?;
+    if let Some(problem) = &broken {
+        tracing::error!(problem, "the audit chain does not hold; writes will be refused");
+    }
+    Ok((node, words, head, broken))
+}
+
+fn lock(disk: &DiskRef, path: &Path) -> Result<LockGuard, OpenError> {
+    disk.lock_exclusive(path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let holder = disk::read_all(disk.as_ref(), path)
+                .ok()
+                .and_then(|bytes| String::from_utf8(bytes).ok())
+                .filter(|text| !text.trim().is_empty())
+                .map_or("another process".to_owned(), |pid| format!("process {}", pid.trim()));
+            OpenError::Locked { path: path.to_path_buf(), holder }
+        }
+        _ => OpenError::Io { path: path.to_path_buf(), source: error },
+    })
+}
+
+/// Replaces the write-ahead log by a synced copy of itself (`SQL-4`).
+fn renew_log(disk: &DiskRef, folder: &Path, path: &Path) -> io::Result<()> {
+    let log = beside(path, "-wal");
+    let copy = beside(path, "-wal.new");
+    disk::remove_if_exists(disk.as_ref(), &copy)?;
+    if !disk.exists(&log)? {
+        return Ok(());
+    }
+    disk::copy(disk.as_ref(), &log, &copy)?;
+    disk.rename(&copy, &log)?;
+    disk.sync_dir(folder)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Names the node on the first start, counts the start, and notes the signing key. Gives the node's id.
+fn begin_boot(connection: &mut Connection, config: &StoreConfig) -> rusqlite::Result<NodeId> {
+    let now_ms = clock::now_unix_ms();
+    let transaction = connection.transaction()?;
+    let known: Option<[u8; 16]> = transaction
+        .query_row("SELECT value FROM meta WHERE key = 'node_id'", [], |row| row.get(0))
+        .optional()?;
+    let node = match known {
+        Some(bytes) => NodeId(uuid::Uuid::from_bytes(bytes)),
+        None => {
+            let node = NodeId(random::uuid_v7(now_ms));
+            transaction.execute(
+                "INSERT INTO meta (key, value) VALUES ('node_id', ?1)",
+                [node.as_bytes().as_slice()],
+            )?;
+            node
+        }
+    };
+    transaction.execute(
+        "INSERT INTO meta (key, value) VALUES ('boots', 1)
+         ON CONFLICT (key) DO UPDATE SET value = value + 1",
+        [],
+    )?;
+    let (key_id, public_key) = (config.signer.key_id(), config.signer.public_key());
+    transaction.execute(
+        "UPDATE signing_keys SET until_ms = ?1 WHERE until_ms IS NULL AND key_id <> ?2",
+        (signed(now_ms), key_id),
+    )?;
+    transaction.execute(
+        "INSERT INTO signing_keys (key_id, public_key, from_ms) VALUES (?1, ?2, ?3)
+         ON CONFLICT (key_id) DO UPDATE SET until_ms = NULL",
+        (key_id, public_key, signed(now_ms)),
+    )?;
+    transaction.commit()?;
+    Ok(node)
+}
+
+/// What SQLite's refusal to open or read a file means.
+pub(crate) fn refused(path: &Path, error: rusqlite::Error) -> OpenError {
+    let path = path.to_path_buf();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            OpenError::Corrupt { path, problem: error.to_string() }
+        }
+        Some(ErrorCode::DiskFull) => {
+            OpenError::Io { path, source: io::Error::new(io::ErrorKind::StorageFull, error) }
+        }
+        _ => OpenError::Io { path, source: io::Error::other(error) },
+    }
+}

@@ -1,0 +1,163 @@
+//! [`SqliteStore`]: the store of one machine behind the port.
+//!
+//! Invariants: those of the port; the lock file is held as long as the store lives.
+//!
+//! Not here: the writer (`write`) and what reads answer (`read`).
+
+use std::{path::Path, sync::Arc};
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use runtime::{
+    blocking,
+    disk::{DiskRef, LockGuard},
+    worker::{self, SendError, WorkerHandle, WorkerOptions},
+};
+use tokio::sync::{oneshot, watch};
+use types::{NodeId, Reason, Reject};
+
+use super::{
+    config::StoreConfig,
+    counters::Counters,
+    fault::SqlFault,
+    indexes::Indexes,
+    open,
+    pool::ReadPool,
+    write::{
+        prepare,
+        writer::{Job, Writer},
+    },
+};
+use crate::{
+    answer::WriteReceipt,
+    error::{OpenError, StoreError},
+    port::{Answer, WriteStore},
+    request::{ComputedVector, WriteRequest},
+};
+
+/// Intents from which on a request is prepared where blocking is allowed, not on the caller's task.
+const PREPARE_ASIDE: usize = 16;
+
+/// A store in a folder of this machine.
+pub struct SqliteStore {
+    pub(crate) config: Arc<StoreConfig>,
+    pub(crate) pool: ReadPool,
+    pub(crate) indexes: Arc<Indexes>,
+    pub(crate) counters: Arc<Counters>,
+    node: NodeId,
+    writer: WorkerHandle<Job>,
+    position: watch::Receiver<u64>,
+    /// Given up when the store is closed.
+    lock: Mutex<Option<LockGuard>>,
+}
+
+impl SqliteStore {
+    /// Opens the store in `folder`, which is created if missing. Blocks: reads the file and, where no usable
+    /// index is on disk, all its rows.
+    ///
+    /// # Errors
+    /// [`OpenError`], each with its fix.
+    pub fn open(disk: DiskRef, folder: &Path, config: StoreConfig) -> Result<Self, OpenError> {
+        let config = Arc::new(config);
+        let opened = open::open(&disk, folder, &config)?;
+        let open::Opened { lock, path, connection, node, mut words, head, broken } = opened;
+        let damaged = |fault: SqlFault| match fault {
+            SqlFault::Sqlite(error) => open::refused(&path, error),
+            other => OpenError::Corrupt { path: path.clone(), problem: other.to_string() },
+        };
+        let indexes = Indexes::build(&connection, &mut words, head.position).map_err(damaged)?;
+        let pool = ReadPool::new(
+            disk.clone(),
+            path.clone(),
+            config.read_connections,
+            config.read_cache_kib,
+        );
+        let counters = Arc::new(Counters::default());
+        let (position, watched) = watch::channel(head.position);
+        let options = WorkerOptions {
+            name: "store-writer",
+            capacity_jobs: config.queue_capacity,
+            max_batch: config.group_requests_max,
+            disk: disk.clone(),
+        };
+        let mut writer = Writer {
+            disk,
+            path: path.clone(),
+            config: config.clone(),
+            connection: Some(connection),
+            words,
+            head,
+            broken,
+            indexes: indexes.clone(),
+            pool: pool.clone(),
+            position,
+            counters: counters.clone(),
+        };
+        let writer = worker::start(options, move |jobs, replies| writer.handle(jobs, replies))
+            .map_err(|source| OpenError::Io { path, source })?;
+        let lock = Mutex::new(Some(lock));
+        Ok(Self { config, pool, indexes, counters, node, writer, position: watched, lock })
+    }
+
+    /// The identity this store was given when it was created.
+    pub fn node_id(&self) -> NodeId {
+        self.node
+    }
+
+    /// Writes waiting for the writer.
+    pub fn queued(&self) -> usize {
+        self.writer.depth()
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, StoreError> {
+        let (to, answer) = oneshot::channel();
+        self.writer.try_send(job(to)).map_err(|error| match error {
+            SendError::Full(_) => {
+                let detail = "too many writes are waiting; try again later";
+                Reject::new(Reason::Overloaded, detail).with("retry_after_ms", 100)
+            }
+            SendError::Closed(_) => closed(),
+        })?;
+        answer.await.map_err(|_| closed().into())
+    }
+
+    async fn write_one(&self, request: WriteRequest) -> Result<WriteReceipt, StoreError> {
+        let ready = if request.intents.len() < PREPARE_ASIDE {
+            prepare::ready(request, &self.config.space)
+        } else {
+            let config = self.config.clone();
+            blocking::run(move || prepare::ready(request, &config.space)).await
+        }?;
+        self.ask(|to| Job::Write(Box::new(ready), to)).await?
+    }
+}
+
+fn closed() -> Reject {
+    Reject::new(Reason::Stopping, "the store is closed")
+}
+
+impl WriteStore for SqliteStore {
+    fn write(&self, request: WriteRequest) -> Answer<'_, WriteReceipt> {
+        self.write_one(request).boxed()
+    }
+
+    fn put_vectors(&self, vectors: Vec<ComputedVector>) -> Answer<'_, u64> {
+        async move { self.ask(|to| Job::Vectors(vectors, to)).await? }.boxed()
+    }
+
+    fn position(&self) -> watch::Receiver<u64> {
+        self.position.clone()
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        async move {
+            self.pool.close();
+            // Refused means that somebody else closes it already; `close` waits for that too.
+            let _ = self.ask(Job::Close).await;
+            self.writer.close().await;
+            *self.lock.lock() = None;
+            Ok(())
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,84 @@
+//! Keeping vectors that a model computed.
+//!
+//! Invariant: a vector is kept only for the text it was computed from; they are derived data, so
+//! there is no operation and no audit row.
+//!
+//! Not here: supplied vectors, which are part of the memory, and searching.
+
+use half::f16;
+use rusqlite::{Connection, OptionalExtension, params};
+use types::{Invalid, Reject};
+
+use super::{
+    fault::SqlFault,
+    row::{self, LIVE, STORED_COLUMNS},
+};
+use crate::{port::EmbeddingSpace, request::ComputedVector};
+
+/// Keeps those that fit; gives their number.
+pub(crate) fn keep(
+    connection: &Connection,
+    space: &EmbeddingSpace,
+    computed: &[ComputedVector],
+) -> Result<u64, SqlFault> {
+    for vector in computed {
+        if vector.values.len() != usize::from(space.dimension) {
+            let problem =
+                format!("needs {} components, got {}", space.dimension, vector.values.len());
+            return Err(Reject::from(Invalid::new("vectors", problem)).into());
+        }
+    }
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let kept = keep_all(connection, space, computed);
+    let end = if kept.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    connection.prepare_cached(end)?.execute([])?;
+    kept
+}
+
+fn keep_all(
+    connection: &Connection,
+    space: &EmbeddingSpace,
+    computed: &[ComputedVector],
+) -> Result<u64, SqlFault> {
+    let space = space_number(connection, space)?;
+    let sql = format!("SELECT {STORED_COLUMNS} FROM memories WHERE id = ?1");
+    let mut find = connection.prepare_cached(&sql)?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO vectors (row, space, text_sha256, halves) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (row) DO UPDATE SET space = excluded.space,
+            text_sha256 = excluded.text_sha256, halves = excluded.halves",
+    )?;
+    let mut kept = 0;
+    for vector in computed {
+        let mut rows = find.query([vector.id.as_bytes().as_slice()])?;
+        let Some(found) = rows.next()? else { continue };
+        let stored = row::stored(found)?;
+        drop(rows);
+        let record = &stored.record;
+        let text = row::text_sha256(record.title.value.as_str(), record.content.value.as_str());
+        if text != vector.text_sha256 || row::life(record) != LIVE {
+            continue;
+        }
+        let halves: Vec<u8> =
+            vector.values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+        insert.execute(params![stored.row, space, text, halves])?;
+        kept += 1;
+    }
+    Ok(kept)
+}
+
+/// Number of a space, which is added when it is new.
+fn space_number(connection: &Connection, space: &EmbeddingSpace) -> rusqlite::Result<i64> {
+    let name = (&space.model, &space.version, space.dimension);
+    let mut find = connection.prepare_cached(
+        "SELECT id FROM spaces WHERE model = ?1 AND version = ?2 AND dimension = ?3",
+    )?;
+    let known: Option<i64> = find.query_row(name, |row| row.get(0)).optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    connection
+        .prepare_cached("INSERT INTO spaces (model, version, dimension) VALUES (?1, ?2, ?3)")?
+        .execute(name)?;
+    Ok(connection.last_insert_rowid())
+}

@@ -1,0 +1,226 @@
+//! Changing a memory by its id: fields, tier, archive and deletion.
+//!
+//! Invariants: `CHG-1` whoever sees a memory may change its fields, tier, links and names; its scope,
+//! its legal hold, its archiving and its deletion are its author's and the operator's; `CHG-2` nothing
+//! under legal hold is archived or deleted; `CHG-3` a guarded memory is changed only under the same or a
+//! later fence, because an earlier one would be overruled everywhere.
+//!
+//! Not here: storing (`store_memory`), recalls (`others`).
+
+use types::{
+    MemoryId, Patch, Payload, Reason, Record, Reject, Tag, Tier, ids::IdRef, op::UpdateBody,
+    tags::Dot,
+};
+
+use super::{
+    group::{Done, Group, Terms},
+    quota::Charge,
+    store_memory::{check_tags, quota_bytes},
+};
+use crate::{answer::Applied, sqlite::row};
+
+/// A change of tier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Promotion {
+    /// New tier.
+    pub(crate) tier: Tier,
+    /// Expiry under it, Unix milliseconds.
+    pub(crate) expires_at_ms: Option<u64>,
+    /// Whether repeated access asked for it.
+    pub(crate) automatic: bool,
+}
+
+impl Group<'_> {
+    /// Changes fields.
+    pub(crate) fn update(
+        &mut self,
+        terms: &Terms,
+        id: &IdRef,
+        patch: Patch,
+        expected_version: Option<u64>,
+    ) -> Done<Applied> {
+        patch.check()?;
+        self.check_embedding(patch.embedding.as_ref())?;
+        let id = self.seen(terms, id)?;
+        self.guard(terms, id, expected_version)?;
+        if patch.scope.is_some() || patch.legal_hold.is_some() {
+            self.must_own(terms, id, "its scope and its legal hold")?;
+        }
+        let record = &self.entry(id)?.record;
+        must_be_live(record)?;
+        let removed_dots: Vec<Dot> =
+            patch.remove_tags.iter().flat_map(|tag| record.tags.dots(tag)).cloned().collect();
+        let stays =
+            |tag: &&Tag| !patch.remove_tags.contains(*tag) && !patch.add_tags.contains(*tag);
+        check_tags(record.tags.iter().filter(stays).count() + patch.add_tags.len())?;
+        let text_changed = patch.title.is_some()
+            || patch.content.is_some()
+            || patch.embedding.is_some()
+            || !patch.add_tags.is_empty()
+            || !removed_dots.is_empty();
+        self.charge_change(terms, id, &patch)?;
+        let retitled = patch.title.is_some() || patch.scope.is_some();
+        let body = UpdateBody { id, patch, removed_dots };
+        self.change(terms, id, Payload::Update(Box::new(body)), text_changed)?;
+        if retitled {
+            let record = &self.entry(id)?.record;
+            let audience = &record.scope.value.1;
+            let title = &record.title.value;
+            let key = row::title_key(&record.namespace, &record.author, audience, title);
+            self.overlay.retitled(key, id);
+        }
+        self.memory_applied(id)
+    }
+
+    /// Changes the tier.
+    pub(crate) fn promote(
+        &mut self,
+        terms: &Terms,
+        id: &IdRef,
+        promotion: Promotion,
+        expected_version: Option<u64>,
+    ) -> Done<Applied> {
+        let id = self.seen(terms, id)?;
+        self.guard(terms, id, expected_version)?;
+        must_be_live(&self.entry(id)?.record)?;
+        let Promotion { tier, expires_at_ms, automatic } = promotion;
+        self.change(terms, id, Payload::Promote { id, tier, automatic, expires_at_ms }, false)?;
+        self.memory_applied(id)
+    }
+
+    /// Deletes for good.
+    pub(crate) fn delete(
+        &mut self,
+        terms: &Terms,
+        id: &IdRef,
+        reason: String,
+        expected_version: Option<u64>,
+    ) -> Done<Applied> {
+        let id = self.seen(terms, id)?;
+        self.guard(terms, id, expected_version)?;
+        self.must_own(terms, id, "its deletion")?;
+        self.must_not_be_held(id)?;
+        let record = &self.entry(id)?.record;
+        let (author, namespace) = (record.author.clone(), record.namespace.clone());
+        let bytes_before = quota_bytes(record.title.value.as_str(), record.content.value.as_str());
+        let charge = Charge { bytes_before, ..Charge::default() };
+        self.charge(terms, &author, &namespace, charge)?;
+        self.change(terms, id, Payload::Delete { id, reason }, true)?;
+        self.memory_applied(id)
+    }
+
+    /// Moves into the archive.
+    pub(crate) fn archive(&mut self, terms: &Terms, id: &IdRef, reason: String) -> Done<Applied> {
+        let id = self.seen(terms, id)?;
+        self.guard(terms, id, None)?;
+        self.must_own(terms, id, "its archiving")?;
+        self.must_not_be_held(id)?;
+        must_be_live(&self.entry(id)?.record)?;
+        self.change(terms, id, Payload::Archive { id, reason }, true)?;
+        self.memory_applied(id)
+    }
+
+    /// Takes back from the archive. What expired before no longer expires: it was asked for again.
+    pub(crate) fn restore(&mut self, terms: &Terms, id: &IdRef) -> Done<Applied> {
+        let id = self.seen(terms, id)?;
+        self.guard(terms, id, None)?;
+        self.must_own(terms, id, "its archiving")?;
+        let record = &self.entry(id)?.record;
+        if record.is_live() {
+            let detail = format!("memory {id} is not archived");
+            return Err(Reject::new(Reason::FailedPrecondition, detail).into());
+        }
+        let expired = record.expires_at_ms().is_some_and(|at| at <= terms.now_ms);
+        self.change(terms, id, Payload::Restore { id }, true)?;
+        if expired {
+            let patch = Patch { expires_at_ms: Some(None), ..Patch::default() };
+            let body = UpdateBody { id, patch, removed_dots: Vec::new() };
+            self.change(terms, id, Payload::Update(Box::new(body)), false)?;
+        }
+        self.memory_applied(id)
+    }
+
+    fn change(
+        &mut self,
+        terms: &Terms,
+        id: MemoryId,
+        payload: Payload,
+        text_changed: bool,
+    ) -> Done<()> {
+        let op = self.operation(terms, payload)?;
+        self.apply(id, &op, text_changed);
+        Ok(())
+    }
+
+    fn memory_applied(&mut self, id: MemoryId) -> Done<Applied> {
+        let version = self.entry(id)?.record.version();
+        Ok(Applied::Memory { id, version, merged: false })
+    }
+
+    /// Refuses a wrong version and a fence that is too small (`CHG-3`).
+    pub(crate) fn guard(
+        &mut self,
+        terms: &Terms,
+        id: MemoryId,
+        expected_version: Option<u64>,
+    ) -> Done<()> {
+        let record = &self.entry(id)?.record;
+        let version = record.version();
+        if expected_version.is_some_and(|expected| expected != version) {
+            let detail = format!("memory {id} is at version {version}; read it again and retry");
+            return Err(Reject::new(Reason::VersionConflict, detail)
+                .with("current_version", version)
+                .into());
+        }
+        let fence = record.updated.fence;
+        if terms.fence < fence {
+            let detail =
+                format!("memory {id} was written under fence {fence}; take the lock again");
+            return Err(Reject::new(Reason::FenceTooSmall, detail)
+                .with("current_fence", fence)
+                .into());
+        }
+        Ok(())
+    }
+
+    /// Charges for the bytes by which a patch makes a memory longer or shorter.
+    pub(crate) fn charge_change(&mut self, terms: &Terms, id: MemoryId, patch: &Patch) -> Done<()> {
+        if patch.title.is_none() && patch.content.is_none() {
+            return Ok(());
+        }
+        let record = &self.entry(id)?.record;
+        let (author, namespace) = (record.author.clone(), record.namespace.clone());
+        let (title, content) = (&record.title.value, &record.content.value);
+        let bytes_before = quota_bytes(title.as_str(), content.as_str());
+        let title = patch.title.as_ref().unwrap_or(title);
+        let content = patch.content.as_ref().unwrap_or(content);
+        let bytes_after = quota_bytes(title.as_str(), content.as_str());
+        let charge = Charge { bytes_before, bytes_after, ..Charge::default() };
+        self.charge(terms, &author, &namespace, charge)
+    }
+
+    fn must_own(&mut self, terms: &Terms, id: MemoryId, what: &str) -> Done<()> {
+        let author = &self.entry(id)?.record.author;
+        if terms.viewer.operator || *author == terms.viewer.agent {
+            return Ok(());
+        }
+        let detail = format!("only the author {author} or an operator decides on {what}");
+        Err(Reject::new(Reason::Forbidden, detail).into())
+    }
+
+    fn must_not_be_held(&mut self, id: MemoryId) -> Done<()> {
+        if !self.entry(id)?.record.legal_hold.value {
+            return Ok(());
+        }
+        let detail = format!("memory {id} is under legal hold; release the hold first");
+        Err(Reject::new(Reason::LegalHold, detail).into())
+    }
+}
+
+fn must_be_live(record: &Record) -> Result<(), Reject> {
+    if record.is_live() {
+        return Ok(());
+    }
+    let detail = format!("memory {} is archived; restore it first", record.id);
+    Err(Reject::new(Reason::FailedPrecondition, detail))
+}

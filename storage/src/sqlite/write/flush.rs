@@ -1,0 +1,206 @@
+//! A finished group as SQL.
+//!
+//! Invariants: `FLU-1` an operation and its audit row are written together or not at all; `FLU-2` the
+//! audit rows continue the chain in the order of the operations.
+//!
+//! Not here: the transaction itself (`writer`).
+
+use rusqlite::{CachedStatement, Connection, params};
+use types::{Tag, audit::EventRow};
+
+use super::{
+    group::{Group, Logged},
+    overlay::Entry,
+    vocabulary::Vocabulary,
+};
+use crate::{
+    port::Signer,
+    sqlite::row::{self, DELETED, signed},
+};
+
+/// Operations from which on their signatures are made on a second thread while this one writes rows.
+const SIGN_ASIDE: usize = 8;
+
+impl Group<'_> {
+    /// Writes everything the group changed.
+    pub(crate) fn flush(&mut self, now_ms: u64) -> rusqlite::Result<()> {
+        let log = std::mem::take(&mut self.log);
+        let signer = self.config.signer.clone();
+        let sign = || -> Vec<[u8; 64]> {
+            log.iter().map(|logged| signer.sign(&logged.body.digest())).collect()
+        };
+        let (signatures, written) = if log.len() < SIGN_ASIDE {
+            (sign(), self.write_rows(now_ms))
+        } else {
+            runtime::parallel::join(sign, || self.write_rows(now_ms))
+        };
+        written?;
+        self.write_log(&log, &signatures, signer.as_ref())?;
+        self.words.write(self.connection)?;
+        self.head.write(self.connection)
+    }
+
+    fn write_rows(&mut self, now_ms: u64) -> rusqlite::Result<()> {
+        self.write_memories()?;
+        self.write_links()?;
+        self.write_aliases()?;
+        self.write_agents()?;
+        self.write_quotas()?;
+        self.write_answers(now_ms)
+    }
+
+    fn write_memories(&mut self) -> rusqlite::Result<()> {
+        let mut tables = MemoryTables::prepare(self.connection)?;
+        for entry in self.overlay.dirty() {
+            tables.write(entry, self.words)?;
+        }
+        Ok(())
+    }
+
+    fn write_log(
+        &mut self,
+        log: &[Logged],
+        signatures: &[[u8; 64]],
+        signer: &dyn Signer,
+    ) -> rusqlite::Result<()> {
+        let mut ops = self.connection.prepare_cached(
+            "INSERT INTO ops (position, origin, seq, hlc, memory, bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        let mut events = self.connection.prepare_cached(
+            "INSERT INTO signed_events (sequence, origin, seq, name, agent, event_type,
+                payload_hash, attest_level, timestamp_ms, cause_hash, signature, key_id, prev_hash)
+             VALUES (?1, ?2, ?3, NULL, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )?;
+        let key_id = signer.key_id();
+        for (logged, signature) in log.iter().zip(signatures) {
+            let origin = self.words.node(logged.id.origin);
+            let (position, seq) = (signed(logged.position), signed(logged.id.seq));
+            let memory = logged.memory.as_ref().map(|id| id.as_bytes().as_slice());
+            let hlc = signed(logged.hlc.as_u64());
+            ops.execute(params![position, origin, seq, hlc, memory, logged.bytes])?;
+            let event = EventRow {
+                sequence: position,
+                body: logged.body.clone(),
+                signature: *signature,
+                key_id,
+                prev_hash: self.head.chain,
+            };
+            let body = &event.body;
+            events.execute(params![
+                position,
+                origin,
+                seq,
+                self.words.agent(body.agent_id.as_str()),
+                body.event_type,
+                body.payload_hash,
+                body.attest_level as u8,
+                signed(body.timestamp_ms),
+                body.cause_hash,
+                event.signature.as_slice(),
+                event.key_id,
+                event.prev_hash,
+            ])?;
+            self.head.chain = event.chain_hash();
+        }
+        Ok(())
+    }
+}
+
+/// The statements that write memories and their tags.
+struct MemoryTables<'c> {
+    insert: CachedStatement<'c>,
+    update: CachedStatement<'c>,
+    add_tag: CachedStatement<'c>,
+    drop_tag: CachedStatement<'c>,
+    drop_vector: CachedStatement<'c>,
+}
+
+impl<'c> MemoryTables<'c> {
+    fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            insert: connection.prepare_cached(
+                "INSERT INTO memories (row, id, namespace, audience, author, life, kind, tier, scope,
+                    priority, confidence_permille, created_ms, updated_ms, expires_ms, valid_from_ms,
+                    valid_until_ms, legal_hold, version, access_count, last_accessed_ms, position,
+                    title_key, checksum, title, state, content, embedding)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                    ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
+            )?,
+            update: connection.prepare_cached(
+                "UPDATE memories SET id = ?2, namespace = ?3, audience = ?4, author = ?5, life = ?6,
+                    kind = ?7, tier = ?8, scope = ?9, priority = ?10, confidence_permille = ?11,
+                    created_ms = ?12, updated_ms = ?13, expires_ms = ?14, valid_from_ms = ?15,
+                    valid_until_ms = ?16, legal_hold = ?17, version = ?18, access_count = ?19,
+                    last_accessed_ms = ?20, position = ?21, title_key = ?22, checksum = ?23,
+                    title = ?24, state = ?25, content = ?26, embedding = ?27 WHERE row = ?1",
+            )?,
+            add_tag: connection
+                .prepare_cached("INSERT OR IGNORE INTO memory_tags (tag, row) VALUES (?1, ?2)")?,
+            drop_tag: connection
+                .prepare_cached("DELETE FROM memory_tags WHERE tag = ?1 AND row = ?2")?,
+            drop_vector: connection.prepare_cached("DELETE FROM vectors WHERE row = ?1")?,
+        })
+    }
+
+    fn write(&mut self, entry: &Entry, words: &mut Vocabulary) -> rusqlite::Result<()> {
+        let record = &entry.record;
+        let (scope, audience) = &record.scope.value;
+        let state = types::codec::encode_state(record);
+        let title = record.title.value.as_str();
+        let content = record.content.value.as_str();
+        let embedding =
+            record.embedding.value.as_ref().map(|embedding| row::float_bytes(&embedding.values));
+        let checksum = row::checksum(title, &state, content, embedding.as_deref().unwrap_or(&[]));
+        let life = row::life(record);
+        let validity = record.validity.value;
+        let statement = if entry.kept.is_some() { &mut self.update } else { &mut self.insert };
+        statement.execute(params![
+            entry.row,
+            record.id.as_bytes().as_slice(),
+            words.namespace(record.namespace.as_str()),
+            words.audience(audience.as_str()),
+            words.agent(record.author.as_str()),
+            life,
+            record.kind.value.number(),
+            record.tier().number(),
+            scope.number(),
+            record.priority.value,
+            record.confidence_permille.value,
+            signed(record.created.hlc.wall_ms()),
+            signed(record.updated.hlc.wall_ms()),
+            record.expires_at_ms().map(signed),
+            validity.from_ms.map(signed),
+            validity.until_ms.map(signed),
+            record.legal_hold.value,
+            signed(record.version()),
+            signed(record.accesses.total()),
+            signed(record.last_accessed_ms),
+            signed(entry.position),
+            row::title_key(&record.namespace, &record.author, audience, &record.title.value),
+            checksum,
+            title,
+            state,
+            content,
+            embedding,
+        ])?;
+        if life == DELETED {
+            self.drop_vector.execute([entry.row])?;
+        }
+        self.write_tags(entry, words)
+    }
+
+    fn write_tags(&mut self, entry: &Entry, words: &mut Vocabulary) -> rusqlite::Result<()> {
+        let had = |tag: &Tag| entry.kept.as_ref().is_some_and(|kept| kept.tags.contains(tag));
+        for tag in entry.record.tags.iter().filter(|tag| !had(tag)) {
+            self.add_tag.execute((words.tag(tag.as_str()), entry.row))?;
+        }
+        let Some(kept) = &entry.kept else { return Ok(()) };
+        for tag in &kept.tags {
+            if !entry.record.tags.iter().any(|now| now == tag) {
+                self.drop_tag.execute((words.tag(tag.as_str()), entry.row))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! Where the log ends: the next sequence number, stamp, position, row, and the chain's last hash.
+//!
+//! Invariants: `OP-2` sequence numbers of this node have no gaps, and stamps grow whatever the wall
+//! clock does, because the clock resumes from the greatest durable stamp; `HEAD-1` a failed group
+//! puts the old head back, except for the clock, which never goes back.
+//!
+//! Not here: the rows themselves (`log`, `memories`).
+
+use rusqlite::{Connection, OptionalExtension};
+use types::{
+    AgentId, Hlc, HlcClock, NodeId, OpId, VersionVector,
+    audit::{AttestLevel, EventBody, EventRow, GENESIS},
+    codec,
+};
+
+use crate::sqlite::{
+    fault::SqlFault,
+    row::{signed, unsigned},
+};
+
+/// Key of the sequence and hash of the last audit row in `meta`: 8 bytes big-endian, then 32.
+const CHAIN_HEAD: &str = "chain_head";
+
+/// The end of everything that only grows.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// This node.
+    pub(crate) node: NodeId,
+    /// Sequence of this node's last operation.
+    pub(crate) seq: u64,
+    /// Position of the last operation, which is the sequence of the last audit row.
+    pub(crate) position: u64,
+    /// `prev_hash` of the next audit row.
+    pub(crate) chain: [u8; 32],
+    /// Last row given to a memory.
+    pub(crate) row: i64,
+    /// What of other nodes' operations is applied here.
+    pub(crate) others: VersionVector,
+    /// The clock.
+    pub(crate) clock: HlcClock,
+}
+
+impl Head {
+    /// Reads the head; the second part says why the chain must not be continued, if so.
+    pub(crate) fn load(
+        connection: &Connection,
+        node: NodeId,
+    ) -> Result<(Self, Option<String>), SqlFault> {
+        let mut head = Self {
+            node,
+            seq: 0,
+            position: 0,
+            chain: GENESIS,
+            row: connection
+                .query_row("SELECT coalesce(max(row), 0) FROM memories", [], |row| row.get(0))?,
+            others: VersionVector::default(),
+            clock: HlcClock::default(),
+        };
+        let mut last_stamp = Hlc::default();
+        let mut statement = connection.prepare(
+            "SELECT n.node, o.seq, o.hlc FROM nodes n JOIN ops o ON o.origin = n.id
+             AND o.seq = (SELECT max(seq) FROM ops WHERE origin = n.id)",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let origin = NodeId(uuid::Uuid::from_bytes(row.get(0)?));
+            let seq = unsigned(row.get(1)?);
+            last_stamp = last_stamp.max(Hlc::from_u64(unsigned(row.get(2)?)));
+            if origin == node {
+                head.seq = seq;
+            } else {
+                head.others.raise(origin, seq);
+            }
+        }
+        head.clock = HlcClock::resume(last_stamp);
+        let broken = head.load_chain(connection)?;
+        Ok((head, broken))
+    }
+
+    /// Reads the end of the chain, and says what does not fit.
+    fn load_chain(&mut self, connection: &Connection) -> Result<Option<String>, SqlFault> {
+        let noted: Option<Vec<u8>> = connection
+            .query_row("SELECT value FROM meta WHERE key = ?1", [CHAIN_HEAD], |row| row.get(0))
+            .optional()?;
+        let last_op: Option<i64> =
+            connection.query_row("SELECT max(position) FROM ops", [], |row| row.get(0))?;
+        let last = last_event(connection)?;
+        if let Some(event) = &last {
+            self.position = unsigned(event.sequence);
+            self.chain = event.chain_hash();
+        }
+        if last_op.unwrap_or(0) > signed(self.position) {
+            return Ok(Some(format!("the operation at {} has no audit row", last_op.unwrap_or(0))));
+        }
+        if noted.as_deref().unwrap_or(&Self::genesis_mark()) != self.chain_mark() {
+            let at = self.position;
+            return Ok(Some(format!("row {at} is not the last row that was written")));
+        }
+        let Some(event) = last else { return Ok(None) };
+        let bytes: Option<Vec<u8>> = connection
+            .query_row("SELECT bytes FROM ops WHERE position = ?1", [event.sequence], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        let fits = bytes.is_none_or(|bytes| codec::op_hash(&bytes) == event.body.payload_hash);
+        Ok((!fits).then(|| format!("row {} does not fit its operation", event.sequence)))
+    }
+
+    fn genesis_mark() -> Vec<u8> {
+        [[0; 8].as_slice(), &GENESIS].concat()
+    }
+
+    fn chain_mark(&self) -> Vec<u8> {
+        [self.position.to_be_bytes().as_slice(), &self.chain].concat()
+    }
+
+    /// Writes the end of the chain beside the chain, so that cutting its last rows off is noticed.
+    pub(crate) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached(
+                "INSERT INTO meta (key, value) VALUES (?1, ?2)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            )?
+            .execute((CHAIN_HEAD, self.chain_mark()))?;
+        Ok(())
+    }
+
+    /// Names the next operation of this node.
+    pub(crate) fn next_op(&mut self) -> OpId {
+        self.seq += 1;
+        OpId { origin: self.node, seq: self.seq }
+    }
+
+    /// Takes `old` back after a failed group (`HEAD-1`).
+    pub(crate) fn take_back(&mut self, old: Head) {
+        let clock = self.clock.clone();
+        *self = Self { clock, ..old };
+    }
+}
+
+/// The last row of the chain.
+fn last_event(connection: &Connection) -> Result<Option<EventRow>, SqlFault> {
+    let mut statement = connection.prepare(
+        "SELECT sequence, n.node, seq, e.name, a.name, event_type, payload_hash, attest_level,
+                timestamp_ms, cause_hash, signature, key_id, prev_hash
+         FROM signed_events e JOIN names a ON a.id = e.agent LEFT JOIN nodes n ON n.id = e.origin
+         ORDER BY sequence DESC LIMIT 1",
+    )?;
+    let mut rows = statement.query([])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let sequence: i64 = row.get(0)?;
+    let damaged = |problem: String| SqlFault::Damaged {
+        table: "signed_events",
+        key: sequence.to_string(),
+        problem,
+    };
+    let id = match (row.get::<_, Option<[u8; 16]>>(1)?, row.get::<_, Option<i64>>(2)?) {
+        (Some(node), Some(seq)) => {
+            let origin = NodeId(uuid::Uuid::from_bytes(node));
+            EventBody::op_event_id(OpId { origin, seq: unsigned(seq) })
+        }
+        _ => row.get(3)?,
+    };
+    let agent: AgentId =
+        row.get::<_, String>(4)?.parse().map_err(|e: types::Invalid| damaged(e.to_string()))?;
+    let attest_level = AttestLevel::from_number(row.get(7)?)
+        .ok_or_else(|| damaged("unknown attest level".into()))?;
+    Ok(Some(EventRow {
+        sequence,
+        body: EventBody {
+            id,
+            agent_id: agent,
+            event_type: row.get(5)?,
+            payload_hash: row.get(6)?,
+            attest_level,
+            timestamp_ms: unsigned(row.get(8)?),
+            cause_hash: row.get(9)?,
+        },
+        signature: row.get(10)?,
+        key_id: row.get(11)?,
+        prev_hash: row.get(12)?,
+    }))
+}

@@ -1,0 +1,32 @@
+//! The write side: one worker that turns queued requests into groups, each one transaction.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`prepare`] | work on the caller's side, before the queue |
+//! | [`writer`] | the worker: group, commit, publish, answer |
+//! | [`group`] | intents become operations, in memory |
+//! | [`store_memory`], [`change_memory`], [`links`], [`others`] | the rules of each intent |
+//! | [`overlay`] | what the group changed so far, over what the database holds |
+//! | [`flush`] | the group as SQL, with its audit rows |
+//! | [`head`], [`vocabulary`], [`quota`], [`idempotency`] | sequence, stamps and chain; names; counts; answers |
+//!
+//! Invariants: `STO-1` nothing is acknowledged before it and its audit row are fsynced; `STO-4`
+//! what is acknowledged is in the index; `WRT-1` a refused request leaves no trace.
+//!
+//! Not here: reading for clients.
+
+mod change_memory;
+mod flush;
+mod group;
+pub(crate) mod head;
+mod idempotency;
+mod links;
+mod others;
+pub(crate) mod overlay;
+pub(crate) mod prepare;
+mod quota;
+mod store_memory;
+#[cfg(test)]
+mod tests;
+pub(crate) mod vocabulary;
+pub(crate) mod writer;

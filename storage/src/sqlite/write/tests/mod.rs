@@ -1,0 +1,6 @@
+//! Tests of the write side on the real disk and on the disk that fails on purpose.
+//!
+//! Not here: reads by clients, which the conformance suite covers.
+
+mod durability;
+mod world;

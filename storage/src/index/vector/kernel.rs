@@ -1,4 +1,4 @@
-//! The three inner loops of the vector index: half × single dot product, half × half dot product, Hamming distance.
+//! The inner loops of the vector index: half × single and half × half dot products, signs, Hamming distance.
 //!
 //! Invariant: the vector instructions and the portable loop give the same bits. Both keep 32 running sums, fuse each
 //! multiply with its add, and fold the sums in one fixed order; so a score does not depend on the machine, and a replay
@@ -45,6 +45,24 @@ pub(super) fn dot_rows(left: &[u16], right: &[u16]) -> f32 {
         return unsafe { x86::dot_rows(left, right) };
     }
     portable_dot(left, |at| f16::from_bits(right[at]).to_f32())
+}
+
+/// Bit `i` of the result tells whether number `i` exceeds the centre's; at most 64 numbers, the rest clear.
+#[inline]
+pub(super) fn signs(numbers: &[f32], centre: &[f32]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(numbers), Some(centre)) = (numbers.first_chunk(), centre.first_chunk())
+        && has_wide_halves()
+    {
+        // SAFETY: the instructions were detected.
+        return unsafe { x86::signs(numbers, centre) };
+    }
+    portable_signs(numbers, centre)
+}
+
+fn portable_signs(numbers: &[f32], centre: &[f32]) -> u64 {
+    let bits = numbers.iter().zip(centre).take(64).enumerate();
+    bits.fold(0, |word, (bit, (number, centre))| word | u64::from(number > centre) << bit)
 }
 
 /// Number of differing bits of two codes of equal length.
@@ -148,6 +166,24 @@ mod x86 {
     }
 
     /// # Safety
+    /// The machine must have AVX2, FMA and F16C.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn signs(numbers: &[f32; 64], centre: &[f32; 64]) -> u64 {
+        let mut word = 0;
+        let eights = numbers.chunks_exact(8).zip(centre.chunks_exact(8));
+        for (shift, (number, centre)) in (0..64).step_by(8).zip(eights) {
+            // SAFETY: both chunks are eight numbers long.
+            let above = unsafe {
+                let (number, centre) =
+                    (_mm256_loadu_ps(number.as_ptr()), _mm256_loadu_ps(centre.as_ptr()));
+                _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(number, centre))
+            };
+            word |= u64::from(above as u8) << shift;
+        }
+        word
+    }
+
+    /// # Safety
     /// The machine must have AVX2, FMA and F16C; both rows are equally long, a multiple of [`LANES`].
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) unsafe fn dot_rows(left: &[u16], right: &[u16]) -> f32 {
@@ -198,6 +234,17 @@ mod tests {
             let exact: f64 =
                 left.iter().zip(&right).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             prop_assert!((f64::from(dot(&halves(&left), &right)) - exact).abs() < 0.02);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn signs_are_those_of_the_portable_loop(
+            numbers in proptest::collection::vec(-1f32..1.0, 0..70),
+            centre in proptest::collection::vec(-1f32..1.0, 64),
+        ) {
+            prop_assert_eq!(signs(&numbers, &centre), portable_signs(&numbers, &centre));
+            prop_assert_eq!(signs(&centre, &centre), 0);
         }
     }
 

@@ -11,6 +11,7 @@
 use sha2::{Digest, Sha256};
 
 use super::super::Slot;
+use super::kernel::signs;
 
 /// The mean vector that codes are taken around, and how many rows it was taken from.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,11 +50,8 @@ impl Centre {
     /// The code of a vector: bit `i` is set where number `i` exceeds the centre's. Padding is not looked at.
     pub(super) fn encode(&self, vector: &[f32], code: &mut [u64]) {
         let blocks = self.numbers.chunks(64).zip(vector.chunks(64));
-        for (word, (centres, numbers)) in code.iter_mut().zip(blocks) {
-            *word = 0;
-            for (bit, (centre, number)) in centres.iter().zip(numbers).enumerate() {
-                *word |= u64::from(number > centre) << bit;
-            }
+        for (word, (centre, numbers)) in code.iter_mut().zip(blocks) {
+            *word = signs(numbers, centre);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! direction (zero, or not finite) never enters.
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use sha2::{Digest, Sha256};
 
 use super::error::VectorError;
@@ -71,11 +71,10 @@ pub(super) fn to_halves(unit: &[f32]) -> Vec<u16> {
     halves.iter().map(|number| number.to_bits()).collect()
 }
 
-/// A row's numbers in single precision.
+/// A row's first numbers in single precision, as many as there is room for.
 pub(super) fn to_singles(row: &[u16], singles: &mut [f32]) {
-    for (single, bits) in singles.iter_mut().zip(row) {
-        *single = f16::from_bits(*bits).to_f32();
-    }
+    let row: &[f16] = row.reinterpret_cast();
+    row[..singles.len()].convert_to_f32_slice(singles);
 }
 
 #[cfg(test)]

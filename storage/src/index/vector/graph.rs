@@ -1,8 +1,8 @@
 //! The proximity graph for broad queries: usearch's HNSW (Malkov and Yashunin) over references to rows.
 //!
 //! The graph stores no vectors. What it takes for an 8-byte vector is a *reference*: the number of a slot, or the
-//! address of a query. Its metric looks the rows up in the segments, which hold them anyway. That makes the graph five
-//! times smaller than one with its own halves, on disk and while it is built.
+//! address of a query. Its metric looks the rows up in the segments, which hold them anyway. That makes the graph six
+//! times smaller than one with its own halves, on disk and while it is built, for twice the CPU time.
 //!
 //! Invariants: a published graph never changes, so searching it needs no lock and no insertion can strand a node while
 //! it is read; there is one inserter (usearch strands nodes when `add` runs concurrently); capacity is reserved before

@@ -122,7 +122,7 @@ mod x86 {
 
     use std::arch::x86_64::*;
 
-    use super::{LANES, fold};
+    use super::LANES;
 
     /// Eight halves from `at`, widened.
     ///
@@ -135,15 +135,16 @@ mod x86 {
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(at.cast())) }
     }
 
+    /// Adds the running sums in the order of [`super::fold`]: lanes 16, 8, 4, 2 and 1 apart.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn fold_registers(sums: [__m256; 4]) -> f32 {
-        let mut lanes = [0f32; LANES];
-        for (register, eight) in sums.iter().zip(lanes.chunks_exact_mut(8)) {
-            // SAFETY: `eight` is eight numbers long.
-            unsafe { _mm256_storeu_ps(eight.as_mut_ptr(), *register) };
-        }
-        fold(&lanes)
+    fn fold_registers([first, second, third, fourth]: [__m256; 4]) -> f32 {
+        let sixteen = (_mm256_add_ps(first, third), _mm256_add_ps(second, fourth));
+        let eight = _mm256_add_ps(sixteen.0, sixteen.1);
+        let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        let one = _mm_add_ss(two, _mm_shuffle_ps::<1>(two, two));
+        _mm_cvtss_f32(one)
     }
 
     /// # Safety
@@ -161,8 +162,7 @@ mod x86 {
                 }
             }
         }
-        // SAFETY: the caller vouches for the instructions.
-        unsafe { fold_registers(sums) }
+        fold_registers(sums)
     }
 
     /// # Safety
@@ -198,8 +198,7 @@ mod x86 {
                 }
             }
         }
-        // SAFETY: the caller vouches for the instructions.
-        unsafe { fold_registers(sums) }
+        fold_registers(sums)
     }
 }
 

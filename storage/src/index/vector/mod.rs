@@ -63,8 +63,7 @@ pub use self::error::{FileFault, Finding, VectorError};
 pub use self::graph::GraphShape;
 pub use self::maintain::GRAPH_MIN_ROWS;
 pub use self::search::{
-    Answer, EXACT_MAX_ROWS, GRAPH_MIN_SHARE, Plan, PlanKind, RESCORE_ROWS, RESCORE_ROWS_PER_RESULT,
-    SearchMode,
+    Answer, EXACT_MAX_ROWS, Plan, PlanKind, RESCORE_ROWS, RESCORE_ROWS_PER_RESULT, SearchMode,
 };
 pub use self::space::{MAX_DIMENSION, Space};
 pub use self::top::ScoredSlot;

@@ -1,5 +1,6 @@
 //! Tests of the index as a whole, through its public face, and the seeded data they share.
 
+mod faults;
 mod files;
 mod recall;
 mod upkeep;

@@ -20,6 +20,9 @@ pub struct IdSet {
 /// Ids below this are held as bits (512 KB at most); larger ones are searched for.
 const BITS_BOUND: u32 = 1 << 22;
 
+/// Up to this many ids are compared one by one, many slots at a time; more are looked up slot by slot.
+const FEW_IDS: usize = 16;
+
 impl IdSet {
     /// A set of ids in any order.
     pub fn new(mut ids: Vec<u32>) -> Self {
@@ -53,11 +56,12 @@ impl IdSet {
     /// Clears the bits of slots whose value in `field` is not in the set.
     fn retain(&self, chunk: &Chunk, field: Field, mask: &mut [u64]) {
         let column = chunk.column(field);
-        match (self.ids.as_slice(), self.bits.is_empty()) {
-            ([], _) => mask.fill(0),
-            ([only], _) => column.retain_between(mask, i64::from(*only), i64::from(*only)),
+        if self.ids.len() <= FEW_IDS {
+            let ids: Vec<i64> = self.ids.iter().map(|id| i64::from(*id)).collect();
+            column.retain_any(mask, &ids);
+        } else {
             // Id columns hold what was a u32, so the narrowing keeps every bit.
-            _ => column.retain(mask, |id| self.contains(id as u32)),
+            column.retain(mask, |id| self.contains(id as u32));
         }
     }
 }
@@ -345,7 +349,13 @@ pub(crate) mod tests {
         let window = || prop_oneof![3 => Just(ALWAYS), 1 => (0i64..20, 0i64..20)];
         let validity = proptest::option::weighted(0.3, proptest::option::of(time()));
         (
-            (ids(6), time(), validity, maybe(6), maybe(4)),
+            (
+                prop_oneof![4 => ids(6), 1 => Just((2..40).collect())],
+                time(),
+                validity,
+                maybe(6),
+                maybe(4),
+            ),
             (
                 proptest::option::weighted(0.3, any::<u32>()),
                 proptest::option::weighted(0.3, 0u8..8),

@@ -159,11 +159,43 @@ impl Column {
         if from <= self.low && self.high <= to {
             return;
         }
-        if to < self.low || self.high < from {
+        let (from, to) = (from.max(self.low), to.min(self.high));
+        if from > to {
             mask.fill(0);
             return;
         }
-        self.retain(mask, |value| from <= value && value <= to);
+        // In offsets of the column's own width: narrow comparisons are done many at once.
+        let from = from.wrapping_sub(self.low) as u64;
+        let span = to.wrapping_sub(self.low) as u64 - from;
+        match &self.offsets {
+            // Equal values lie inside or outside as one, which the bounds have decided.
+            Offsets::None => {}
+            Offsets::One(all) => {
+                sweep(all, mask, |offset| offset.wrapping_sub(from as u8) <= span as u8);
+            }
+            Offsets::Two(all) => {
+                sweep(all, mask, |offset| offset.wrapping_sub(from as u16) <= span as u16);
+            }
+            Offsets::Four(all) => {
+                sweep(all, mask, |offset| offset.wrapping_sub(from as u32) <= span as u32);
+            }
+            Offsets::Eight(all) => sweep(all, mask, |offset| offset.wrapping_sub(from) <= span),
+        }
+    }
+
+    /// [`Column::retain`] for a few values.
+    pub fn retain_any(&self, mask: &mut [u64], values: &[i64]) {
+        let inside = values.iter().filter(|value| (self.low..=self.high).contains(value));
+        let wanted: Vec<u64> = inside.map(|value| value.wrapping_sub(self.low) as u64).collect();
+        match &self.offsets {
+            _ if wanted.is_empty() => mask.fill(0),
+            // The only value there is, is wanted.
+            Offsets::None => {}
+            Offsets::One(all) => sweep_any(all, mask, &wanted, |offset| offset as u8),
+            Offsets::Two(all) => sweep_any(all, mask, &wanted, |offset| offset as u16),
+            Offsets::Four(all) => sweep_any(all, mask, &wanted, |offset| offset as u32),
+            Offsets::Eight(all) => sweep_any(all, mask, &wanted, |offset| offset),
+        }
     }
 
     pub(super) fn parts(&self) -> (i64, i64, u32, &Offsets) {
@@ -195,19 +227,16 @@ impl Column {
 }
 
 /// A word with at least this many candidates is judged whole (no branches), one with fewer bit by bit.
-const DENSE_WORD: u32 = 20;
+const DENSE_WORD: u32 = 12;
 
 fn sweep<T: Copy>(values: &[T], mask: &mut [u64], keep: impl Fn(T) -> bool) {
     for (word, values) in mask.iter_mut().zip(values.chunks(64)) {
         if *word == 0 {
             continue;
         }
-        if word.count_ones() >= DENSE_WORD {
-            let mut kept = 0u64;
-            for (bit, value) in values.iter().enumerate() {
-                kept |= u64::from(keep(*value)) << bit;
-            }
-            *word &= kept;
+        if let (Ok(values), true) = (<&[T; 64]>::try_from(values), word.count_ones() >= DENSE_WORD)
+        {
+            *word &= judge(values, &keep);
             continue;
         }
         let mut left = *word;
@@ -217,6 +246,49 @@ fn sweep<T: Copy>(values: &[T], mask: &mut [u64], keep: impl Fn(T) -> bool) {
             if !values.get(bit).is_some_and(|value| keep(*value)) {
                 *word &= !(1 << bit);
             }
+        }
+    }
+}
+
+/// The verdicts on 64 values as one word: first a byte each, which compilers turn into wide comparisons, then eight
+/// bytes at a time into bits by one multiplication.
+fn judge<T: Copy>(values: &[T; 64], keep: &impl Fn(T) -> bool) -> u64 {
+    /// Moves the lowest bit of byte `i` to bit `56 + i`.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let verdicts = values.map(|value| u8::from(keep(value)));
+    let mut kept = 0;
+    for (eight, shift) in verdicts.chunks_exact(8).zip((0..).step_by(8)) {
+        let eight = eight.try_into().map_or(0, u64::from_le_bytes);
+        kept |= (eight.wrapping_mul(GATHER) >> 56) << shift;
+    }
+    kept
+}
+
+/// [`sweep`] for membership in a few offsets; the usual few are compared side by side.
+fn sweep_any<T: Copy + PartialEq>(
+    values: &[T],
+    mask: &mut [u64],
+    wanted: &[u64],
+    narrow: impl Fn(u64) -> T,
+) {
+    /// Repeats the last offset, so that a fixed number of comparisons says the same.
+    fn padded<T: Copy, const N: usize>(wanted: &[u64], narrow: impl Fn(u64) -> T) -> [T; N] {
+        std::array::from_fn(|at| narrow(wanted[at.min(wanted.len() - 1)]))
+    }
+    let is_any = |set: &[T], value: T| set.iter().fold(false, |any, one| any | (*one == value));
+    match wanted.len() {
+        0 => mask.fill(0),
+        1..=4 => {
+            let set: [T; 4] = padded(wanted, narrow);
+            sweep(values, mask, |value| is_any(&set, value));
+        }
+        5..=16 => {
+            let set: [T; 16] = padded(wanted, narrow);
+            sweep(values, mask, |value| is_any(&set, value));
+        }
+        _ => {
+            let set: Vec<T> = wanted.iter().map(|offset| narrow(*offset)).collect();
+            sweep(values, mask, |value| is_any(&set, value));
         }
     }
 }
@@ -264,7 +336,33 @@ mod tests {
             column.retain_between(&mut mask, from, to);
             for (index, value) in all.iter().enumerate() {
                 let had = start >> (index % 64) & 1 == 1;
-                prop_assert_eq!(mask[index / 64] >> (index % 64) & 1 == 1, had && from <= *value && *value <= to);
+                let kept = |mask: &[u64]| mask[index / 64] >> (index % 64) & 1 == 1;
+                prop_assert_eq!(kept(&mask), had && from <= *value && *value <= to);
+            }
+        }
+
+        #[test]
+        fn retains_exactly_the_wanted_values(
+            all in values(),
+            wanted in proptest::collection::vec(any::<prop::sample::Index>(), 0..20),
+            other in any::<i64>(),
+            sparse in any::<bool>(),
+        ) {
+            let mut column = Column::default();
+            all.iter().for_each(|value| column.push(*value));
+            let mut wanted: Vec<i64> = wanted.iter().map(|at| all[at.index(all.len())]).collect();
+            wanted.push(other);
+            let start = if sparse { 0x1111_1111_1111_1111u64 } else { u64::MAX };
+            let mut by_list = vec![start; all.len().div_ceil(64)];
+            let mut by_question = by_list.clone();
+            column.retain_any(&mut by_list, &wanted);
+            column.retain(&mut by_question, |value| wanted.contains(&value));
+            for (index, value) in all.iter().enumerate() {
+                let had = start >> (index % 64) & 1 == 1;
+                for mask in [&by_list, &by_question] {
+                    let kept = mask[index / 64] >> (index % 64) & 1 == 1;
+                    prop_assert_eq!(kept, had && wanted.contains(value));
+                }
             }
         }
     }

@@ -108,23 +108,23 @@ fn searches(corpus: &Corpus, index: &RecallIndex, memories: i64) {
     let mut scratch = Scratch::default();
     for level in 0..3 {
         let mut rng = Rng::new(42);
-        let (mut parse, mut inline, mut prefilter, mut among) = (vec![], vec![], vec![], vec![]);
+        let (mut parse, mut whole, mut prefilter, mut among) = (vec![], vec![], vec![], vec![]);
         let mut seen = 0u64;
         for _ in 0..QUESTIONS {
             let text = corpus.question(&mut rng, memories);
             let filter = filter(level, &mut rng, memories);
             let query = timed(&mut parse, || Query::parse(&text));
-            let one = timed(&mut inline, || snapshot.search(&query, &filter, TOP, &mut scratch));
+            let one = timed(&mut whole, || snapshot.search(&query, &filter, TOP, &mut scratch));
             let allowed = timed(&mut prefilter, || snapshot.prefilter(&filter));
             let two =
                 timed(&mut among, || snapshot.search_among(&query, &allowed, TOP, &mut scratch));
-            assert_eq!(one, two, "both ways of filtering agree");
+            assert_eq!(one, two, "both ways of searching agree");
             seen += u64::from(allowed.count());
         }
         let share = seen as f64 / QUESTIONS as f64 / f64::from(snapshot.slots());
         println!("f{level} sees {:.2} %", share * 100.0);
         println!("  parse                   {}", summary(parse));
-        println!("  search, filter inline   {}", summary(inline));
+        println!("  search                  {}", summary(whole));
         println!("  visible set             {}", summary(prefilter));
         println!("  search among the set    {}", summary(among));
     }

@@ -152,6 +152,9 @@ proptest! {
             let visible = model.visible(plan);
             prop_assert_eq!(allowed.iter().collect::<Vec<_>>(), visible.clone());
             prop_assert_eq!(allowed.count() as usize, visible.len());
+            for slot in 0..snapshot.slots() + 2 {
+                prop_assert_eq!(snapshot.admits(&filter, slot), allowed.contains(slot));
+            }
             let expected = model.search(&query, plan, k);
             prop_assert_eq!(triples(index.search(&query, &filter, k)), expected.clone());
             prop_assert_eq!(triples(index.search_among(&snapshot, &query, &allowed, k)), expected.clone());
@@ -269,4 +272,24 @@ fn a_snapshot_stays_as_it_was() {
     assert_eq!((count(&old, "first"), count(&old, "second")), (1, 0));
     let new = index.snapshot();
     assert_eq!((count(&new, "first"), count(&new, "second")), (0, 1));
+}
+
+#[test]
+fn a_rare_word_among_many_memories_is_found_by_those_who_may_see_it() {
+    let index = RecallIndex::new(1);
+    let put = |rowid: i64| Change::Put {
+        rowid,
+        attributes: Attributes { audience: (rowid % 2) as u32, ..Attributes::default() },
+        prepared: prepare(if rowid % 800 < 2 { "needle" } else { "hay" }, "", []),
+    };
+    index.apply(1, (0..4_000).map(put).collect()).expect("1 is ahead");
+    index.apply(2, vec![Change::Remove { rowid: 801 }]).expect("2 is ahead");
+    let found = |audiences: Vec<u32>| -> Vec<i64> {
+        let filter = Filter::new(Audiences::new(audiences), 0);
+        index.search(&Query::parse("needles"), &filter, 99).iter().map(|hit| hit.rowid).collect()
+    };
+    assert_eq!(found(vec![0]), [0, 800, 1600, 2400, 3200]);
+    assert_eq!(found(vec![1]), [1, 1601, 2401, 3201]);
+    assert_eq!(found(vec![0, 1]).len(), 9);
+    assert_eq!(found(vec![2]), Vec::<i64>::new());
 }

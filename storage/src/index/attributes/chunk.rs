@@ -37,10 +37,19 @@ pub(crate) enum Field {
 pub(crate) const FIELDS: usize = Field::TagsEnd as usize + 1;
 
 /// Columns of up to [`CHUNK_SLOTS`] slots.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
     columns: [Column; FIELDS],
     tags: Vec<u32>,
+}
+
+/// A copy that can be appended to without moving again.
+impl Clone for Chunk {
+    fn clone(&self) -> Self {
+        let mut tags = Vec::with_capacity(self.tags.len() + self.tags.len() / 8 + 64);
+        tags.extend_from_slice(&self.tags);
+        Self { columns: self.columns.clone(), tags }
+    }
 }
 
 impl Chunk {

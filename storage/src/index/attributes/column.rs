@@ -6,6 +6,8 @@
 //! Invariants: every value is `base + offset` with `offset <= span`; `low <= value <= high` for every value. The
 //! bounds may be loose after [`Column::set`], never wrong, so a filter may decide a whole column by them.
 
+use super::chunk::CHUNK_SLOTS;
+
 /// The frame-of-reference encoded values of one attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
@@ -15,8 +17,11 @@ pub struct Column {
     offsets: Offsets,
 }
 
+/// Values a column is given room for, so that neither growing nor copying it reallocates: the slots of a chunk.
+const ROOM: usize = CHUNK_SLOTS as usize;
+
 /// `value - low` in the narrowest unsigned type that holds `high - low`; nothing when all are equal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Offsets {
     None,
     One(Vec<u8>),
@@ -25,15 +30,33 @@ pub(super) enum Offsets {
     Eight(Vec<u64>),
 }
 
+/// A copy that can be appended to: copies are made to be.
+impl Clone for Offsets {
+    fn clone(&self) -> Self {
+        fn roomy<T: Copy>(all: &[T]) -> Vec<T> {
+            let mut copy = Vec::with_capacity(all.len().max(ROOM));
+            copy.extend_from_slice(all);
+            copy
+        }
+        match self {
+            Self::None => Self::None,
+            Self::One(all) => Self::One(roomy(all)),
+            Self::Two(all) => Self::Two(roomy(all)),
+            Self::Four(all) => Self::Four(roomy(all)),
+            Self::Eight(all) => Self::Eight(roomy(all)),
+        }
+    }
+}
+
 impl Offsets {
     /// An empty vector of the width that holds `span`.
-    fn with_span(span: u64, capacity: usize) -> Self {
+    fn with_span(span: u64) -> Self {
         match span {
             0 => Self::None,
-            1..=0xff => Self::One(Vec::with_capacity(capacity)),
-            0x100..=0xffff => Self::Two(Vec::with_capacity(capacity)),
-            0x1_0000..=0xffff_ffff => Self::Four(Vec::with_capacity(capacity)),
-            _ => Self::Eight(Vec::with_capacity(capacity)),
+            1..=0xff => Self::One(Vec::with_capacity(ROOM)),
+            0x100..=0xffff => Self::Two(Vec::with_capacity(ROOM)),
+            0x1_0000..=0xffff_ffff => Self::Four(Vec::with_capacity(ROOM)),
+            _ => Self::Eight(Vec::with_capacity(ROOM)),
         }
     }
 
@@ -127,7 +150,7 @@ impl Column {
         let (low, high) = (self.low.min(value), self.high.max(value));
         let span = high.wrapping_sub(low) as u64;
         if low != self.low || span > self.offsets.limit() {
-            let mut wider = Offsets::with_span(span, self.len() + 1);
+            let mut wider = Offsets::with_span(span);
             for index in 0..self.len() {
                 wider.push(self.get(index).wrapping_sub(low) as u64);
             }

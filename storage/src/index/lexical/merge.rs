@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use super::segment::{Building, Segment};
+use crate::index::text::Term;
 
 /// The cost of touching one term of one input, in the unit of [`Merge::step`].
 const TERM_COST: usize = 1;
@@ -19,8 +20,9 @@ const POSTINGS_PER_UNIT: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Merge {
     inputs: Vec<Arc<Segment>>,
-    /// Next term of each input.
+    /// Where each input's next term is, and the term; `None` at the end.
     cursors: Vec<usize>,
+    heads: Vec<Option<Term>>,
     building: Building,
     stamp: u64,
 }
@@ -31,8 +33,9 @@ impl Merge {
         let postings = inputs.iter().map(|segment| segment.postings()).sum();
         let terms = inputs.iter().map(|segment| segment.terms()).max().unwrap_or(0);
         let cursors = vec![0; inputs.len()];
+        let heads = inputs.iter().map(|segment| segment.term(0)).collect();
         // The largest input's terms are a floor; growth beyond it doubles.
-        Self { inputs, cursors, building: Building::with_capacity(terms, postings), stamp }
+        Self { inputs, cursors, heads, building: Building::with_capacity(terms, postings), stamp }
     }
 
     pub(crate) fn inputs(&self) -> &[Arc<Segment>] {
@@ -43,17 +46,18 @@ impl Merge {
     /// segment, or `None` when the budget ran out first.
     pub(crate) fn step(&mut self, budget: &mut usize) -> Option<Segment> {
         while *budget > 0 {
-            let heads = self.inputs.iter().zip(&self.cursors);
-            let Some(term) = heads.filter_map(|(input, at)| input.term(*at)).min() else {
+            let Some(term) = self.heads.iter().flatten().min().copied() else {
                 return self.finish();
             };
             let mut cost = self.inputs.len() / 8;
-            for (input, at) in self.inputs.iter().zip(&mut self.cursors) {
-                if input.term(*at) == Some(term) {
+            let cursors = self.cursors.iter_mut().zip(&mut self.heads);
+            for (input, (at, head)) in self.inputs.iter().zip(cursors) {
+                if *head == Some(term) {
                     let postings = input.postings_at(*at);
                     cost += TERM_COST + postings.len() / POSTINGS_PER_UNIT;
                     self.building.append(postings);
                     *at += 1;
+                    *head = input.term(*at);
                 }
             }
             self.building.end_term(term);

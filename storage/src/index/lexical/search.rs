@@ -87,6 +87,11 @@ impl<'a> Resolved<'a> {
         Self { terms, postings: by_segment.collect() }
     }
 
+    /// How many postings the terms have together: no search has more candidates.
+    pub(crate) fn postings(&self) -> u64 {
+        self.terms.iter().map(|term| u64::from(term.df)).sum()
+    }
+
     /// The postings of all terms in one segment.
     pub(crate) fn in_segment(&self, segment: usize) -> &[Postings<'a>] {
         let count = self.terms.len();

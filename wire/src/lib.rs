@@ -15,10 +15,18 @@
 //! Deliberately not here: what a request means (`node`), where memories are kept (`storage`, which
 //! this crate must not import), routes of the HTTP and MCP doors.
 
+pub mod admission;
+pub mod auth;
+pub mod client;
 pub mod convert;
+pub mod dial;
 pub mod errors;
+pub mod grpc;
+pub mod http_client;
 pub mod hyper_rt;
 pub mod io;
+#[cfg(all(test, not(madsim)))]
+mod loopback;
 pub mod net;
 pub mod serve;
 pub mod tls;

@@ -13,6 +13,8 @@
 //! doors).
 
 mod connection;
+#[cfg(all(test, not(madsim)))]
+mod tests;
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -8,6 +8,8 @@
 
 mod client;
 mod fingerprint;
+#[cfg(all(test, not(madsim)))]
+mod handshake_tests;
 mod server;
 mod verify;
 

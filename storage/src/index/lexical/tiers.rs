@@ -18,8 +18,8 @@ const FAN_IN: usize = 8;
 const WORK_PER_POSTING: usize = 8;
 /// Merge work of a batch however small; merges of small segments finish at once. About 0.2 ms.
 const WORK_FLOOR: usize = 8_192;
-/// Merge work of a batch however large. About 3 ms.
-const WORK_CEILING: usize = 131_072;
+/// Merge work of a batch however large: what a thousand memories owe. About 3 ms.
+const WORK_CEILING: usize = 262_144;
 
 /// The segments of an index and the merges under way.
 #[derive(Debug, Default)]
@@ -175,6 +175,20 @@ mod tests {
             push(&mut tiers, slot, 1);
             assert!(tiers.segments().len() < 60, "{} segments at {slot}", tiers.segments().len());
         }
+    }
+
+    #[test]
+    fn a_full_group_that_was_stored_unsealed_is_sealed_after_it_was_read_back() {
+        let documents = vec![Prepared { terms: vec![(7, 9)] }; GROUP_SLOTS as usize / 2];
+        let half = |first| Arc::new(Segment::of_batch(first, documents.iter(), 1));
+        let next = Segment::of_batch(GROUP_SLOTS, documents[..5].iter(), 2);
+        let mut tiers = Tiers::restored(vec![half(0), half(GROUP_SLOTS / 2), Arc::new(next)], 2);
+        while tiers.is_busy() {
+            tiers.work(10_000);
+        }
+        let slots: Vec<u32> = tiers.segments().iter().map(|segment| segment.slots).collect();
+        assert_eq!(slots, [GROUP_SLOTS, 5]);
+        assert_eq!(tiers.segments()[0].stamp, 3);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
     config::StoreConfig,
     counters::Counters,
     fault::SqlFault,
-    indexes::Indexes,
+    indexes::{Indexes, Sources, Task, Upkeep},
     open,
     pool::ReadPool,
     write::{
@@ -46,6 +46,7 @@ pub struct SqliteStore {
     pub(crate) counters: Arc<Counters>,
     node: NodeId,
     writer: WorkerHandle<Job>,
+    upkeep: WorkerHandle<Task>,
     position: watch::Receiver<u64>,
     /// Given up when the store is closed.
     lock: Mutex<Option<LockGuard>>,
@@ -65,7 +66,17 @@ impl SqliteStore {
             SqlFault::Sqlite(error) => open::refused(&path, error),
             other => OpenError::Corrupt { path: path.clone(), problem: other.to_string() },
         };
-        let indexes = Indexes::build(&connection, &mut words, head.position).map_err(damaged)?;
+        let sources = Sources {
+            disk: &disk,
+            folder,
+            node,
+            connection: &connection,
+            space: &config.space,
+            position: head.position,
+        };
+        let indexes = Arc::new(Indexes::open(&sources, &mut words).map_err(damaged)?);
+        let upkeep = start_upkeep(&disk, indexes.clone())
+            .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let pool = ReadPool::new(
             disk.clone(),
             path.clone(),
@@ -92,11 +103,13 @@ impl SqliteStore {
             pool: pool.clone(),
             position,
             counters: counters.clone(),
+            upkeep: upkeep.clone(),
         };
         let writer = worker::start(options, move |jobs, replies| writer.handle(jobs, replies))
             .map_err(|source| OpenError::Io { path, source })?;
         let lock = Mutex::new(Some(lock));
-        Ok(Self { config, pool, indexes, counters, node, writer, position: watched, lock })
+        let position = watched;
+        Ok(Self { config, pool, indexes, counters, node, writer, upkeep, position, lock })
     }
 
     /// The identity this store was given when it was created.
@@ -132,6 +145,21 @@ impl SqliteStore {
     }
 }
 
+fn start_upkeep(
+    disk: &DiskRef,
+    indexes: Arc<Indexes>,
+) -> std::io::Result<WorkerHandle<Task>> {
+    let mut upkeep = Upkeep::new(indexes);
+    // Ticks that find the queue full are dropped: the one that waits does for all.
+    let options = WorkerOptions {
+        name: "store-upkeep",
+        capacity_jobs: 1,
+        max_batch: 1,
+        disk: disk.clone(),
+    };
+    worker::start(options, move |tasks, replies| upkeep.handle(tasks, replies))
+}
+
 fn closed() -> Reject {
     Reject::new(Reason::Stopping, "the store is closed")
 }
@@ -152,9 +180,18 @@ impl WriteStore for SqliteStore {
     fn close(&self) -> Answer<'_, ()> {
         async move {
             self.pool.close();
+            let (to, checkpointed) = oneshot::channel();
             // Refused means that somebody else closes it already; `close` waits for that too.
-            let _ = self.ask(Job::Close).await;
+            if self.writer.send(Job::Close(to)).await.is_ok() {
+                // An error means that the worker is gone, with nothing left to wait for.
+                let _ = checkpointed.await;
+            }
             self.writer.close().await;
+            let (to, written) = oneshot::channel();
+            if self.upkeep.send(Task::Close(to)).await.is_ok() {
+                let _ = written.await;
+            }
+            self.upkeep.close().await;
             *self.lock.lock() = None;
             Ok(())
         }

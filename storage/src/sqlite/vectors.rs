@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{port::EmbeddingSpace, request::ComputedVector};
 
-/// Keeps those that fit; gives their number.
-pub(crate) fn keep(
+/// Keeps those that fit; gives them with their rows.
+pub(crate) fn keep<'v>(
     connection: &Connection,
     space: &EmbeddingSpace,
-    computed: &[ComputedVector],
-) -> Result<u64, SqlFault> {
+    computed: &'v [ComputedVector],
+) -> Result<Vec<(i64, &'v ComputedVector)>, SqlFault> {
     for vector in computed {
         if vector.values.len() != usize::from(space.dimension) {
             let problem =
@@ -30,16 +30,20 @@ pub(crate) fn keep(
     }
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let kept = keep_all(connection, space, computed);
-    let end = if kept.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    connection.prepare_cached(end)?.execute([])?;
+    if kept.is_ok() {
+        connection.prepare_cached("COMMIT")?.execute([])?;
+    } else if !connection.is_autocommit() {
+        // Some errors have rolled back by themselves.
+        connection.prepare_cached("ROLLBACK")?.execute([])?;
+    }
     kept
 }
 
-fn keep_all(
+fn keep_all<'v>(
     connection: &Connection,
     space: &EmbeddingSpace,
-    computed: &[ComputedVector],
-) -> Result<u64, SqlFault> {
+    computed: &'v [ComputedVector],
+) -> Result<Vec<(i64, &'v ComputedVector)>, SqlFault> {
     let space = space_number(connection, space)?;
     let sql = format!("SELECT {STORED_COLUMNS} FROM memories WHERE id = ?1");
     let mut find = connection.prepare_cached(&sql)?;
@@ -48,7 +52,7 @@ fn keep_all(
          ON CONFLICT (row) DO UPDATE SET space = excluded.space,
             text_sha256 = excluded.text_sha256, halves = excluded.halves",
     )?;
-    let mut kept = 0;
+    let mut kept = Vec::new();
     for vector in computed {
         let mut rows = find.query([vector.id.as_bytes().as_slice()])?;
         let Some(found) = rows.next()? else { continue };
@@ -62,7 +66,7 @@ fn keep_all(
         let halves: Vec<u8> =
             vector.values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
         insert.execute(params![stored.row, space, text, halves])?;
-        kept += 1;
+        kept.push((stored.row, vector));
     }
     Ok(kept)
 }

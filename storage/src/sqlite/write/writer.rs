@@ -11,7 +11,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use runtime::{clock, disk::DiskRef, worker::Replies};
+use runtime::{clock, disk::DiskRef, worker::{Replies, WorkerHandle}};
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 use types::{Reason, Reject};
@@ -27,7 +27,7 @@ use crate::{
         connection::{self, Role},
         counters::Counters,
         fault::SqlFault,
-        indexes::Indexes,
+        indexes::{Indexes, Task},
         pool::ReadPool,
         vectors,
     },
@@ -62,6 +62,7 @@ pub(crate) struct Writer {
     pub(crate) pool: ReadPool,
     pub(crate) position: watch::Sender<u64>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) upkeep: WorkerHandle<Task>,
 }
 
 impl Writer {
@@ -189,6 +190,8 @@ impl Writer {
             runtime::fatal::stop_node(&format!("cannot index what was committed: {fault}"));
         }
         self.position.send_replace(position);
+        // A full queue means that upkeep is due already.
+        let _ = self.upkeep.try_send(Task::Tick);
     }
 
     /// After a failed transaction: survives a full disk, stops the node otherwise.
@@ -237,13 +240,19 @@ impl Writer {
 
     fn keep_vectors(&mut self, computed: &[ComputedVector]) -> Result<u64, StoreError> {
         let Some(connection) = &self.connection else { return Err(self.refusal().into()) };
-        vectors::keep(connection, &self.config.space, computed).map_err(|fault| {
+        let kept = vectors::keep(connection, &self.config.space, computed).map_err(|fault| {
             if fault.is_full() {
                 self.recover(fault);
                 return storage_full().into();
             }
             fault.into_store_error("keeping vectors")
-        })
+        })?;
+        for (row, vector) in &kept {
+            if let Err(error) = self.indexes.add_vector(*row, &vector.values) {
+                tracing::warn!(row, %error, "a memory is found by its words alone");
+            }
+        }
+        Ok(kept.len() as u64)
     }
 
     fn checkpoint_if_due(&mut self) {

@@ -3,4 +3,5 @@
 //! Not here: reads by clients, which the conformance suite covers.
 
 mod durability;
+mod rules;
 mod world;

@@ -143,7 +143,7 @@ impl Writer {
     }
 
     /// Does the requests in one transaction. Every sender is in `answered` afterwards, whatever happened.
-    fn transact(
+    pub(super) fn transact(
         &mut self,
         admitted: Vec<(Box<Ready>, oneshot::Sender<Result<WriteReceipt, StoreError>>)>,
         answered: &mut Vec<Answered>,
@@ -179,7 +179,7 @@ impl Writer {
     }
 
     /// Shows a committed group to readers.
-    fn publish(&mut self, old: &Head, entries: Vec<Entry>) {
+    pub(super) fn publish(&mut self, old: &Head, entries: Vec<Entry>) {
         let position = self.head.position;
         if position == old.position {
             return;

@@ -3,5 +3,6 @@
 //! Not here: reads by clients, which the conformance suite covers.
 
 mod durability;
+mod faults;
 mod rules;
 mod world;

@@ -15,8 +15,16 @@ use types::{
 use super::fault::SqlFault;
 use crate::answer::MemoryView;
 
+/// [`STORED_COLUMNS`] as a literal, for `concat!`.
+macro_rules! stored_columns {
+    () => {
+        "row, position, checksum, title, state, content, embedding"
+    };
+}
+pub(crate) use stored_columns;
+
 /// Columns that [`stored`] reads, in its order; append `FROM memories …`.
-pub const STORED_COLUMNS: &str = "row, position, checksum, title, state, content, embedding";
+pub const STORED_COLUMNS: &str = stored_columns!();
 
 /// `memories.life` of a live memory.
 pub const LIVE: i64 = 0;

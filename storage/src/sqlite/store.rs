@@ -145,18 +145,11 @@ impl SqliteStore {
     }
 }
 
-fn start_upkeep(
-    disk: &DiskRef,
-    indexes: Arc<Indexes>,
-) -> std::io::Result<WorkerHandle<Task>> {
+fn start_upkeep(disk: &DiskRef, indexes: Arc<Indexes>) -> std::io::Result<WorkerHandle<Task>> {
     let mut upkeep = Upkeep::new(indexes);
     // Ticks that find the queue full are dropped: the one that waits does for all.
-    let options = WorkerOptions {
-        name: "store-upkeep",
-        capacity_jobs: 1,
-        max_batch: 1,
-        disk: disk.clone(),
-    };
+    let options =
+        WorkerOptions { name: "store-upkeep", capacity_jobs: 1, max_batch: 1, disk: disk.clone() };
     worker::start(options, move |tasks, replies| upkeep.handle(tasks, replies))
 }
 

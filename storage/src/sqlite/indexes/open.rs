@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use half::f16;
-use rusqlite::{Connection, OptionalExtension};
 use runtime::{disk::DiskRef, random};
+use rusqlite::{Connection, OptionalExtension};
 use types::{NodeId, Record};
 
 use super::{Indexes, attributes, spent, vector_of, warn_of, words_of};
@@ -45,10 +45,7 @@ pub(crate) struct Sources<'a> {
 
 impl Indexes {
     /// Opens the indexes at the position of the last commit.
-    pub(crate) fn open(
-        sources: &Sources<'_>,
-        words: &mut Vocabulary,
-    ) -> Result<Self, SqlFault> {
+    pub(crate) fn open(sources: &Sources<'_>, words: &mut Vocabulary) -> Result<Self, SqlFault> {
         let folder = IndexFolder::new(
             sources.disk.clone(),
             sources.folder.join(WORDS_FOLDER),
@@ -81,8 +78,7 @@ fn open_vectors(sources: &Sources<'_>, lineage: u64) -> Option<VectorIndex> {
     if *dimension == 0 {
         return None;
     }
-    let space =
-        Space { model: model.clone(), version: version.clone(), dimension: *dimension };
+    let space = Space { model: model.clone(), version: version.clone(), dimension: *dimension };
     let config = VectorConfig { lineage, ..VectorConfig::default() };
     let folder = sources.folder.join(VECTORS_FOLDER);
     let opened = VectorIndex::open(space.clone(), config, sources.disk.clone(), folder);

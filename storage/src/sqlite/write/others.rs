@@ -5,6 +5,8 @@
 //!
 //! Not here: deciding that a recall is to be counted (the node's service).
 
+use std::collections::BTreeMap;
+
 use rusqlite::OptionalExtension;
 use types::{
     AgentRecord, Hlc, Kind, MemoryId, NodeId, Payload, Reason, Reject, Stamp, Tier, ids::IdRef,
@@ -26,9 +28,15 @@ use crate::{
 impl Group<'_> {
     /// Counts recalls. What the viewer does not see, or is gone by now, is passed over.
     pub(crate) fn access(&mut self, terms: &Terms, accessed: Vec<Accessed>) -> Done<Applied> {
-        let mut counted = Vec::with_capacity(accessed.len());
-        let mut promoted = Vec::new();
+        let mut sums: BTreeMap<MemoryId, Accessed> = BTreeMap::new();
         for access in accessed {
+            let sum = sums.entry(access.id).or_insert(Accessed { count: 0, ..access });
+            sum.count = sum.count.saturating_add(access.count);
+            sum.at_ms = sum.at_ms.max(access.at_ms);
+        }
+        let mut counted = Vec::with_capacity(sums.len());
+        let mut promoted = Vec::new();
+        for access in sums.into_values() {
             match self.seen(terms, &IdRef::Full(access.id)) {
                 Ok(id) => {
                     if self.passes_threshold(id, access.count)? {

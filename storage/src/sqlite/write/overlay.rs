@@ -8,7 +8,7 @@
 //!
 //! Not here: what may change (`store_memory`, `change_memory`, `links`), and SQL that writes (`flush`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry as MapEntry};
 
 use rusqlite::{Connection, OptionalExtension};
 use types::{AgentRecord, Link, LinkId, MemoryId, Record, Stamp, Tag};
@@ -16,7 +16,7 @@ use types::{AgentRecord, Link, LinkId, MemoryId, Record, Stamp, Tag};
 use super::prepare::Indexed;
 use crate::sqlite::{
     fault::SqlFault,
-    row::{self, STORED_COLUMNS, Stored},
+    row::{self, Stored, stored_columns},
 };
 
 /// What the table holds of a memory, as far as changing it needs to know.
@@ -175,18 +175,19 @@ impl Overlay {
         connection: &Connection,
         id: MemoryId,
     ) -> Result<Option<&Entry>, SqlFault> {
-        if !self.memories.contains_key(&id) {
-            let sql = const_format(STORED_COLUMNS);
-            let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query([id.as_bytes().as_slice()])?;
-            match rows.next()? {
-                Some(found) => {
-                    self.memories.insert(id, Entry::of(row::stored(found)?));
-                }
-                None => return Ok(None),
+        match self.memories.entry(id) {
+            MapEntry::Occupied(known) => Ok(Some(known.into_mut())),
+            MapEntry::Vacant(place) => {
+                let mut statement = connection.prepare_cached(concat!(
+                    "SELECT ",
+                    stored_columns!(),
+                    " FROM memories WHERE id = ?1"
+                ))?;
+                let mut rows = statement.query([id.as_bytes().as_slice()])?;
+                let Some(found) = rows.next()? else { return Ok(None) };
+                Ok(Some(place.insert(Entry::of(row::stored(found)?))))
             }
         }
-        Ok(self.memories.get(&id))
     }
 
     /// Whether the id is taken, by a tombstone too. Cheaper than reading the memory.
@@ -285,8 +286,4 @@ impl Overlay {
         let old = self.quotas.insert(key, usage);
         self.journal.push(Undo::Quota(key, old));
     }
-}
-
-fn const_format(columns: &str) -> String {
-    format!("SELECT {columns} FROM memories WHERE id = ?1")
 }

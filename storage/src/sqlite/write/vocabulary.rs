@@ -155,16 +155,6 @@ impl Vocabulary {
         self.nodes.id(&node)
     }
 
-    /// The node with this number.
-    pub(crate) fn node_of(&self, id: u32) -> Option<NodeId> {
-        self.nodes.ids.iter().find(|(_, known)| **known == id).map(|(node, _)| *node)
-    }
-
-    /// The agent with this number.
-    pub(crate) fn agent_of(&self, id: u32) -> Option<&str> {
-        self.agents.ids.iter().find(|(_, known)| **known == id).map(|(name, _)| name.as_str())
-    }
-
     /// Writes the names given out since the last commit.
     pub(crate) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
         self.namespaces.write(connection)?;

@@ -11,7 +11,11 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use runtime::{clock, disk::DiskRef, worker::{Replies, WorkerHandle}};
+use runtime::{
+    clock,
+    disk::DiskRef,
+    worker::{Replies, WorkerHandle},
+};
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 use types::{Reason, Reject};
@@ -36,16 +40,17 @@ use crate::{
 /// What the worker is asked.
 pub(crate) enum Job {
     /// Commit a request.
-    Write(Box<Ready>, oneshot::Sender<Result<WriteReceipt, StoreError>>),
+    Write(Box<Ready>, Caller),
     /// Keep computed vectors.
     Vectors(Vec<ComputedVector>, oneshot::Sender<Result<u64, StoreError>>),
     /// Checkpoint the log and release the connection: the last job.
     Close(oneshot::Sender<()>),
 }
 
+/// Where the answer to a write goes.
+pub(super) type Caller = oneshot::Sender<Result<WriteReceipt, StoreError>>;
 /// A waiting caller and what it will be told.
-type Answered =
-    (oneshot::Sender<Result<WriteReceipt, StoreError>>, Result<WriteReceipt, StoreError>);
+pub(super) type Answered = (Caller, Result<WriteReceipt, StoreError>);
 
 /// The owner of the writing connection.
 pub(crate) struct Writer {
@@ -68,7 +73,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Handles what was queued.
     pub(crate) fn handle(&mut self, jobs: &mut Vec<Job>, replies: &mut Replies) {
-        let mut group: Vec<(Box<Ready>, oneshot::Sender<_>)> = Vec::new();
+        let mut group: Vec<(Box<Ready>, Caller)> = Vec::new();
         let mut intents = 0;
         for job in jobs.drain(..) {
             match job {
@@ -99,11 +104,7 @@ impl Writer {
         self.checkpoint_if_due();
     }
 
-    fn commit(
-        &mut self,
-        group: Vec<(Box<Ready>, oneshot::Sender<Result<WriteReceipt, StoreError>>)>,
-        replies: &mut Replies,
-    ) {
+    fn commit(&mut self, group: Vec<(Box<Ready>, Caller)>, replies: &mut Replies) {
         if group.is_empty() {
             return;
         }
@@ -145,7 +146,7 @@ impl Writer {
     /// Does the requests in one transaction. Every sender is in `answered` afterwards, whatever happened.
     pub(super) fn transact(
         &mut self,
-        admitted: Vec<(Box<Ready>, oneshot::Sender<Result<WriteReceipt, StoreError>>)>,
+        admitted: Vec<(Box<Ready>, Caller)>,
         answered: &mut Vec<Answered>,
     ) -> Result<Vec<Entry>, SqlFault> {
         let mut admitted = admitted.into_iter();

@@ -64,12 +64,8 @@ impl Machine {
             SqlFault::Sqlite(error) => open::refused(&path, error),
             other => panic!("{other}"),
         })?;
-        let options = WorkerOptions {
-            name: "no-upkeep",
-            capacity_jobs: 1,
-            max_batch: 1,
-            disk: disk.clone(),
-        };
+        let options =
+            WorkerOptions { name: "no-upkeep", capacity_jobs: 1, max_batch: 1, disk: disk.clone() };
         Ok(Writer {
             pool: ReadPool::new(disk.clone(), path.clone(), 1, 64),
             position: watch::channel(head.position).0,
@@ -206,7 +202,12 @@ async fn on_a_full_disk_nothing_is_kept_and_the_node_goes_on() {
     let mut refused = 0;
     for number in 2..40u128 {
         let batch = (0..5).map(|part| {
-            store_intent(memory(&ann, number * 10 + part, &format!("m{number}.{part}"), Scope::Private))
+            store_intent(memory(
+                &ann,
+                number * 10 + part,
+                &format!("m{number}.{part}"),
+                Scope::Private,
+            ))
         });
         match store.write(request(&ann, batch.collect())).await {
             Ok(_) => assert_eq!(refused, 0, "space does not come back by itself"),
@@ -240,8 +241,7 @@ async fn short_of_space_only_what_makes_room_is_let_in() {
     let new = memory(&ann, 2, "two", Scope::Private);
     let reject = rejected(store.write(request(&ann, vec![store_intent(new)])).await);
     assert_eq!(reject.reason, Reason::StorageFull);
-    let delete =
-        Intent::Delete { id: full(1), reason: String::new(), expected_version: None };
+    let delete = Intent::Delete { id: full(1), reason: String::new(), expected_version: None };
     act(&store, &ann, delete).await.unwrap();
     store.close().await.unwrap();
 }

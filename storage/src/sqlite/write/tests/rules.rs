@@ -72,10 +72,8 @@ async fn the_same_title_folds_into_one_memory() {
     let merged = act(&store, &ann, store_intent(second)).await.unwrap();
     assert_eq!(merged, Applied::Memory { id: id(1), version: 2, merged: true });
     // Nothing new to say: no operation.
-    let again = NewMemory {
-        content: "newer".parse().unwrap(),
-        ..memory(&ann, 3, "plan", Scope::Private)
-    };
+    let again =
+        NewMemory { content: "newer".parse().unwrap(), ..memory(&ann, 3, "plan", Scope::Private) };
     let merged = act(&store, &ann, store_intent(again)).await.unwrap();
     assert_eq!(merged, Applied::Memory { id: id(1), version: 2, merged: true });
     store.close().await.unwrap();
@@ -127,11 +125,8 @@ async fn tags_stay_within_their_limit_after_a_merge() {
     let more = NewMemory { tags: tags(&["one-more"]), ..memory(&ann, 2, "full", Scope::Private) };
     let reject = act(&store, &ann, store_intent(more)).await.unwrap_err();
     assert_eq!(reject.fact("field"), Some("tags"), "STM-2");
-    let swap = Patch {
-        add_tags: tags(&["one-more"]),
-        remove_tags: tags(&["t0"]),
-        ..Patch::default()
-    };
+    let swap =
+        Patch { add_tags: tags(&["one-more"]), remove_tags: tags(&["t0"]), ..Patch::default() };
     act(&store, &ann, update(1, swap, None)).await.unwrap();
 }
 
@@ -151,10 +146,8 @@ async fn what_is_not_seen_does_not_exist_and_others_may_not_delete() {
     );
     act(&store, &bob, update(2, retitle("ours"), None)).await.unwrap();
     assert_eq!(reason(act(&store, &bob, delete(2)).await), Reason::Forbidden);
-    let hide = Patch {
-        scope: Some((Scope::Private, bob.audiences[0].clone())),
-        ..Patch::default()
-    };
+    let hide =
+        Patch { scope: Some((Scope::Private, bob.audiences[0].clone())), ..Patch::default() };
     assert_eq!(reason(act(&store, &bob, update(2, hide, None)).await), Reason::Forbidden);
     let operator = crate::request::Viewer { operator: true, ..viewer("root") };
     act(&store, &operator, delete(1)).await.unwrap();

@@ -170,6 +170,9 @@ impl Writer {
             }
             if !group.log.is_empty() || !group.overlay.answers.is_empty() {
                 group.flush(now_ms)?;
+            } else {
+                // Names that only refused requests used were not written, so they are not known.
+                group.words.forget();
             }
             let entries = group.overlay.take_dirty();
             execute(connection, "COMMIT")?;

@@ -11,10 +11,13 @@
 //! Not here: who the caller is, what a request means to a client, fan-out to peers.
 
 pub mod answer;
+pub mod cursor;
 pub mod error;
+pub mod graph;
 pub mod index;
 pub mod port;
 pub mod request;
+pub mod similar;
 pub mod sqlite;
 
 pub use error::StoreError;

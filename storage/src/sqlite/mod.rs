@@ -9,6 +9,9 @@
 //! | [`row`] | columns against records and views |
 //! | [`connection`] | how a connection is opened, on which disk, with which settings |
 //! | [`pool`] | bounded set of read-only connections |
+//! | [`read`] | everything a reader can ask |
+//! | [`verify`], [`check`], [`digest`] | the audit chain, the rows, one number for all content |
+//! | [`backup`] | consistent copies, verified before they are installed |
 //! | [`fault`] | what an error of SQLite means for the node |
 //! | `vfs` | SQLite on the disk that fails on purpose; for tests and the simulator |
 //!
@@ -22,18 +25,23 @@
 //!
 //! Not here: what a request means to a client, other nodes, and the recall indexes themselves.
 
+pub mod backup;
+pub(crate) mod check;
 pub(crate) mod checkpoint;
 pub mod config;
 pub(crate) mod connection;
 pub(crate) mod counters;
+pub(crate) mod digest;
 pub(crate) mod fault;
 pub(crate) mod indexes;
 pub(crate) mod open;
 pub mod pool;
+pub(crate) mod read;
 pub mod row;
 pub mod schema;
 pub mod store;
 pub(crate) mod vectors;
+pub(crate) mod verify;
 #[cfg(any(test, feature = "faulty-disk"))]
 pub mod vfs;
 pub(crate) mod write;

@@ -71,6 +71,11 @@ impl ReadPool {
             .map_err(|fault| fault.into_store_error(doing))
     }
 
+    /// The disk that holds the database.
+    pub(crate) fn disk(&self) -> DiskRef {
+        self.0.disk.clone()
+    }
+
     /// Drops every connection; those in use are dropped when their read is over.
     pub fn reset(&self) {
         self.0.generation.fetch_add(1, Ordering::AcqRel);

@@ -47,6 +47,8 @@ CREATE TABLE memories (
 CREATE UNIQUE INDEX memories_id ON memories (id);
 CREATE INDEX memories_namespace ON memories (namespace, id);
 CREATE INDEX memories_title     ON memories (title_key) WHERE life = 0;
+CREATE INDEX memories_archive   ON memories (id) WHERE life = 1;
+CREATE INDEX memories_entities  ON memories (title COLLATE NOCASE) WHERE kind = 11 AND life = 0;
 CREATE INDEX memories_expiry    ON memories (expires_ms) WHERE life = 0 AND expires_ms IS NOT NULL;
 
 CREATE TABLE memory_tags (

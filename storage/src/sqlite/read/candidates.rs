@@ -1,0 +1,349 @@
+//! Candidates for a recall, and near-duplicates.
+//!
+//! The indexes propose, the rows decide: a filter is resolved to interned ids and given to the indexes,
+//! and every row they name is loaded under the same conditions in SQL. An index that lags or is wrong
+//! can therefore cost a candidate, never show one.
+//!
+//! Invariants: `STO-2`; `STO-4` the index is asked before the rows are read, and it holds every
+//! acknowledged write; `CAN-1` what is returned contains every quoted phrase.
+//!
+//! Not here: fusing the signals into one order (the node).
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use rusqlite::{Connection, OptionalExtension};
+use types::Tag;
+
+use super::{
+    conditions::{Conditions, json_numbers, namespace_ids},
+    memories,
+    sight::{Sight, usable},
+};
+use crate::{
+    answer::{Candidate, Candidates, MemoryView},
+    index::{
+        Allowed, Audiences, Filter, Query, Scratch, Slot, Snapshot,
+        vector::{PlanKind, SearchMode, VectorError, VectorIndex},
+    },
+    request::{CandidateQuery, DuplicateQuery, MemoryFilter, NamespaceFilter},
+    similar::Shingles,
+    sqlite::{
+        fault::SqlFault,
+        row::{STORED_COLUMNS, signed},
+    },
+};
+
+/// Most hits looked at to fill the depth with memories that contain a phrase.
+const PHRASE_HITS_MAX: usize = 4096;
+/// Bytes of a text that are searched for to find its duplicates; enough words to rank by.
+const DUPLICATE_QUERY_BYTES: usize = 1024;
+/// Memories compared with a text.
+const DUPLICATE_DEPTH: usize = 64;
+
+thread_local! {
+    /// Working memory of searches on this thread.
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
+}
+
+/// What a search reads: one state of the lexical index, and the vectors.
+pub(crate) struct Searched<'a> {
+    /// Words and attributes.
+    pub(crate) words: &'a Snapshot,
+    /// Vectors, where the store has a space for them.
+    pub(crate) vectors: Option<&'a VectorIndex>,
+    /// Whether either is being rebuilt.
+    pub(crate) rebuilding: bool,
+}
+
+/// Scores of a slot so far.
+#[derive(Clone, Copy, Default)]
+struct Scores {
+    lexical: Option<f32>,
+    dense: Option<f32>,
+}
+
+/// Candidates from both indexes.
+pub(crate) fn candidates(
+    connection: &Connection,
+    sight: &Sight,
+    searched: &Searched<'_>,
+    query: &CandidateQuery,
+) -> Result<Candidates, SqlFault> {
+    let mut answer = Candidates {
+        items: Vec::new(),
+        eligible: 0,
+        vector_plan: "none".into(),
+        position: searched.words.position(),
+        rebuilding: searched.rebuilding,
+    };
+    let Some(filter) = resolve(connection, sight, &query.filter, query.now_ms)? else {
+        return Ok(answer);
+    };
+    let allowed = searched.words.prefilter(&filter);
+    answer.eligible = allowed.count().into();
+    let mut search = Search {
+        searched,
+        words: Query::parse(&query.text),
+        allowed,
+        depth: query.depth,
+        rows: Rows::new(connection, sight, &query.filter, query.now_ms)?,
+        found: BTreeMap::new(),
+    };
+    search.by_words()?;
+    if let (Some(index), Some(vector)) = (searched.vectors, &query.vector) {
+        answer.vector_plan = search.by_vector(index, vector)?.into();
+    }
+    let Search { words, found, .. } = search;
+    answer.items = found
+        .into_iter()
+        .map(|(slot, (scores, memory))| {
+            let terms =
+                if query.explain { terms(searched.words, &words, slot) } else { Vec::new() };
+            Candidate { memory, lexical: scores.lexical, dense: scores.dense, terms }
+        })
+        .collect();
+    answer.items.sort_unstable_by_key(|candidate| candidate.memory.id);
+    // While a changed memory moves to a new slot, both may be met; one row is one candidate.
+    answer.items.dedup_by_key(|candidate| candidate.memory.id);
+    Ok(answer)
+}
+
+/// A search in progress.
+struct Search<'a> {
+    searched: &'a Searched<'a>,
+    words: Query,
+    allowed: Allowed,
+    depth: u32,
+    rows: Rows<'a>,
+    found: BTreeMap<Slot, (Scores, MemoryView)>,
+}
+
+impl Search<'_> {
+    /// Adds the best memories by words. Phrases are verified on the text, so hits are taken until
+    /// enough of them hold or there are no more.
+    fn by_words(&mut self) -> Result<(), SqlFault> {
+        let depth = self.depth as usize;
+        if self.words.is_empty() || depth == 0 {
+            return Ok(());
+        }
+        let (mut wanted, mut taken) = (depth, 0);
+        loop {
+            let hits = SCRATCH.with_borrow_mut(|scratch| {
+                self.searched.words.search_among(&self.words, &self.allowed, wanted, scratch)
+            });
+            for hit in hits.iter().skip(taken) {
+                if let Some(view) = self.load(hit.rowid)? {
+                    let lexical = Some(hit.score_milli as f32 / 1000.0);
+                    self.found.insert(hit.slot, (Scores { lexical, dense: None }, view));
+                }
+                if self.found.len() >= depth {
+                    return Ok(());
+                }
+            }
+            taken = hits.len();
+            if self.words.phrases().is_empty() || taken < wanted || wanted >= PHRASE_HITS_MAX {
+                return Ok(());
+            }
+            wanted = (wanted * 4).min(PHRASE_HITS_MAX);
+        }
+    }
+
+    /// Adds the nearest memories by vector and gives every candidate both scores; names the plan.
+    fn by_vector(&mut self, index: &VectorIndex, vector: &[f32]) -> Result<&'static str, SqlFault> {
+        let refused = |error: VectorError| {
+            SqlFault::from(types::Reject::from(types::Invalid::new("vector", error.to_string())))
+        };
+        let nearest =
+            index.search(vector, self.depth, &self.allowed, SearchMode::Auto).map_err(refused)?;
+        for hit in &nearest.hits {
+            if self.found.contains_key(&hit.slot) {
+                continue;
+            }
+            let Some(rowid) = self.searched.words.rowid(hit.slot) else { continue };
+            if let Some(view) = self.load(rowid)? {
+                self.found.insert(hit.slot, (Scores::default(), view));
+            }
+        }
+        let slots: Vec<Slot> = self.found.keys().copied().collect();
+        let scores = index.scores(vector, &slots).map_err(refused)?;
+        let milli = self.searched.words.scores_milli(&self.words, &slots);
+        for (((scored, _), dense), milli) in self.found.values_mut().zip(scores).zip(milli) {
+            scored.dense = dense;
+            scored.lexical = (milli > 0).then_some(milli as f32 / 1000.0);
+        }
+        Ok(match nearest.plan.kind {
+            PlanKind::Exact => "exact",
+            PlanKind::SignBits => "sign_bits",
+            PlanKind::Graph => "hnsw",
+        })
+    }
+
+    /// The row as it is, if it still passes and has every phrase (`CAN-1`).
+    fn load(&self, row: i64) -> Result<Option<MemoryView>, SqlFault> {
+        let view = self.rows.load(row)?;
+        Ok(view.filter(|view| self.words.verify(&view.title, &view.content)))
+    }
+}
+
+fn terms(words: &Snapshot, query: &Query, slot: Slot) -> Vec<(String, f32)> {
+    let scores = words.explain(query, slot).into_iter();
+    scores.map(|term| (term.term, term.score_milli as f32 / 1000.0)).collect()
+}
+
+/// Loads rows under all the conditions of a query.
+struct Rows<'a> {
+    connection: &'a Connection,
+    text: String,
+    conditions: Conditions,
+}
+
+impl<'a> Rows<'a> {
+    fn new(
+        connection: &'a Connection,
+        sight: &Sight,
+        filter: &MemoryFilter,
+        now_ms: u64,
+    ) -> Result<Self, SqlFault> {
+        let mut conditions = Conditions::new(sight, now_ms, usable!());
+        if let Some(namespaces) = &filter.namespaces {
+            let json = json_numbers(&namespace_ids(connection, namespaces)?);
+            conditions.and("namespace IN (SELECT value FROM json_each(", json, "))");
+        }
+        conditions.filter(filter, now_ms);
+        let row = conditions.next_name();
+        let text = format!(
+            "SELECT {STORED_COLUMNS} FROM memories WHERE row = {row} AND {}",
+            conditions.text()
+        );
+        Ok(Self { connection, text, conditions })
+    }
+
+    fn load(&self, row: i64) -> Result<Option<MemoryView>, SqlFault> {
+        let row = row.into();
+        let values = self.conditions.values().chain([&row]);
+        Ok(memories::query(self.connection, &self.text, values)?.pop().map(memories::view))
+    }
+}
+
+/// The filter in the numbers that the indexes know; `None` when it names something the store has never
+/// seen, which nothing can match.
+fn resolve(
+    connection: &Connection,
+    sight: &Sight,
+    filter: &MemoryFilter,
+    now_ms: u64,
+) -> Result<Option<Filter>, SqlFault> {
+    let audiences = numbers(
+        connection,
+        "SELECT id FROM audiences WHERE ?1 IS NULL OR name IN (SELECT value FROM json_each(?1))",
+        sight.parameter(),
+    )?;
+    let mut resolved = Filter::new(Audiences::new(audiences), signed(now_ms));
+    if let Some(namespaces) = &filter.namespaces {
+        resolved = resolved.namespaces(namespace_ids(connection, namespaces)?.into_iter().map(id));
+    }
+    if let Some(author) = &filter.author {
+        let Some(author) =
+            number(connection, "SELECT id FROM names WHERE name = ?1", author.as_str())?
+        else {
+            return Ok(None);
+        };
+        resolved = resolved.authors([author]);
+    }
+    if !filter.kinds.is_empty() {
+        resolved = resolved.kinds(filter.kinds.iter().map(|kind| 1u32 << kind.number()).sum());
+    }
+    if !filter.tiers.is_empty() {
+        resolved = resolved.tiers(filter.tiers.iter().map(|tier| 1u8 << tier.number()).sum());
+    }
+    let mut all_tags = Vec::new();
+    for tag in &filter.tags_all {
+        match number(connection, "SELECT id FROM tags WHERE name = ?1", tag.as_str())? {
+            Some(tag) => all_tags.push(tag),
+            None => return Ok(None),
+        }
+    }
+    resolved = resolved.all_tags(all_tags);
+    if !filter.tags_any.is_empty() {
+        let names: Vec<&str> = filter.tags_any.iter().map(Tag::as_str).collect();
+        let json = serde_json::Value::from(names).to_string();
+        let text = "SELECT id FROM tags WHERE name IN (SELECT value FROM json_each(?1))";
+        resolved = resolved.any_tag(numbers(connection, text, json.into())?);
+    }
+    let from_ms = filter.created_from_ms.map_or(i64::MIN, signed);
+    let to_ms = filter.created_until_ms.map_or(i64::MAX, |until| signed(until).saturating_sub(1));
+    resolved = resolved
+        .created_between(from_ms, to_ms)
+        .min_priority(filter.priority_min.unwrap_or(0))
+        .min_confidence_permille(filter.confidence_min_permille.unwrap_or(0));
+    resolved = match (filter.include_invalid, filter.as_of_ms) {
+        (true, _) => resolved.any_validity(),
+        (false, Some(at_ms)) => resolved.as_of(signed(at_ms)),
+        (false, None) => resolved,
+    };
+    Ok(Some(resolved))
+}
+
+/// An interned id; they are given out in order from 1, so they fit.
+fn id(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn number(connection: &Connection, text: &str, name: &str) -> Result<Option<u32>, SqlFault> {
+    let mut statement = connection.prepare_cached(text)?;
+    Ok(statement.query_row([name], |row| row.get(0)).optional()?.map(id))
+}
+
+fn numbers(
+    connection: &Connection,
+    text: &str,
+    value: rusqlite::types::Value,
+) -> Result<Vec<u32>, SqlFault> {
+    let mut statement = connection.prepare_cached(text)?;
+    let rows = statement.query_map([value], |row| row.get(0))?;
+    Ok(rows.map(|number| number.map(id)).collect::<Result<_, _>>()?)
+}
+
+/// Memories that resemble a text, most similar first, ties by id.
+pub(crate) fn duplicates(
+    connection: &Connection,
+    sight: &Sight,
+    searched: &Searched<'_>,
+    query: &DuplicateQuery,
+) -> Result<Vec<(u16, MemoryView)>, SqlFault> {
+    let filter = MemoryFilter {
+        namespaces: Some(NamespaceFilter::Exactly(query.namespace.clone())),
+        ..MemoryFilter::default()
+    };
+    let Some(resolved) = resolve(connection, sight, &filter, query.now_ms)? else {
+        return Ok(Vec::new());
+    };
+    let words = Query::parse(&question(&query.title, &query.content));
+    let hits = SCRATCH.with_borrow_mut(|scratch| {
+        searched.words.search(&words, &resolved, DUPLICATE_DEPTH, scratch)
+    });
+    let rows = Rows::new(connection, sight, &filter, query.now_ms)?;
+    let shingles = Shingles::of(&query.title, &query.content);
+    let mut alike = Vec::new();
+    for hit in hits {
+        let Some(view) = rows.load(hit.rowid)? else { continue };
+        let permille = shingles.resemblance_permille(&Shingles::of(&view.title, &view.content));
+        if permille >= query.similarity_min_permille.max(1) {
+            alike.push((permille, view));
+        }
+    }
+    alike.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.id.cmp(&b.1.id)));
+    alike.dedup_by_key(|(_, view)| view.id);
+    Ok(alike)
+}
+
+/// The beginning of a text as a question: quotation marks would ask for phrases.
+fn question(title: &str, content: &str) -> String {
+    let mut text = format!("{title} {content}").replace('"', " ");
+    let mut end = text.len().min(DUPLICATE_QUERY_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}

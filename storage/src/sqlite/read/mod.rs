@@ -1,0 +1,43 @@
+//! Everything a reader can ask, as functions over one connection.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`sight`] | what a reader may see, as a condition |
+//! | [`conditions`] | a filter, as conditions |
+//! | [`memories`] | get, list, forgettable, expired |
+//! | [`links`] | links, graph, paths |
+//! | [`candidates`] | recall and near-duplicates |
+//! | [`changes`] | the stream of changes, timelines |
+//! | [`registry`] | agents, entities, namespaces, quotas |
+//! | [`figures`] | stats, memories without a vector |
+//! | `store` | the port's reading half |
+//!
+//! Invariants: `STO-2` a reader's sight is part of every statement that selects memories; `RED-1` one
+//! answer is read from one snapshot ([`snapshot`]), so its parts fit together.
+//!
+//! Not here: the pool of connections and the recall indexes.
+
+pub(crate) mod candidates;
+pub(crate) mod changes;
+pub(crate) mod conditions;
+pub(crate) mod figures;
+pub(crate) mod links;
+pub(crate) mod memories;
+pub(crate) mod registry;
+pub(crate) mod sight;
+mod store;
+
+use rusqlite::Connection;
+
+use super::fault::SqlFault;
+
+/// Runs `work` within one read transaction.
+pub(crate) fn snapshot<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, SqlFault>,
+) -> Result<T, SqlFault> {
+    let transaction = connection.unchecked_transaction()?;
+    let answer = work(&transaction)?;
+    transaction.finish()?;
+    Ok(answer)
+}

@@ -1,0 +1,280 @@
+//! The reading half of the port, on the pool of connections.
+//!
+//! Invariant: `RED-1` every answer comes from one snapshot; long checks are taken in steps, each its own
+//! snapshot, so that they hold neither the log back nor a connection for long.
+//!
+//! Not here: what the answers are (the modules beside).
+
+use std::{path::PathBuf, sync::Arc};
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use runtime::clock;
+use rusqlite::Connection;
+use types::{AgentId, AgentRecord, Link, MemoryId, Namespace, Reason, Reject, ids::IdRef};
+
+use super::{
+    candidates::{self, Searched},
+    changes, figures, links, memories, registry,
+    sight::Sight,
+    snapshot,
+};
+use crate::{
+    answer::{
+        Candidates, ChainReport, Change, Finding, Graph, MemoryView, NamespaceInfo, Page, Path,
+        PendingVector, QuotaUsage, StoreStats,
+    },
+    error::StoreError,
+    port::{Answer, ReadStore},
+    request::{
+        CandidateQuery, DuplicateQuery, ForgetQuery, GraphQuery, ListQuery, PathQuery, Reader,
+        TimelineQuery,
+    },
+    sqlite::{
+        SqliteStore, backup,
+        check::{self, RowCheck},
+        digest,
+        fault::SqlFault,
+        indexes::Indexes,
+        verify::ChainCheck,
+    },
+};
+
+impl SqliteStore {
+    /// Runs `work` on a connection, within one snapshot.
+    fn answer<T, F>(&self, doing: &'static str, work: F) -> Answer<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, SqlFault> + Send + 'static,
+    {
+        self.pool.read(doing, move |connection| snapshot(connection, work)).boxed()
+    }
+
+    /// Runs `step` on a fresh snapshot until it says that there is no more.
+    async fn in_steps<S, F>(&self, doing: &'static str, state: S, step: F) -> Result<S, StoreError>
+    where
+        S: Send + 'static,
+        F: Fn(&mut S, &Connection) -> Result<bool, SqlFault> + Clone + Send + 'static,
+    {
+        let state = Arc::new(Mutex::new(Some(state)));
+        loop {
+            let (shared, step) = (state.clone(), step.clone());
+            let more = self
+                .pool
+                .read(doing, move |connection| match shared.lock().as_mut() {
+                    Some(state) => snapshot(connection, |connection| step(state, connection)),
+                    None => Ok(false),
+                })
+                .await?;
+            if !more {
+                break;
+            }
+            runtime::task::yield_now().await;
+        }
+        let taken = state.lock().take();
+        taken.ok_or(StoreError::Failed { doing, cause: "a step lost its state".into() })
+    }
+}
+
+/// What a search reads of the indexes.
+fn searched<T>(indexes: &Indexes, work: impl FnOnce(&Searched<'_>) -> T) -> T {
+    let words = indexes.recall.snapshot();
+    work(&Searched { words: &words, vectors: None, rebuilding: false })
+}
+
+impl ReadStore for SqliteStore {
+    fn get<'a>(&'a self, reader: Reader<'a>, id: IdRef, now_ms: u64) -> Answer<'a, MemoryView> {
+        let sight = Sight::of(reader);
+        self.answer("reading a memory", move |c| memories::get(c, &sight, &id, now_ms))
+    }
+
+    fn list<'a>(&'a self, reader: Reader<'a>, query: ListQuery) -> Answer<'a, Page<MemoryView>> {
+        let sight = Sight::of(reader);
+        self.answer("listing memories", move |c| memories::list(c, &sight, &query))
+    }
+
+    fn candidates<'a>(
+        &'a self,
+        reader: Reader<'a>,
+        query: CandidateQuery,
+    ) -> Answer<'a, Candidates> {
+        let (sight, indexes) = (Sight::of(reader), self.indexes.clone());
+        self.answer("searching memories", move |c| {
+            searched(&indexes, |searched| candidates::candidates(c, &sight, searched, &query))
+        })
+    }
+
+    fn duplicates<'a>(
+        &'a self,
+        reader: Reader<'a>,
+        query: DuplicateQuery,
+    ) -> Answer<'a, Vec<(u16, MemoryView)>> {
+        let (sight, indexes) = (Sight::of(reader), self.indexes.clone());
+        self.answer("searching duplicates", move |c| {
+            searched(&indexes, |searched| candidates::duplicates(c, &sight, searched, &query))
+        })
+    }
+
+    fn forgettable<'a>(
+        &'a self,
+        reader: Reader<'a>,
+        query: ForgetQuery,
+    ) -> Answer<'a, Vec<MemoryView>> {
+        let sight = Sight::of(reader);
+        let viewer = match reader {
+            Reader::Agent(viewer) => Some(viewer.clone()),
+            Reader::Operator => None,
+        };
+        self.answer("listing what to forget", move |c| {
+            memories::forgettable(c, &sight, viewer.as_ref(), &query)
+        })
+    }
+
+    fn links<'a>(&'a self, reader: Reader<'a>, id: MemoryId) -> Answer<'a, Vec<Link>> {
+        let sight = Sight::of(reader);
+        self.answer("reading links", move |c| links::links(c, &sight, id))
+    }
+
+    fn graph<'a>(&'a self, reader: Reader<'a>, query: GraphQuery) -> Answer<'a, Graph> {
+        let sight = Sight::of(reader);
+        self.answer("walking links", move |c| links::graph(c, &sight, &query))
+    }
+
+    fn paths<'a>(&'a self, reader: Reader<'a>, query: PathQuery) -> Answer<'a, Vec<Path>> {
+        let sight = Sight::of(reader);
+        self.answer("searching paths", move |c| links::paths(c, &sight, &query))
+    }
+
+    fn timeline<'a>(&'a self, reader: Reader<'a>, query: TimelineQuery) -> Answer<'a, Vec<Change>> {
+        let sight = Sight::of(reader);
+        self.answer("reading a timeline", move |c| changes::timeline(c, &sight, &query))
+    }
+
+    fn entities<'a>(
+        &'a self,
+        reader: Reader<'a>,
+        namespace: Option<Namespace>,
+        name: String,
+    ) -> Answer<'a, Vec<MemoryView>> {
+        let sight = Sight::of(reader);
+        self.answer("searching entities", move |c| {
+            registry::entities(c, &sight, namespace.as_ref(), &name)
+        })
+    }
+
+    fn aliases<'a>(&'a self, reader: Reader<'a>, id: MemoryId) -> Answer<'a, Vec<String>> {
+        let sight = Sight::of(reader);
+        self.answer("reading aliases", move |c| registry::aliases(c, &sight, id))
+    }
+
+    fn namespaces<'a>(&'a self, reader: Reader<'a>, now_ms: u64) -> Answer<'a, Vec<NamespaceInfo>> {
+        let sight = Sight::of(reader);
+        self.answer("counting namespaces", move |c| registry::namespaces(c, &sight, now_ms))
+    }
+
+    fn changes<'a>(
+        &'a self,
+        reader: Reader<'a>,
+        after: u64,
+        limit: u32,
+    ) -> Answer<'a, (Vec<Change>, u64)> {
+        let sight = Sight::of(reader);
+        self.answer("reading changes", move |c| changes::changes(c, &sight, after, limit))
+    }
+
+    fn agent(&self, id: AgentId) -> Answer<'_, Option<AgentRecord>> {
+        self.answer("reading an agent", move |c| registry::agent(c, &id))
+    }
+
+    fn agent_by_token(&self, token_sha256: [u8; 32]) -> Answer<'_, Option<AgentRecord>> {
+        self.answer("reading an agent", move |c| registry::agent_by_token(c, &token_sha256))
+    }
+
+    fn agents(&self) -> Answer<'_, Vec<AgentRecord>> {
+        self.answer("listing agents", registry::agents)
+    }
+
+    fn quota(&self, agent: AgentId, namespace: Namespace, now_ms: u64) -> Answer<'_, QuotaUsage> {
+        self.answer("reading a quota", move |c| registry::quota(c, &agent, &namespace, now_ms))
+    }
+
+    fn expired(&self, now_ms: u64, limit: u32) -> Answer<'_, Vec<MemoryId>> {
+        self.answer("listing expired memories", move |c| memories::expired(c, now_ms, limit))
+    }
+
+    fn pending_vectors(&self, limit: u32) -> Answer<'_, Vec<PendingVector>> {
+        let config = self.config.clone();
+        self.answer("listing memories without a vector", move |c| {
+            figures::pending_vectors(c, &config.space, limit)
+        })
+    }
+
+    fn verify_chain(&self, since: i64) -> Answer<'_, ChainReport> {
+        async move {
+            let check = ChainCheck::new(since);
+            let check = self.in_steps("checking the audit chain", check, ChainCheck::step).await?;
+            Ok(check.finish())
+        }
+        .boxed()
+    }
+
+    fn content_digest(&self) -> Answer<'_, [u8; 32]> {
+        self.answer("computing the digest", digest::content_digest)
+    }
+
+    fn backup(&self, folder: PathBuf) -> Answer<'_, ()> {
+        let disk = self.pool.disk();
+        let now_ms = clock::now_unix_ms();
+        async move {
+            let made = self
+                .pool
+                .read("making a backup", move |c| {
+                    Ok(backup::write_backup(c, &*disk, &folder, now_ms))
+                })
+                .await?;
+            made.map_err(|error| {
+                Reject::new(Reason::FailedPrecondition, format!("no backup was made: {error}"))
+            })?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn check(&self) -> Answer<'_, Vec<Finding>> {
+        async move {
+            let mut findings = self.answer("checking the file", check::structure).await?;
+            let rows = RowCheck::default();
+            let rows = self.in_steps("checking rows", rows, RowCheck::step).await?;
+            findings.extend(rows.finish());
+            let indexes = self.indexes.clone();
+            let compared = self.answer("comparing the index", move |c| {
+                // Taken first: a row committed in between is in neither or in both.
+                let words = indexes.recall.snapshot();
+                check::compare_index(c, words.position(), words.live().into())
+            });
+            findings.extend(compared.await?);
+            Ok(findings)
+        }
+        .boxed()
+    }
+
+    fn stats(&self) -> Answer<'_, StoreStats> {
+        async move {
+            let mut stats = self.answer("reading figures", figures::stats).await?;
+            let words = self.indexes.recall.snapshot();
+            stats.index_position = words.position();
+            stats.wal_bytes = self.counters.wal_pages() * PAGE_BYTES;
+            stats.write_queue = self.queued() as u64;
+            stats.commits = self.counters.commits();
+            stats.commit_micros = self.counters.commit_micros();
+            stats.extra.insert("index_slots".into(), words.slots().into());
+            stats.extra.insert("index_live".into(), words.live().into());
+            stats.extra.insert("checkpoints".into(), self.counters.checkpoints());
+            Ok(stats)
+        }
+        .boxed()
+    }
+}
+
+/// Bytes of a page of the database.
+const PAGE_BYTES: u64 = 4096;

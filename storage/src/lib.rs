@@ -11,6 +11,7 @@
 //! Not here: who the caller is, what a request means to a client, fan-out to peers.
 
 pub mod answer;
+pub mod conformance;
 pub mod cursor;
 pub mod error;
 pub mod graph;

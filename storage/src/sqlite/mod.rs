@@ -40,6 +40,8 @@ pub(crate) mod read;
 pub mod row;
 pub mod schema;
 pub mod store;
+#[cfg(test)]
+mod tests;
 pub(crate) mod vectors;
 pub(crate) mod verify;
 #[cfg(any(test, feature = "faulty-disk"))]

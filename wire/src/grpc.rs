@@ -95,7 +95,7 @@ impl<S> GrpcGuard<S> {
         drop(place);
         Ok(match whole {
             None => response,
-            Some(deadline) => response.map(|body| Body::new(DeadlineBody::new(body, deadline))),
+            Some(deadline) => response.map(|body| bounded(body, deadline)),
         })
     }
 }
@@ -161,7 +161,7 @@ fn late_trailers(after: Duration) -> HeaderMap {
     trailers
 }
 
-/// A stream of answers for `body` that ends at the deadline the request's headers state.
+/// `body`, cut at `deadline`.
 pub(crate) fn bounded<B>(body: B, deadline: Deadline) -> Body
 where
     B: http_body::Body<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Send + 'static,

@@ -155,7 +155,7 @@ impl Default for Options {
 }
 
 pub(crate) async fn start(options: Options) -> Loopback {
-    let listener = Listener::bind(&options.address, &OsDisk::default()).await.expect("binds");
+    let listener = Listener::bind(&options.address, &OsDisk).await.expect("binds");
     let address = listener.local_address().expect("has an address");
     let echo = Echo::default();
     let server = RecallServiceServer::new(echo.clone()).max_decoding_message_size(BODY_MAX);

@@ -68,7 +68,7 @@ async fn a_call_is_answered_over_a_unix_socket_and_a_stale_one_is_replaced() {
     first.served.await.expect("drains");
     let second = loopback::start(options()).await;
     assert_eq!(recall(&mut client(&second), query("x")).await.expect("answers").len(), 2);
-    let disk = runtime::disk::OsDisk::default();
+    let disk = runtime::disk::OsDisk;
     let taken = crate::net::Listener::bind(&address, &disk).await.expect_err("in use");
     assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
 }

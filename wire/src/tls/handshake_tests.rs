@@ -27,7 +27,7 @@ struct Keys {
 impl Keys {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, disk: Arc::new(OsDisk::default()) }
+        Self { folder, disk: Arc::new(OsDisk) }
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -11,6 +11,7 @@
 //! | [`random`] | the system's entropy | the run's seeded generator |
 //! | [`disk`] | files | an in-memory disk that fails on purpose |
 //! | [`fatal`] | abort | kill of one simulated node |
+//! | [`process`] | figures of the process | none |
 //! | [`signal`] | SIGINT and SIGTERM | never |
 //! | [`trace`] | nothing | the run's fingerprint |
 //!
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod disk;
 pub mod fatal;
 pub mod parallel;
+pub mod process;
 pub mod random;
 pub mod signal;
 #[cfg(madsim)]

@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     memory::{permille, tags},
     time,
+    vocabulary::{AgentName, InstantText, KindName, NamespacePath, TagText, TierName},
 };
 
 /// Narrows what is returned. Lists are comma-separated in a query string.
@@ -24,30 +25,55 @@ use super::{
 #[into_params(parameter_in = Query)]
 pub struct FilterInput {
     /// Only this namespace; see `namespace_mode`. Default any.
+    #[schema(value_type = Option<NamespacePath>)]
+    #[param(value_type = Option<NamespacePath>)]
     pub namespace: Option<String>,
     /// `ancestors` (default: this one and those above it), `exact`, or `within` (and those below).
+    #[schema(pattern = "^(ancestors|exact|within)$")]
+    #[param(pattern = "^(ancestors|exact|within)$")]
     pub namespace_mode: Option<String>,
     /// Only these kinds.
+    #[schema(value_type = Vec<KindName>)]
+    #[param(value_type = Vec<KindName>, style = Form, explode = false)]
     pub kinds: Vec<String>,
     /// Only these tiers.
+    #[schema(value_type = Vec<TierName>)]
+    #[param(value_type = Vec<TierName>, style = Form, explode = false)]
     pub tiers: Vec<String>,
     /// All of these tags.
+    #[schema(value_type = Vec<TagText>)]
+    #[param(value_type = Vec<TagText>, style = Form, explode = false)]
     pub tags: Vec<String>,
     /// At least one of these tags.
+    #[schema(value_type = Vec<TagText>)]
+    #[param(value_type = Vec<TagText>, style = Form, explode = false)]
     pub tags_any: Vec<String>,
     /// Only this author.
+    #[schema(value_type = Option<AgentName>)]
+    #[param(value_type = Option<AgentName>)]
     pub agent_id: Option<String>,
     /// Created at or after (RFC 3339).
+    #[schema(value_type = Option<InstantText>)]
+    #[param(value_type = Option<InstantText>)]
     pub created_from: Option<String>,
     /// Created before (RFC 3339).
+    #[schema(value_type = Option<InstantText>)]
+    #[param(value_type = Option<InstantText>)]
     pub created_until: Option<String>,
     /// At least this priority.
+    #[schema(minimum = 0, maximum = 255)]
+    #[param(minimum = 0, maximum = 255)]
     pub min_priority: Option<u8>,
     /// At least this confidence, 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
+    #[param(minimum = 0, maximum = 1)]
     pub min_confidence: Option<f64>,
     /// What was true at this instant (RFC 3339). Default now.
+    #[schema(value_type = Option<InstantText>)]
+    #[param(value_type = Option<InstantText>)]
     pub as_of: Option<String>,
     /// Return memories outside their validity too.
+    #[param(required = false)]
     pub include_invalid: bool,
 }
 

@@ -19,24 +19,34 @@ use types::{
 };
 use utoipa::ToSchema;
 
-use super::{FilterInput, MemoryOut, filter::page_limit, time};
+use super::{
+    FilterInput, MemoryOut,
+    filter::page_limit,
+    time,
+    vocabulary::{AgentName, InstantText, LinkKey, MemoryKey, MemoryRefKey, RelationName},
+};
 
 /// A link to make.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinkInput {
     /// Id of the memory it starts at.
+    #[schema(value_type = MemoryKey)]
     pub source: String,
     /// Id of the memory it ends at.
+    #[schema(value_type = MemoryKey)]
     pub target: String,
     /// `related_to`, `supersedes`, `contradicts`, `derived_from`, `reflects_on`, `decomposes_into`,
     /// `depends_on` or `advances`.
+    #[schema(value_type = RelationName)]
     pub relation: String,
     /// From when it holds (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<InstantText>)]
     pub valid_from: Option<String>,
     /// Until when it holds (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<InstantText>)]
     pub valid_until: Option<String>,
 }
 
@@ -67,22 +77,30 @@ impl LinkInput {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LinkOut {
     /// Its id.
+    #[schema(value_type = LinkKey)]
     pub id: String,
     /// Id of the memory it starts at.
+    #[schema(value_type = MemoryKey)]
     pub source: String,
     /// Id of the memory it ends at.
+    #[schema(value_type = MemoryKey)]
     pub target: String,
     /// What it says.
+    #[schema(value_type = RelationName)]
     pub relation: String,
     /// Who made it.
+    #[schema(value_type = AgentName)]
     pub agent_id: String,
     /// When it was made.
+    #[schema(value_type = InstantText)]
     pub created_at: String,
     /// From when it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<InstantText>)]
     pub valid_from: Option<String>,
     /// Until when it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<InstantText>)]
     pub valid_until: Option<String>,
 }
 
@@ -106,14 +124,19 @@ impl From<Link> for LinkOut {
 #[serde(deny_unknown_fields, default)]
 pub struct GraphInput {
     /// Id (or prefix) of the memory it starts at.
+    #[schema(value_type = MemoryRefKey, required)]
     pub id: String,
     /// How many links deep, 1 to 5. Default 1.
+    #[schema(minimum = 1, maximum = 5)]
     pub depth: Option<u32>,
     /// Only these relations.
+    #[schema(value_type = Vec<RelationName>)]
     pub relations: Vec<String>,
     /// `both` (default), `outgoing` or `incoming`.
+    #[schema(pattern = "^(both|outgoing|incoming)$")]
     pub direction: Option<String>,
     /// Links that held at this instant (RFC 3339). Default now.
+    #[schema(value_type = Option<InstantText>)]
     pub as_of: Option<String>,
 }
 
@@ -194,14 +217,19 @@ impl From<Graph> for GraphOut {
 #[serde(deny_unknown_fields, default)]
 pub struct PathInput {
     /// Id (or prefix) of one end.
+    #[schema(value_type = MemoryRefKey, required)]
     pub from: String,
     /// Id (or prefix) of the other.
+    #[schema(value_type = MemoryRefKey, required)]
     pub to: String,
     /// Longest path in links, 1 to 5. Default 5.
+    #[schema(minimum = 1, maximum = 5)]
     pub depth: Option<u32>,
     /// At most so many paths, 1 to 16. Default 3.
+    #[schema(minimum = 1, maximum = 16)]
     pub limit: Option<u32>,
     /// Links that held at this instant (RFC 3339). Default now.
+    #[schema(value_type = Option<InstantText>)]
     pub as_of: Option<String>,
 }
 
@@ -245,14 +273,18 @@ impl From<Path> for PathOut {
 #[serde(deny_unknown_fields, default)]
 pub struct TimelineInput {
     /// Id (or prefix) of the memory; absent: by filter.
+    #[schema(value_type = Option<MemoryRefKey>)]
     pub id: Option<String>,
     /// What may be returned.
     pub filter: FilterInput,
     /// From this instant (RFC 3339).
+    #[schema(value_type = Option<InstantText>)]
     pub from: Option<String>,
     /// Until this instant (RFC 3339).
+    #[schema(value_type = Option<InstantText>)]
     pub until: Option<String>,
     /// At most so many, 1 to 1000. Default 50.
+    #[schema(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
 }
 

@@ -16,7 +16,13 @@ use types::{
 };
 use utoipa::ToSchema;
 
-use super::time;
+use super::{
+    time,
+    vocabulary::{
+        AgentName, FactsObject, InstantText, KindName, MemoryKey, NamespacePath, ScopeName,
+        TagText, TierName, TitleText,
+    },
+};
 
 /// Accepts a missing field, `null` (clear) and a value, and keeps them apart.
 pub(crate) fn double<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
@@ -30,11 +36,14 @@ pub(crate) fn double<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingInput {
     /// Name of the model; must be the one the node is configured with.
+    #[schema(min_length = 1, max_length = 128)]
     pub model: String,
     /// Version of the model.
     #[serde(default)]
+    #[schema(max_length = 128)]
     pub version: String,
     /// The components.
+    #[schema(min_items = 1, max_items = 4096)]
     pub values: Vec<f32>,
 }
 
@@ -50,58 +59,73 @@ impl From<EmbeddingInput> for Embedding {
 pub struct MemoryDraft {
     /// Hierarchical place such as `acme/eng`. Default `global`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<NamespacePath>)]
     pub namespace: Option<String>,
     /// What it is about, 1 to 512 characters on one line.
-    #[schema(min_length = 1, max_length = 512)]
+    #[schema(value_type = TitleText)]
     pub title: String,
     /// The memory itself, at most 64 KiB.
+    #[schema(max_length = 65536, pattern = "^[^\\x00]*$")]
     pub content: String,
     /// `short` (hours), `mid` (days) or `long` (for ever). Default `mid`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<TierName>)]
     pub tier: Option<String>,
     /// Labels without white space.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<TagText>, max_items = 64)]
     pub tags: Vec<String>,
     /// 1 (least) to 10. Default 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10)]
     pub priority: Option<u8>,
     /// 0 to 1. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
     pub confidence: Option<f64>,
     /// Where it came from, e.g. a URL or a tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 512)]
     pub source: Option<String>,
     /// `observation` (default), `claim`, `event`, `decision`, `goal`, `plan`, `step`,
     /// `conversation`, `instruction`, `concept`, `entity`, `relation`, `reflection` or `persona`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<KindName>)]
     pub kind: Option<String>,
     /// Who may see it: `private`, `team`, `unit`, `org` or `collective`. Default as configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ScopeName>)]
     pub scope: Option<String>,
     /// A JSON object of free-form facts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<FactsObject>)]
     pub metadata: Option<Value>,
     /// When it expires (RFC 3339). Default by tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<InstantText>)]
     pub expires_at: Option<String>,
     /// From when it is true (RFC 3339). Default: always has been.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<InstantText>)]
     pub valid_from: Option<String>,
     /// Until when it is true (RFC 3339). Default: still is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<InstantText>)]
     pub valid_until: Option<String>,
     /// Exempt it from deletion and retention.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legal_hold: Option<bool>,
     /// Kinds of personal data in it, e.g. `email`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<TagText>, max_items = 64)]
     pub pii_flags: Vec<String>,
     /// Ids of the memories a reflection was drawn from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<MemoryKey>, max_items = 1000)]
     pub sources: Vec<String>,
     /// Version of a persona.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 4294967295u32)]
     pub persona_version: Option<u32>,
     /// A vector computed by the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +133,7 @@ pub struct MemoryDraft {
     /// When you already have a memory with this namespace, title and scope: `merge` (default) folds
     /// this one into it, `new` keeps both, `error` refuses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(merge|new|error)$")]
     pub on_conflict: Option<String>,
 }
 
@@ -199,61 +224,73 @@ impl MemoryDraft {
 pub struct MemoryPatch {
     /// New title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<TitleText>)]
     pub title: Option<String>,
     /// New content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 65536, pattern = "^[^\\x00]*$")]
     pub content: Option<String>,
     /// New tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<TierName>)]
     pub tier: Option<String>,
     /// Tags to add.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<TagText>, max_items = 64)]
     pub add_tags: Vec<String>,
     /// Tags to remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<TagText>, max_items = 64)]
     pub remove_tags: Vec<String>,
     /// New priority, 1 to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10)]
     pub priority: Option<u8>,
     /// New confidence, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
     pub confidence: Option<f64>,
     /// New source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 512)]
     pub source: Option<String>,
     /// New kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<KindName>)]
     pub kind: Option<String>,
     /// New scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ScopeName>)]
     pub scope: Option<String>,
     /// New metadata, replacing the old object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<FactsObject>)]
     pub metadata: Option<Value>,
     /// New expiry (RFC 3339); `null` is never.
     #[serde(default, deserialize_with = "double", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<InstantText>)]
     pub expires_at: Option<Option<String>>,
     /// From when it is true (RFC 3339); `null` is always. Sets both ends of the validity.
     #[serde(default, deserialize_with = "double", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<InstantText>)]
     pub valid_from: Option<Option<String>>,
     /// Until when it is true (RFC 3339); `null` is for ever. Sets both ends of the validity.
     #[serde(default, deserialize_with = "double", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<InstantText>)]
     pub valid_until: Option<Option<String>>,
     /// New legal hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legal_hold: Option<bool>,
     /// New personal-data flags, replacing the old ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<TagText>>, max_items = 64)]
     pub pii_flags: Option<Vec<String>>,
     /// A vector computed by the client for the new text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding: Option<EmbeddingInput>,
     /// Refuse unless this is the current version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
     pub expected_version: Option<u64>,
 }
 
@@ -306,8 +343,10 @@ impl MemoryPatch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MemoryOut {
     /// Its id (UUIDv7).
+    #[schema(value_type = MemoryKey)]
     pub id: String,
     /// Where it belongs.
+    #[schema(value_type = NamespacePath)]
     pub namespace: String,
     /// What it is about.
     pub title: String,
@@ -316,8 +355,10 @@ pub struct MemoryOut {
     /// SHA-256 of the content, hexadecimal.
     pub content_sha256: String,
     /// `short`, `mid` or `long`.
+    #[schema(value_type = TierName)]
     pub tier: String,
     /// Labels, sorted.
+    #[schema(value_type = Vec<TagText>)]
     pub tags: Vec<String>,
     /// 1 to 10.
     pub priority: u8,
@@ -326,33 +367,42 @@ pub struct MemoryOut {
     /// Where it came from; may be empty.
     pub source: String,
     /// What it is.
+    #[schema(value_type = KindName)]
     pub kind: String,
     /// Who may see it.
+    #[schema(value_type = ScopeName)]
     pub scope: String,
     /// Who wrote it first.
+    #[schema(value_type = AgentName)]
     pub agent_id: String,
     /// Free-form facts.
-    #[schema(value_type = Object)]
+    #[schema(value_type = FactsObject)]
     pub metadata: Value,
     /// Edits so far; also the ETag.
     pub version: u64,
     /// Recalls that returned it.
     pub access_count: u64,
     /// When it was created.
+    #[schema(value_type = InstantText)]
     pub created_at: String,
     /// When it was last edited.
+    #[schema(value_type = InstantText)]
     pub updated_at: String,
     /// When a recall last returned it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<InstantText>)]
     pub last_accessed_at: Option<String>,
     /// When it expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<InstantText>)]
     pub expires_at: Option<String>,
     /// From when it is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<InstantText>)]
     pub valid_from: Option<String>,
     /// Until when it is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<InstantText>)]
     pub valid_until: Option<String>,
     /// Exempt from deletion and retention.
     pub legal_hold: bool,

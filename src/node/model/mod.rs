@@ -14,6 +14,7 @@ pub mod graph;
 pub mod memory;
 pub mod recall;
 pub mod time;
+pub mod vocabulary;
 pub mod write;
 
 pub use filter::{FilterInput, ListInput};

@@ -18,20 +18,26 @@ use super::{FilterInput, MemoryOut, filter::page_limit};
 #[serde(deny_unknown_fields, default)]
 pub struct RecallInput {
     /// The question in natural words; `"quoted words"` must occur as they stand.
+    #[schema(required, min_length = 1, max_length = 4096, pattern = "\\S")]
     pub query: String,
     /// What may be returned.
     pub filter: FilterInput,
     /// At most so many, 1 to 200. Default 10.
+    #[schema(minimum = 1, maximum = 200)]
     pub limit: Option<u32>,
     /// Stop before the contents exceed about this many tokens (4 bytes each).
+    #[schema(minimum = 0, maximum = 4294967295u32)]
     pub token_budget: Option<u32>,
     /// Which signals: `hybrid` (default), `lexical` or `dense`.
+    #[schema(pattern = "^(hybrid|lexical|dense)$")]
     pub mode: Option<String>,
     /// Show every signal's score and what was removed by which rule.
     pub explain: bool,
     /// Wait until this node has reached the position (read your writes).
+    #[schema(minimum = 0)]
     pub min_position: Option<u64>,
     /// `local` (default). `quorum` and `root` need a topology that has them.
+    #[schema(pattern = "^local$")]
     pub consistency: Option<String>,
 }
 

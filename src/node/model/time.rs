@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn instants_round_trip() {
-        for ms in [0, 1, 999, 1_772_366_400_123, 253_402_300_799_000] {
+        for ms in [0, 1, 999, 1_772_366_400_123, 253_402_207_200_000] {
             assert_eq!(from_text("t", &to_text(ms)), Ok(ms));
         }
         assert_eq!(to_text(1_772_366_400_123), "2026-03-01T12:00:00.123Z");

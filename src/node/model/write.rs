@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use types::{Durability, Reject};
 use utoipa::ToSchema;
 
-use super::{FilterInput, MemoryDraft, MemoryOut};
+use super::{
+    FilterInput, MemoryDraft, MemoryOut,
+    vocabulary::{AgentName, MemoryKey, NamespacePath, TierName, TitleText},
+};
 
 /// How durable a write is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -45,6 +48,7 @@ pub struct Written<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MemoryRef {
     /// Its id.
+    #[schema(value_type = MemoryKey)]
     pub id: String,
     /// Its version now.
     pub version: u64,
@@ -90,6 +94,7 @@ pub struct ItemResult {
 #[serde(deny_unknown_fields)]
 pub struct BulkInput {
     /// The memories.
+    #[schema(min_items = 1, max_items = 1000)]
     pub memories: Vec<MemoryDraft>,
     /// Store all or none. Default: each on its own.
     #[serde(default)]
@@ -112,14 +117,18 @@ pub struct BulkResult {
 #[serde(deny_unknown_fields, default)]
 pub struct ForgetInput {
     /// Where; required.
+    #[schema(value_type = NamespacePath, required)]
     pub namespace: String,
     /// `exact` (default) or `within`.
+    #[schema(pattern = "^(exact|within)$")]
     pub namespace_mode: Option<String>,
     /// Glob over titles (`*`, `?`).
     pub title: Option<String>,
     /// Only this tier.
+    #[schema(value_type = Option<TierName>)]
     pub tier: Option<String>,
     /// Why; recorded with each.
+    #[schema(min_length = 1, max_length = 1024, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     pub reason: Option<String>,
     /// Only say what would be forgotten. Default true: destroying must be asked for.
     pub dry_run: Option<bool>,
@@ -143,6 +152,7 @@ pub struct ForgetResult {
 #[serde(deny_unknown_fields)]
 pub struct ConsolidateInput {
     /// Ids of the memories to replace, 2 to 100.
+    #[schema(value_type = Vec<MemoryKey>, min_items = 2, max_items = 100)]
     pub ids: Vec<String>,
     /// The memory that replaces them.
     pub into: MemoryDraft,
@@ -153,14 +163,18 @@ pub struct ConsolidateInput {
 #[serde(deny_unknown_fields)]
 pub struct DuplicateInput {
     /// Its title.
+    #[schema(value_type = TitleText)]
     pub title: String,
     /// Its content.
+    #[schema(max_length = 65536, pattern = "^[^\\x00]*$")]
     pub content: String,
     /// Where to look. Default `global`.
     #[serde(default)]
+    #[schema(value_type = Option<NamespacePath>)]
     pub namespace: Option<String>,
     /// Least similarity, 0 to 1. Default 0.7.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 1)]
     pub min_similarity: Option<f64>,
 }
 
@@ -178,15 +192,18 @@ pub struct DuplicateOut {
 #[serde(deny_unknown_fields)]
 pub struct AgentInput {
     /// Its name.
+    #[schema(value_type = AgentName)]
     pub agent_id: String,
     /// `org`, `org/unit` or `org/unit/team`; empty for none.
     #[serde(default)]
+    #[schema(pattern = "^([A-Za-z0-9_-]{1,128}(/[A-Za-z0-9_-]{1,128}){0,2})?$")]
     pub affiliation: String,
     /// Draw an access token for it; shown once.
     #[serde(default)]
     pub issue_token: bool,
     /// Its Ed25519 public key, hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
     pub public_key: Option<String>,
     /// Refuse it everywhere from now on.
     #[serde(default)]

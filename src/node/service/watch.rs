@@ -43,7 +43,10 @@ impl Service {
         wait: Duration,
     ) -> Reply<ChangeBatch> {
         let mut signal = self.position.clone();
-        let moved = clock::timeout(wait, signal.wait_for(|position| *position > after)).await;
+        // The guard that `wait_for` returns must not live across the next await.
+        let moved = clock::timeout(wait, signal.wait_for(|position| *position > after))
+            .await
+            .map(|moved| moved.map(drop));
         match moved {
             Err(_) => return Ok(ChangeBatch { changes: Vec::new(), covered: after }),
             Ok(Err(_)) => return Err(Reject::new(Reason::Stopping, "the node is stopping")),

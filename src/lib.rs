@@ -7,3 +7,4 @@
 
 pub mod embed;
 pub mod node;
+pub mod telemetry;

@@ -5,6 +5,7 @@
 //!
 //! Not here: storage, wire formats, consensus and federation, each in its own crate.
 
+pub mod api;
 pub mod embed;
 pub mod node;
 pub mod telemetry;

@@ -1,0 +1,110 @@
+//! One list of routes that is both the router and the document.
+//!
+//! Invariant: `HTTP-1`: path, method and name of a route are read from the description that
+//! `#[utoipa::path]` made of its handler, so the two cannot drift apart.
+//!
+//! Not here: the routes themselves.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Router,
+    handler::Handler,
+    http::Method,
+    routing::{MethodFilter, on},
+};
+use utoipa::{
+    __dev::SchemaReferences,
+    Path,
+    openapi::{Paths, RefOr, path::HttpMethod, schema::Schema},
+};
+
+use super::App;
+
+/// Names of the operations, by path template and method.
+#[derive(Clone, Default)]
+pub(super) struct Operations(BTreeMap<(String, &'static str), &'static str>);
+
+impl Operations {
+    /// The operation's name, as metrics and the document use it.
+    pub(super) fn name(&self, template: &str, method: &Method) -> Option<&'static str> {
+        // A HEAD is answered by the handler of GET.
+        let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
+        self.0
+            .iter()
+            .find(|((path, verb), _)| path == template && *verb == method)
+            .map(|(_, name)| *name)
+    }
+
+    /// Both lists as one.
+    pub(super) fn merged(mut self, other: &Operations) -> Self {
+        self.0.extend(other.0.clone());
+        self
+    }
+}
+
+/// Routes that are being collected.
+pub(super) struct Routes {
+    /// What answers.
+    pub router: Router<App>,
+    /// What describes.
+    pub paths: Paths,
+    /// Schemas that the descriptions refer to.
+    pub schemas: Vec<(String, RefOr<Schema>)>,
+    /// Names for metrics.
+    pub operations: Operations,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self {
+            router: Router::new(),
+            paths: Paths::new(),
+            schemas: Vec::new(),
+            operations: Operations::default(),
+        }
+    }
+}
+
+/// The router's and the metrics' words for a method of the document.
+fn method_of(method: &HttpMethod) -> (MethodFilter, &'static str) {
+    match method {
+        HttpMethod::Get => (MethodFilter::GET, "GET"),
+        HttpMethod::Post => (MethodFilter::POST, "POST"),
+        HttpMethod::Put => (MethodFilter::PUT, "PUT"),
+        HttpMethod::Delete => (MethodFilter::DELETE, "DELETE"),
+        HttpMethod::Options => (MethodFilter::OPTIONS, "OPTIONS"),
+        HttpMethod::Head => (MethodFilter::HEAD, "HEAD"),
+        HttpMethod::Patch => (MethodFilter::PATCH, "PATCH"),
+        HttpMethod::Trace => (MethodFilter::TRACE, "TRACE"),
+    }
+}
+
+impl Routes {
+    /// Adds a handler under the path and method that its description names.
+    pub(super) fn add<P, H, T>(
+        &mut self,
+        _description: P,
+        name: &'static str,
+        handler: H,
+    ) -> &mut Self
+    where
+        P: Path + SchemaReferences,
+        H: Handler<T, App>,
+        T: 'static,
+    {
+        let path = P::path();
+        let methods = P::methods();
+        let mut operation = P::operation();
+        operation.operation_id = Some(name.to_owned());
+        for method in &methods {
+            let (filter, verb) = method_of(method);
+            let router = std::mem::take(&mut self.router);
+            self.router = router.route(&path, on(filter, handler.clone()));
+            self.operations.0.insert((path.clone(), verb), name);
+        }
+        self.paths.add_path_operation(&path, methods, operation);
+        P::schemas(&mut self.schemas);
+        self
+    }
+}

@@ -1,0 +1,8 @@
+//! The doors: protocols over one [`crate::node::service::Service`].
+//!
+//! Invariants: a door decodes, asks the service once, and renders; it decides nothing that another
+//! door could decide differently. What a refusal looks like is `wire::errors`.
+//!
+//! Not here: accepting connections and TLS (`wire::serve`).
+
+pub mod http;

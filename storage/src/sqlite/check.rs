@@ -230,23 +230,30 @@ fn replay_problem(connection: &Connection, record: &Record) -> Result<Option<Str
     Ok((replayed != *record).then(|| "it is not what its operations made it".into()))
 }
 
-/// Compares the lexical index, which has reached `position` and holds `indexed` memories, with the rows.
-/// Counts are compared only when both show the same commit.
+/// Compares the indexes, which have reached `position` and hold `indexed` memories and so many vectors,
+/// with the rows. Counts are compared only when both show the same commit.
 pub(crate) fn compare_index(
     connection: &Connection,
     position: u64,
     indexed: u64,
+    vectors: Option<u64>,
 ) -> Result<Vec<Finding>, SqlFault> {
     if super::read::changes::head(connection)? != position {
         return Ok(Vec::new());
     }
     let text = "SELECT count(*) FROM memories WHERE life = 0";
     let live = row::unsigned(connection.query_row(text, [], |found| found.get(0))?);
-    if live == indexed {
-        return Ok(Vec::new());
+    let mut findings = Vec::new();
+    if live != indexed {
+        findings.push(format!("the index of words holds {indexed} memories, the file {live}"));
     }
-    let problem = format!(
-        "the recall index holds {indexed} memories, the file {live}; delete the index folder, it is built again"
-    );
-    Ok(vec![Finding { check: "index", problem }])
+    // Fewer is no fault: a text without features has no vector, and slow models are behind.
+    if let Some(vectors) = vectors.filter(|vectors| *vectors > live) {
+        findings.push(format!("the index of vectors holds {vectors} memories, the file {live}"));
+    }
+    let finding = |problem| Finding {
+        check: "index",
+        problem: format!("{problem}; delete the index folder, it is built again"),
+    };
+    Ok(findings.into_iter().map(finding).collect())
 }

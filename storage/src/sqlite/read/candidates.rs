@@ -51,8 +51,6 @@ pub(crate) struct Searched<'a> {
     pub(crate) words: &'a Snapshot,
     /// Vectors, where the store has a space for them.
     pub(crate) vectors: Option<&'a VectorIndex>,
-    /// Whether either is being rebuilt.
-    pub(crate) rebuilding: bool,
 }
 
 /// Scores of a slot so far.
@@ -74,7 +72,7 @@ pub(crate) fn candidates(
         eligible: 0,
         vector_plan: "none".into(),
         position: searched.words.position(),
-        rebuilding: searched.rebuilding,
+        rebuilding: false,
     };
     let Some(filter) = resolve(connection, sight, &query.filter, query.now_ms)? else {
         return Ok(answer);

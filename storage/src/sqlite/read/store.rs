@@ -76,10 +76,10 @@ impl SqliteStore {
     }
 }
 
-/// What a search reads of the indexes.
+/// What a search reads of the indexes. They are complete from the moment the store is open.
 fn searched<T>(indexes: &Indexes, work: impl FnOnce(&Searched<'_>) -> T) -> T {
     let words = indexes.recall.snapshot();
-    work(&Searched { words: &words, vectors: None, rebuilding: false })
+    work(&Searched { words: &words, vectors: indexes.vectors.as_ref() })
 }
 
 impl ReadStore for SqliteStore {
@@ -250,7 +250,8 @@ impl ReadStore for SqliteStore {
             let compared = self.answer("comparing the index", move |c| {
                 // Taken first: a row committed in between is in neither or in both.
                 let words = indexes.recall.snapshot();
-                check::compare_index(c, words.position(), words.live().into())
+                let vectors = indexes.vectors.as_ref().map(|v| u64::from(v.stats().live));
+                check::compare_index(c, words.position(), words.live().into(), vectors)
             });
             findings.extend(compared.await?);
             Ok(findings)
@@ -267,6 +268,12 @@ impl ReadStore for SqliteStore {
             stats.write_queue = self.queued() as u64;
             stats.commits = self.counters.commits();
             stats.commit_micros = self.counters.commit_micros();
+            if let Some(vectors) = &self.indexes.vectors {
+                let figures = vectors.stats();
+                stats.vectors = figures.live.into();
+                stats.vectors_pending = u64::from(words.live()).saturating_sub(stats.vectors);
+                stats.extra.insert("graph_rows".into(), figures.graph_rows.into());
+            }
             stats.extra.insert("index_slots".into(), words.slots().into());
             stats.extra.insert("index_live".into(), words.live().into());
             stats.extra.insert("checkpoints".into(), self.counters.checkpoints());

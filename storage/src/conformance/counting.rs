@@ -21,7 +21,7 @@ cases![
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-async fn a_quota_refuses_what_exceeds_it_and_resets_with_the_day(world: &World) -> Outcome {
+async fn a_quota_refuses_what_exceeds_it_and_resets_with_the_day(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let limits = QuotaLimits { memories_per_day: Some(2), ..QuotaLimits::default() };
     let mut answers = Vec::new();
@@ -49,7 +49,7 @@ async fn a_quota_refuses_what_exceeds_it_and_resets_with_the_day(world: &World) 
     Ok(())
 }
 
-async fn bytes_are_given_back_by_deletion(world: &World) -> Outcome {
+async fn bytes_are_given_back_by_deletion(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let id = world.note(&ann, "brief", Scope::Private).await?;
     let delete =
@@ -61,7 +61,7 @@ async fn bytes_are_given_back_by_deletion(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn an_agent_is_registered_found_and_revoked(world: &World) -> Outcome {
+async fn an_agent_is_registered_found_and_revoked(world: &World<'_>) -> Outcome {
     let mut root = Person::new("root", "")?;
     root.viewer.operator = true;
     let record = |name: &str, token: u8| -> Result<AgentRecord, super::world::Problem> {
@@ -91,7 +91,7 @@ async fn an_agent_is_registered_found_and_revoked(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn figures_count_what_is_there(world: &World) -> Outcome {
+async fn figures_count_what_is_there(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let mut ids = Vec::new();
     for number in 0..4 {
@@ -112,7 +112,7 @@ async fn figures_count_what_is_there(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn the_digest_changes_with_content_alone(world: &World) -> Outcome {
+async fn the_digest_changes_with_content_alone(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let empty = world.store.content_digest().await?;
     let id = world.note(&ann, "something", Scope::Private).await?;
@@ -127,7 +127,7 @@ async fn the_digest_changes_with_content_alone(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn the_chain_is_verified_from_anywhere(world: &World) -> Outcome {
+async fn the_chain_is_verified_from_anywhere(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     for number in 0..5 {
         world.note(&ann, &format!("note {number}"), Scope::Private).await?;

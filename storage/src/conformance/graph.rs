@@ -27,7 +27,7 @@ cases![
 ];
 
 /// Memories called a, b, c … in order of id.
-async fn letters(world: &World, who: &Person, count: u8) -> Result<Vec<MemoryId>, Problem> {
+async fn letters(world: &World<'_>, who: &Person, count: u8) -> Result<Vec<MemoryId>, Problem> {
     let mut ids = Vec::new();
     for letter in (b'a'..).take(count.into()) {
         ids.push(world.note(who, &char::from(letter).to_string(), Scope::Private).await?);
@@ -35,7 +35,7 @@ async fn letters(world: &World, who: &Person, count: u8) -> Result<Vec<MemoryId>
     Ok(ids)
 }
 
-fn around(world: &World, start: MemoryId, depth: u32) -> GraphQuery {
+fn around(world: &World<'_>, start: MemoryId, depth: u32) -> GraphQuery {
     GraphQuery {
         start: IdRef::Full(start),
         depth,
@@ -46,7 +46,7 @@ fn around(world: &World, start: MemoryId, depth: u32) -> GraphQuery {
     }
 }
 
-fn between(world: &World, from: MemoryId, to: MemoryId) -> PathQuery {
+fn between(world: &World<'_>, from: MemoryId, to: MemoryId) -> PathQuery {
     PathQuery {
         from: IdRef::Full(from),
         to: IdRef::Full(to),
@@ -59,7 +59,7 @@ fn between(world: &World, from: MemoryId, to: MemoryId) -> PathQuery {
 
 /// Distance and id of every node.
 async fn walk(
-    world: &World,
+    world: &World<'_>,
     who: &Person,
     query: GraphQuery,
 ) -> Result<Vec<(u32, MemoryId)>, Problem> {
@@ -67,7 +67,7 @@ async fn walk(
     Ok(graph.nodes.into_iter().map(|(distance, view)| (distance, view.id)).collect())
 }
 
-async fn a_link_is_read_back_from_both_ends(world: &World) -> Outcome {
+async fn a_link_is_read_back_from_both_ends(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let ids = letters(world, &ann, 2).await?;
     let validity = Validity { from_ms: Some(5), until_ms: None };
@@ -86,7 +86,7 @@ async fn a_link_is_read_back_from_both_ends(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_superseding_memory_ends_the_other(world: &World) -> Outcome {
+async fn a_superseding_memory_ends_the_other(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let old = world.note(&ann, "the tower is 10 m high", Scope::Private).await?;
     let before_ms = world.now_ms();
@@ -103,7 +103,7 @@ async fn a_superseding_memory_ends_the_other(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_removed_link_is_gone(world: &World) -> Outcome {
+async fn a_removed_link_is_gone(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let ids = letters(world, &ann, 2).await?;
     let link = world.connect(&ann, ids[0], Relation::DependsOn, ids[1]).await?;
@@ -116,7 +116,7 @@ async fn a_removed_link_is_gone(world: &World) -> Outcome {
     refused(unknown, Reason::NotFound, "removing an unknown link")
 }
 
-async fn links_hold_when_their_validity_says(world: &World) -> Outcome {
+async fn links_hold_when_their_validity_says(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let ids = letters(world, &ann, 2).await?;
     let now = world.now_ms();
@@ -133,7 +133,7 @@ async fn links_hold_when_their_validity_says(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_walk_respects_depth_direction_and_relation(world: &World) -> Outcome {
+async fn a_walk_respects_depth_direction_and_relation(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let ids = letters(world, &ann, 5).await?;
     let [a, b, c, d, e] = ids[..] else { return Err(Problem::new("five letters")) };
@@ -160,7 +160,7 @@ async fn a_walk_respects_depth_direction_and_relation(world: &World) -> Outcome 
     Ok(())
 }
 
-async fn a_symmetric_link_is_followed_both_ways(world: &World) -> Outcome {
+async fn a_symmetric_link_is_followed_both_ways(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let ids = letters(world, &ann, 2).await?;
     world.connect(&ann, ids[1], Relation::Contradicts, ids[0]).await?;
@@ -173,7 +173,7 @@ async fn a_symmetric_link_is_followed_both_ways(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn paths_come_shortest_first(world: &World) -> Outcome {
+async fn paths_come_shortest_first(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let ids = letters(world, &ann, 4).await?;
     let [a, b, c, d] = ids[..] else { return Err(Problem::new("four letters")) };
@@ -193,7 +193,7 @@ async fn paths_come_shortest_first(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn circles_and_self_links_are_refused(world: &World) -> Outcome {
+async fn circles_and_self_links_are_refused(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let ids = letters(world, &ann, 3).await?;
     world.connect(&ann, ids[0], Relation::DependsOn, ids[1]).await?;
@@ -206,7 +206,7 @@ async fn circles_and_self_links_are_refused(world: &World) -> Outcome {
     refused(world.act(&ann, Intent::Link(nowhere)).await, Reason::NotFound, "a link to nothing")
 }
 
-async fn archived_and_deleted_memories_leave_the_graph(world: &World) -> Outcome {
+async fn archived_and_deleted_memories_leave_the_graph(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let ids = letters(world, &ann, 3).await?;
     world.connect(&ann, ids[0], Relation::DependsOn, ids[1]).await?;
@@ -223,7 +223,7 @@ async fn archived_and_deleted_memories_leave_the_graph(world: &World) -> Outcome
     Ok(())
 }
 
-async fn entities_are_known_by_every_name(world: &World) -> Outcome {
+async fn entities_are_known_by_every_name(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let mut memory = ann.memory(world.id(), "Ada Lovelace", "mathematician", Scope::Private)?;
     memory.kind = Kind::Entity;
@@ -248,7 +248,7 @@ async fn entities_are_known_by_every_name(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn bounds_of_graph_queries_are_checked(world: &World) -> Outcome {
+async fn bounds_of_graph_queries_are_checked(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let ids = letters(world, &ann, 2).await?;
     for depth in [0, 6] {

@@ -29,7 +29,7 @@ fn delete(id: types::MemoryId) -> Intent {
     Intent::Delete { id: IdRef::Full(id), reason: String::new(), expected_version: None }
 }
 
-async fn an_archived_memory_leaves_lists_and_recall_and_comes_back(world: &World) -> Outcome {
+async fn an_archived_memory_leaves_lists_and_recall_and_comes_back(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let id = world.note(&ann, "platypus", Scope::Private).await?;
     refused(
@@ -49,7 +49,7 @@ async fn an_archived_memory_leaves_lists_and_recall_and_comes_back(world: &World
     Ok(())
 }
 
-async fn a_deleted_memory_is_gone_for_good(world: &World) -> Outcome {
+async fn a_deleted_memory_is_gone_for_good(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let id = world.note(&ann, "dodo", Scope::Private).await?;
     let archived = world.note(&ann, "moa", Scope::Private).await?;
@@ -71,7 +71,7 @@ async fn a_deleted_memory_is_gone_for_good(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn an_expired_memory_is_invisible_until_it_is_archived(world: &World) -> Outcome {
+async fn an_expired_memory_is_invisible_until_it_is_archived(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let mut memory = ann.memory(world.id(), "mayfly", "mayfly", Scope::Private)?;
     memory.expires_at_ms = Some(world.now_ms() + 1000);
@@ -95,7 +95,7 @@ async fn an_expired_memory_is_invisible_until_it_is_archived(world: &World) -> O
     Ok(())
 }
 
-async fn a_legal_hold_protects(world: &World) -> Outcome {
+async fn a_legal_hold_protects(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let mut memory = ann.memory(world.id(), "evidence", "evidence", Scope::Private)?;
     memory.legal_hold = true;
@@ -110,7 +110,7 @@ async fn a_legal_hold_protects(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_promotion_changes_tier_and_expiry(world: &World) -> Outcome {
+async fn a_promotion_changes_tier_and_expiry(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let id = world.note(&ann, "notable", Scope::Private).await?;
     let promote = |tier, automatic| Intent::Promote {
@@ -129,7 +129,7 @@ async fn a_promotion_changes_tier_and_expiry(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn recalls_are_counted_without_a_new_version(world: &World) -> Outcome {
+async fn recalls_are_counted_without_a_new_version(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let id = world.note(&ann, "popular", Scope::Private).await?;
     let at_ms = world.pass(50);
@@ -140,7 +140,7 @@ async fn recalls_are_counted_without_a_new_version(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn only_the_author_archives(world: &World) -> Outcome {
+async fn only_the_author_archives(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let bob = Person::new("bob", "acme/eng/core")?;
     let id = world.note(&ann, "shared", Scope::Team).await?;
@@ -157,7 +157,7 @@ async fn only_the_author_archives(world: &World) -> Outcome {
 }
 
 async fn forgettable(
-    world: &World,
+    world: &World<'_>,
     who: &Person,
     title_glob: Option<&str>,
     tier: Option<Tier>,
@@ -173,7 +173,7 @@ async fn forgettable(
     Ok(found.into_iter().map(|view| view.id).collect())
 }
 
-async fn a_pattern_takes_what_it_names_and_nothing_else(world: &World) -> Outcome {
+async fn a_pattern_takes_what_it_names_and_nothing_else(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let one = world.note(&ann, "build 1", Scope::Private).await?;
     let ten = world.note(&ann, "build 10", Scope::Private).await?;

@@ -23,7 +23,7 @@ cases![
 ];
 
 async fn pages(
-    world: &World,
+    world: &World<'_>,
     who: &Person,
     filter: MemoryFilter,
     limit: u32,
@@ -41,7 +41,7 @@ async fn pages(
     }
 }
 
-async fn pages_hold_every_memory_once_newest_first(world: &World) -> Outcome {
+async fn pages_hold_every_memory_once_newest_first(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let mut ids = Vec::new();
     for number in 0..23 {
@@ -57,7 +57,7 @@ async fn pages_hold_every_memory_once_newest_first(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn pages_of_many_namespaces_merge_in_order(world: &World) -> Outcome {
+async fn pages_of_many_namespaces_merge_in_order(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     for count in [3, 40] {
         let mut ids = Vec::new();
@@ -77,7 +77,7 @@ async fn pages_of_many_namespaces_merge_in_order(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_cursor_belongs_to_its_query(world: &World) -> Outcome {
+async fn a_cursor_belongs_to_its_query(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     for number in 0..3 {
         world.note(&ann, &format!("note {number}"), Scope::Private).await?;
@@ -93,7 +93,7 @@ async fn a_cursor_belongs_to_its_query(world: &World) -> Outcome {
     refused(answer, Reason::InvalidArgument, "a forged cursor")
 }
 
-async fn limits_of_a_page_are_checked(world: &World) -> Outcome {
+async fn limits_of_a_page_are_checked(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     for limit in [0, types::limits::PAGE_MAX + 1] {
         let query = ListQuery { limit, ..world.everything() };
@@ -103,7 +103,7 @@ async fn limits_of_a_page_are_checked(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn each_filter_selects_by_its_field(world: &World) -> Outcome {
+async fn each_filter_selects_by_its_field(world: &World<'_>) -> Outcome {
     let (ann, bob) = (Person::new("ann", "acme/eng/core")?, Person::new("bob", "acme/eng/core")?);
     let mut plain = ann.memory(world.id(), "plain", "wallaby", Scope::Team)?;
     plain.tags = ["a".parse()?].into();
@@ -155,7 +155,7 @@ fn tags(names: &[&str]) -> Result<BTreeSet<types::Tag>, Problem> {
     names.iter().map(|name| Ok(name.parse()?)).collect()
 }
 
-async fn namespaces_are_whole_segments(world: &World) -> Outcome {
+async fn namespaces_are_whole_segments(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let mut ids = std::collections::BTreeMap::new();
     for name in ["acme", "acme/eng", "acme/eng/web", "acme/engine", "acmes", "acme-x"] {
@@ -187,7 +187,7 @@ async fn namespaces_are_whole_segments(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn validity_decides_what_is_listed(world: &World) -> Outcome {
+async fn validity_decides_what_is_listed(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let now = world.now_ms();
     let span = |from_ms, until_ms| Validity { from_ms, until_ms };

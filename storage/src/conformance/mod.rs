@@ -33,9 +33,12 @@ use futures::future::BoxFuture;
 use crate::Store;
 use world::{Outcome, World};
 
-/// Makes an empty store for each case. Its signer and space are the backend's choice; its space must have a
-/// vectorizer or none of the cases may rely on vectors.
+/// Makes an empty store for each case. Its signer and space are the backend's choice; the space has a
+/// vectorizer, so that every memory has a vector at once.
 pub trait Factory: Send + Sync {
+    /// The vector of a text in the space of the stores; never `None` for a text with a letter in it.
+    fn vector(&self, text: &str) -> Option<Vec<f32>>;
+
     /// A new, empty store.
     fn fresh(&self) -> BoxFuture<'_, Arc<dyn Store>>;
 }
@@ -50,7 +53,7 @@ pub struct Failure {
 }
 
 /// A case: its name and what it does.
-type Case = (&'static str, for<'a> fn(&'a World) -> BoxFuture<'a, Outcome>);
+type Case = (&'static str, for<'a> fn(&'a World<'a>) -> BoxFuture<'a, Outcome>);
 
 /// Wraps async functions over a world into [`Case`]s.
 macro_rules! cases {
@@ -76,7 +79,7 @@ pub async fn run(factory: &dyn Factory) -> Vec<Failure> {
     ];
     let mut failures = Vec::new();
     for (name, case) in modules.into_iter().flatten() {
-        let world = World::new(factory.fresh().await);
+        let world = World::new(factory, factory.fresh().await);
         let mut outcome = case(&world).await;
         if outcome.is_ok() {
             outcome = world.evidence_holds().await;

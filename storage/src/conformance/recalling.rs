@@ -2,11 +2,11 @@
 //!
 //! Not here: how good the ranking is, which is measured, not tried.
 
-use types::{MemoryId, Patch, Scope, ids::IdRef};
+use types::{MemoryId, Patch, Reason, Scope, ids::IdRef};
 
 use super::{
     cases,
-    world::{Outcome, Person, World, holds, same},
+    world::{Outcome, Person, World, holds, refused, same},
 };
 use crate::request::{CandidateQuery, DuplicateQuery, Intent};
 
@@ -20,7 +20,7 @@ cases![
     a_vector_finds_what_the_words_do_not,
 ];
 
-async fn words_find_memories_by_title_and_content(world: &World) -> Outcome {
+async fn words_find_memories_by_title_and_content(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let title = ann.memory(world.id(), "Bandicoot burrow", "under the shed", Scope::Private)?;
     let title = world.keep(&ann, title).await?;
@@ -37,7 +37,7 @@ async fn words_find_memories_by_title_and_content(world: &World) -> Outcome {
 
 /// Memories that the words found, whatever the vectors say.
 async fn lexical(
-    world: &World,
+    world: &World<'_>,
     who: &Person,
     text: &str,
 ) -> Result<Vec<MemoryId>, super::world::Problem> {
@@ -46,7 +46,7 @@ async fn lexical(
     Ok(hits.map(|candidate| candidate.memory.id).collect())
 }
 
-async fn a_phrase_means_exactly_this(world: &World) -> Outcome {
+async fn a_phrase_means_exactly_this(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let exact = world.note(&ann, "the red queen runs", Scope::Private).await?;
     world.note(&ann, "the queen is red", Scope::Private).await?;
@@ -55,7 +55,7 @@ async fn a_phrase_means_exactly_this(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn an_old_text_is_not_found_any_more(world: &World) -> Outcome {
+async fn an_old_text_is_not_found_any_more(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let id = world.note(&ann, "kookaburra", Scope::Private).await?;
     let patch = Patch {
@@ -71,7 +71,7 @@ async fn an_old_text_is_not_found_any_more(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn candidates_come_in_order_of_id_with_their_scores(world: &World) -> Outcome {
+async fn candidates_come_in_order_of_id_with_their_scores(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     for number in 0..10 {
         world.note(&ann, &format!("galah number {number}"), Scope::Private).await?;
@@ -95,14 +95,14 @@ async fn candidates_come_in_order_of_id_with_their_scores(world: &World) -> Outc
     Ok(())
 }
 
-async fn an_empty_question_finds_nothing(world: &World) -> Outcome {
+async fn an_empty_question_finds_nothing(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     world.note(&ann, "something", Scope::Private).await?;
     same!(world.recall(&ann, "").await?, [], "candidates for no words");
     Ok(())
 }
 
-async fn a_duplicate_is_found_by_what_it_shares(world: &World) -> Outcome {
+async fn a_duplicate_is_found_by_what_it_shares(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let text = "the night train to the coast leaves at nine from platform four";
     let near = ann.memory(world.id(), "Train", text, Scope::Private)?;
@@ -129,24 +129,35 @@ async fn a_duplicate_is_found_by_what_it_shares(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_vector_finds_what_the_words_do_not(world: &World) -> Outcome {
+async fn a_vector_finds_what_the_words_do_not(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let eve = Person::new("eve", "")?;
-    let id = world.note(&ann, "bilby", Scope::Private).await?;
-    let probe = world.store.candidates(ann.eyes(), world.words("bilby")).await?;
-    if probe.vector_plan == "none" && world.store.stats().await?.vectors == 0 {
-        // A backend whose space has no vectorizer has no vectors to find.
-        return Ok(());
-    }
-    let dimension = 384;
-    let vector = Some((0..dimension).map(|n| if n == 0 { 1.0 } else { 0.01 }).collect());
-    let query = CandidateQuery { vector, ..world.words("") };
-    let found = world.store.candidates(ann.eyes(), query.clone()).await;
-    if let Ok(found) = found {
-        same!(found.items.iter().map(|c| c.memory.id).collect::<Vec<_>>(), [id], "by vector");
-        holds!(found.items.iter().all(|c| c.dense.is_some()), "the similarity is told");
-        let hidden = world.store.candidates(eve.eyes(), query).await?;
-        same!(hidden.items.len(), 0, "a stranger's candidates by vector");
-    }
-    Ok(())
+    let near = world.note(&ann, "bilby", Scope::Private).await?;
+    let far = world.note(&ann, "xxxx", Scope::Private).await?;
+    let query = CandidateQuery { depth: 1, ..world.near("bilby")? };
+    let found = world.store.candidates(ann.eyes(), query.clone()).await?;
+    same!(found.items.len(), 1, "candidates at a depth of 1");
+    let first = &found.items[0];
+    same!((first.memory.id, first.lexical), (near, None), "the nearest, without words");
+    holds!(first.dense.is_some_and(|score| score > 0.99), "its similarity is {:?}", first.dense);
+    holds!(found.vector_plan != "none", "the plan is named");
+    let both = CandidateQuery { depth: 10, text: "xxxx".into(), ..query.clone() };
+    let found = world.store.candidates(ann.eyes(), both).await?;
+    same!(found.items.len(), 2, "candidates of both signals");
+    holds!(found.items.iter().all(|c| c.dense.is_some()), "each has its similarity");
+    let hit = found.items.iter().find(|c| c.lexical.is_some()).map(|c| c.memory.id);
+    same!(hit, Some(far), "what the words found");
+    let hidden = world.store.candidates(eve.eyes(), query.clone()).await?;
+    same!(hidden.items.len(), 0, "a stranger's candidates by vector");
+    let delete =
+        Intent::Delete { id: IdRef::Full(near), reason: String::new(), expected_version: None };
+    world.act(&ann, delete).await?;
+    let after = world.store.candidates(ann.eyes(), query).await?;
+    holds!(after.items.iter().all(|c| c.memory.id == far), "a deleted memory has no vector");
+    let stats = world.store.stats().await?;
+    same!((stats.vectors, stats.vectors_pending), (1, 0), "vectors and those to come");
+    let mut wrong = world.near("bilby")?;
+    wrong.vector = wrong.vector.map(|vector| [vector, vec![0.5]].concat());
+    let answer = world.store.candidates(ann.eyes(), wrong).await;
+    refused(answer, Reason::InvalidArgument, "a vector of another dimension")
 }

@@ -26,7 +26,7 @@ cases![
 ];
 
 /// Follows the stream from the beginning to the present, a few changes at a time.
-async fn follow(world: &World, eyes: Reader<'_>, limit: u32) -> Result<Vec<Change>, Problem> {
+async fn follow(world: &World<'_>, eyes: Reader<'_>, limit: u32) -> Result<Vec<Change>, Problem> {
     let head = world.position();
     let (mut all, mut after) = (Vec::new(), 0);
     while after < head {
@@ -48,7 +48,7 @@ fn summary(changes: &[Change]) -> Vec<(&str, Option<MemoryId>, bool)> {
     changes.iter().map(|c| (c.event_type.as_str(), c.memory_id, c.memory.is_some())).collect()
 }
 
-async fn positions_grow_with_every_commit_and_reads_reach_them(world: &World) -> Outcome {
+async fn positions_grow_with_every_commit_and_reads_reach_them(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let mut watch = world.store.position();
     let mut last = *watch.borrow_and_update();
@@ -68,7 +68,7 @@ async fn positions_grow_with_every_commit_and_reads_reach_them(world: &World) ->
     Ok(())
 }
 
-async fn changes_resume_without_loss_or_repetition(world: &World) -> Outcome {
+async fn changes_resume_without_loss_or_repetition(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let bob = Person::new("bob", "acme/eng/core")?;
     let mut shared = Vec::new();
@@ -88,7 +88,7 @@ async fn changes_resume_without_loss_or_repetition(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_deletion_is_told_without_the_memory(world: &World) -> Outcome {
+async fn a_deletion_is_told_without_the_memory(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let id = world.note(&ann, "gone", Scope::Team).await?;
     let delete =
@@ -103,7 +103,7 @@ async fn a_deletion_is_told_without_the_memory(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn rescope(world: &World, who: &Person, id: MemoryId, scope: Scope) -> Outcome {
+async fn rescope(world: &World<'_>, who: &Person, id: MemoryId, scope: Scope) -> Outcome {
     let audience = who.memory(id, "x", "x", scope)?.audience;
     let patch = Patch { scope: Some((scope, audience)), ..Patch::default() };
     let update =
@@ -112,7 +112,7 @@ async fn rescope(world: &World, who: &Person, id: MemoryId, scope: Scope) -> Out
     Ok(())
 }
 
-async fn a_memory_taken_out_of_sight_is_told_as_gone(world: &World) -> Outcome {
+async fn a_memory_taken_out_of_sight_is_told_as_gone(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let bob = Person::new("bob", "acme/eng/core")?;
     let eve = Person::new("eve", "")?;
@@ -125,7 +125,7 @@ async fn a_memory_taken_out_of_sight_is_told_as_gone(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_memory_brought_into_sight_is_told_with_its_content(world: &World) -> Outcome {
+async fn a_memory_brought_into_sight_is_told_with_its_content(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let bob = Person::new("bob", "acme/eng/core")?;
     let id = world.note(&ann, "mine", Scope::Private).await?;
@@ -136,7 +136,7 @@ async fn a_memory_brought_into_sight_is_told_with_its_content(world: &World) -> 
     Ok(())
 }
 
-async fn links_are_told_where_both_ends_are_visible(world: &World) -> Outcome {
+async fn links_are_told_where_both_ends_are_visible(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let bob = Person::new("bob", "acme/eng/core")?;
     let shown = world.note(&ann, "shown", Scope::Team).await?;
@@ -154,7 +154,7 @@ async fn links_are_told_where_both_ends_are_visible(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_position_that_was_never_reached_is_refused(world: &World) -> Outcome {
+async fn a_position_that_was_never_reached_is_refused(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let head = world.position();
     let answer = world.store.changes(ann.eyes(), head + 1, 10).await;
@@ -163,7 +163,7 @@ async fn a_position_that_was_never_reached_is_refused(world: &World) -> Outcome 
     Ok(())
 }
 
-async fn the_operator_is_told_everything(world: &World) -> Outcome {
+async fn the_operator_is_told_everything(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let id = world.note(&ann, "mine", Scope::Private).await?;
     let at_ms = world.now_ms();
@@ -180,7 +180,7 @@ async fn the_operator_is_told_everything(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_timeline_is_in_order_of_time(world: &World) -> Outcome {
+async fn a_timeline_is_in_order_of_time(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let start = world.now_ms();
     let id = world.note(&ann, "subject", Scope::Private).await?;

@@ -36,7 +36,7 @@ struct Planted {
 }
 
 /// One memory of Ann's per scope: an entity with an alias, each in a namespace of its own.
-async fn plant(world: &World, ann: &Person) -> Result<Vec<Planted>, Problem> {
+async fn plant(world: &World<'_>, ann: &Person) -> Result<Vec<Planted>, Problem> {
     let mut all = Vec::new();
     for scope in Scope::ALL {
         let text = format!("pelican nests in {scope} reeds by the lake");
@@ -68,7 +68,7 @@ fn readers() -> Result<Vec<(Person, Scope)>, Problem> {
     ])
 }
 
-async fn every_way_of_reading_shows_exactly_what_the_scope_allows(world: &World) -> Outcome {
+async fn every_way_of_reading_shows_exactly_what_the_scope_allows(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let planted = plant(world, &ann).await?;
     for (reader, least) in readers()? {
@@ -98,7 +98,7 @@ async fn every_way_of_reading_shows_exactly_what_the_scope_allows(world: &World)
 
 /// The ways that name one memory: each answers, or says that there is none.
 async fn one_by_one(
-    world: &World,
+    world: &World<'_>,
     reader: &Person,
     one: &Planted,
     seen: &BTreeSet<MemoryId>,
@@ -148,7 +148,7 @@ fn graph_from(start: MemoryId, now_ms: u64) -> GraphQuery {
 
 /// The ways that find memories, with what they found.
 async fn in_bulk(
-    world: &World,
+    world: &World<'_>,
     reader: &Person,
 ) -> Result<Vec<(&'static str, BTreeSet<MemoryId>)>, Problem> {
     let (store, now_ms, eyes) = (&world.store, world.now_ms(), reader.eyes());
@@ -189,7 +189,7 @@ async fn in_bulk(
     Ok(found)
 }
 
-async fn archived_memories_stay_within_their_scope(world: &World) -> Outcome {
+async fn archived_memories_stay_within_their_scope(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let planted = plant(world, &ann).await?;
     for one in &planted {
@@ -207,7 +207,7 @@ async fn archived_memories_stay_within_their_scope(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_prefix_is_ambiguous_only_among_visible_memories(world: &World) -> Outcome {
+async fn a_prefix_is_ambiguous_only_among_visible_memories(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let eve = Person::new("eve", "")?;
     let hidden = world.note(&ann, "hidden", Scope::Private).await?;
@@ -222,7 +222,7 @@ async fn a_prefix_is_ambiguous_only_among_visible_memories(world: &World) -> Out
     refused(of_ann, Reason::AmbiguousPrefix, "a prefix of two memories that Ann may see")
 }
 
-async fn graphs_and_paths_never_pass_through_hidden_memories(world: &World) -> Outcome {
+async fn graphs_and_paths_never_pass_through_hidden_memories(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let eve = Person::new("eve", "")?;
     let left = world.note(&ann, "left", Scope::Collective).await?;
@@ -254,7 +254,7 @@ async fn graphs_and_paths_never_pass_through_hidden_memories(world: &World) -> O
     Ok(())
 }
 
-async fn a_narrowed_scope_hides_at_once_everywhere(world: &World) -> Outcome {
+async fn a_narrowed_scope_hides_at_once_everywhere(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let bob = Person::new("bob", "acme/eng/core")?;
     let id = world.note(&ann, "cassowary", Scope::Team).await?;
@@ -271,7 +271,7 @@ async fn a_narrowed_scope_hides_at_once_everywhere(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn the_operator_sees_everything(world: &World) -> Outcome {
+async fn the_operator_sees_everything(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let planted = plant(world, &ann).await?;
     let page = world.store.list(Reader::Operator, world.everything()).await?;
@@ -283,7 +283,7 @@ async fn the_operator_sees_everything(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn an_operators_own_eyes_see_no_more_than_its_groups(world: &World) -> Outcome {
+async fn an_operators_own_eyes_see_no_more_than_its_groups(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let mut eve = Person::new("eve", "")?;
     eve.viewer.operator = true;

@@ -18,6 +18,7 @@ use types::{
 };
 use uuid::Uuid;
 
+use super::Factory;
 use crate::{
     Store, StoreError,
     answer::{Applied, MemoryView, WriteReceipt},
@@ -73,7 +74,7 @@ macro_rules! same {
         match (&$found, &$expected) {
             (found, expected) => {
                 if found != expected {
-                    return Err(super::world::Problem::new(format!(
+                    return Err($crate::conformance::world::Problem::new(format!(
                         "{}: got {found:?}, expected {expected:?}", format_args!($($what)+),
                     )));
                 }
@@ -85,7 +86,7 @@ macro_rules! same {
 macro_rules! holds {
     ($condition:expr, $($what:tt)+) => {
         if !$condition {
-            return Err(super::world::Problem::new(format!($($what)+)));
+            return Err($crate::conformance::world::Problem::new(format!($($what)+)));
         }
     };
 }
@@ -146,17 +147,18 @@ impl Person {
 }
 
 /// The store under trial, with a clock and ids.
-pub(super) struct World {
+pub(super) struct World<'f> {
+    factory: &'f dyn Factory,
     /// The store.
     pub(super) store: Arc<dyn Store>,
     now_ms: AtomicU64,
     drawn: AtomicU64,
 }
 
-impl World {
+impl<'f> World<'f> {
     /// A world around an empty store.
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, now_ms: AtomicU64::new(START_MS), drawn: AtomicU64::new(0) }
+    pub(super) fn new(factory: &'f dyn Factory, store: Arc<dyn Store>) -> Self {
+        Self { factory, store, now_ms: AtomicU64::new(START_MS), drawn: AtomicU64::new(0) }
     }
 
     /// Now, Unix milliseconds.
@@ -281,6 +283,13 @@ impl World {
             now_ms: self.now_ms(),
             explain: false,
         }
+    }
+
+    /// A query for what lies near a text, whatever its words.
+    pub(super) fn near(&self, text: &str) -> Result<CandidateQuery, Problem> {
+        let vector = self.factory.vector(text);
+        holds!(vector.is_some(), "the factory has no vector for {text:?}");
+        Ok(CandidateQuery { vector, ..self.words("") })
     }
 
     /// Ids of the candidates for some words.

@@ -38,7 +38,7 @@ fn retitled(id: MemoryId, title: &str, expected_version: Option<u64>) -> Result<
     Ok(Intent::Update { id: IdRef::Full(id), patch: Box::new(patch), expected_version })
 }
 
-async fn a_stored_memory_is_read_back_as_written(world: &World) -> Outcome {
+async fn a_stored_memory_is_read_back_as_written(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let mut memory = ann.memory(world.id(), "Rack 7", "The PSU hums.", Scope::Team)?;
     memory.namespace = "acme/eng".parse()?;
@@ -71,7 +71,7 @@ async fn a_stored_memory_is_read_back_as_written(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn what_was_acknowledged_is_found_by_the_next_recall(world: &World) -> Outcome {
+async fn what_was_acknowledged_is_found_by_the_next_recall(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     for number in 0..20 {
         let word = format!("wombat{number}");
@@ -84,7 +84,7 @@ async fn what_was_acknowledged_is_found_by_the_next_recall(world: &World) -> Out
     Ok(())
 }
 
-async fn an_update_changes_its_fields_alone_and_counts(world: &World) -> Outcome {
+async fn an_update_changes_its_fields_alone_and_counts(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let id = world.note(&ann, "first", Scope::Private).await?;
     let before = world.get(&ann, id).await?;
@@ -107,7 +107,7 @@ async fn an_update_changes_its_fields_alone_and_counts(world: &World) -> Outcome
     Ok(())
 }
 
-async fn a_wrong_expected_version_conflicts_and_changes_nothing(world: &World) -> Outcome {
+async fn a_wrong_expected_version_conflicts_and_changes_nothing(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let id = world.note(&ann, "first", Scope::Private).await?;
     let before = world.get(&ann, id).await?;
@@ -125,7 +125,7 @@ fn key(body: u8) -> Option<Idempotency> {
     Some(Idempotency { key: "once".into(), body_sha256: [body; 32] })
 }
 
-async fn the_same_key_and_body_are_done_once(world: &World) -> Outcome {
+async fn the_same_key_and_body_are_done_once(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let memory = ann.memory(world.id(), "once", "only", Scope::Private)?;
     let mut request = world.request(&ann, vec![store(memory, OnConflict::New)]);
@@ -147,7 +147,7 @@ async fn the_same_key_and_body_are_done_once(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn the_same_key_with_another_body_is_refused(world: &World) -> Outcome {
+async fn the_same_key_with_another_body_is_refused(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let memory = ann.memory(world.id(), "once", "only", Scope::Private)?;
     let mut request = world.request(&ann, vec![store(memory, OnConflict::New)]);
@@ -160,7 +160,7 @@ async fn the_same_key_with_another_body_is_refused(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_store_of_an_existing_title_folds_into_it(world: &World) -> Outcome {
+async fn a_store_of_an_existing_title_folds_into_it(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let mut first = ann.memory(world.id(), "Rack 7", "hums", Scope::Team)?;
     first.tags = ["old".parse()?].into();
@@ -189,7 +189,7 @@ async fn a_store_of_an_existing_title_folds_into_it(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn a_store_may_keep_both_or_refuse(world: &World) -> Outcome {
+async fn a_store_may_keep_both_or_refuse(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let id = world.note(&ann, "twice", Scope::Private).await?;
     let again = ann.memory(world.id(), "twice", "again", Scope::Private)?;
@@ -205,7 +205,7 @@ async fn a_store_may_keep_both_or_refuse(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn an_atomic_batch_is_done_as_a_whole_or_not_at_all(world: &World) -> Outcome {
+async fn an_atomic_batch_is_done_as_a_whole_or_not_at_all(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let good = ann.memory(world.id(), "kangaroo", "good", Scope::Private)?;
     let missing = world.id();
@@ -227,7 +227,7 @@ async fn an_atomic_batch_is_done_as_a_whole_or_not_at_all(world: &World) -> Outc
     Ok(())
 }
 
-async fn a_batch_that_is_not_atomic_keeps_what_was_possible(world: &World) -> Outcome {
+async fn a_batch_that_is_not_atomic_keeps_what_was_possible(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let one_more = ann.memory(world.id(), "first", "good", Scope::Private)?;
     let id = one_more.id;
@@ -244,7 +244,7 @@ async fn a_batch_that_is_not_atomic_keeps_what_was_possible(world: &World) -> Ou
     Ok(())
 }
 
-async fn only_those_who_see_a_memory_may_change_it(world: &World) -> Outcome {
+async fn only_those_who_see_a_memory_may_change_it(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "acme/eng/core")?;
     let eve = Person::new("eve", "beta/eng/core")?;
     let id = world.note(&ann, "ours", Scope::Org).await?;
@@ -259,7 +259,7 @@ async fn only_those_who_see_a_memory_may_change_it(world: &World) -> Outcome {
     Ok(())
 }
 
-async fn invalid_values_are_refused_by_field(world: &World) -> Outcome {
+async fn invalid_values_are_refused_by_field(world: &World<'_>) -> Outcome {
     let ann = Person::new("ann", "")?;
     let mut memory = ann.memory(world.id(), "x", "y", Scope::Private)?;
     memory.priority = 11;

@@ -13,7 +13,7 @@ use std::{
 
 use runtime::{
     clock,
-    disk::{self, DiskRef, LockGuard},
+    disk::{self, DiskRef, LockGuard, OpenMode},
     random,
 };
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
@@ -33,6 +33,8 @@ use crate::error::OpenError;
 pub const DATABASE_FILE: &str = "hivemem.db";
 /// Name of the file whose lock says that the store is in use.
 const LOCK_FILE: &str = "hivemem.lock";
+/// Permissions of the database.
+const FILE_MODE: u32 = 0o600;
 
 /// A store that is ready for its worker.
 pub(crate) struct Opened {
@@ -56,6 +58,7 @@ pub(crate) fn open(
     disk.create_dir_all(folder).map_err(failed)?;
     let lock = lock(disk, &folder.join(LOCK_FILE))?;
     renew_log(disk, folder, &path).map_err(failed)?;
+    keep_private(disk, &path).map_err(failed)?;
     let vfs = disk.sqlite_vfs();
     let mut connection =
         connection::open(&path, vfs.as_deref(), Role::Writer, config.write_cache_kib)
@@ -125,6 +128,13 @@ fn renew_log(disk: &DiskRef, folder: &Path, path: &Path) -> io::Result<()> {
     disk::copy(disk.as_ref(), &log, &copy)?;
     disk.rename(&copy, &log)?;
     disk.sync_dir(folder)
+}
+
+/// Makes the database file the owner's alone before there is anything in it. SQLite gives its log the same
+/// permissions.
+fn keep_private(disk: &DiskRef, path: &Path) -> io::Result<()> {
+    drop(disk.open(path, OpenMode::OpenOrCreate)?);
+    disk.set_mode(path, FILE_MODE)
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

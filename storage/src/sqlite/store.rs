@@ -104,6 +104,7 @@ impl SqliteStore {
             position,
             counters: counters.clone(),
             upkeep: upkeep.clone(),
+            ticked: 0,
         };
         let writer = worker::start(options, move |jobs, replies| writer.handle(jobs, replies))
             .map_err(|source| OpenError::Io { path, source })?;

@@ -26,7 +26,7 @@ pub(crate) mod overlay;
 pub(crate) mod prepare;
 mod quota;
 mod store_memory;
-#[cfg(test)]
+#[cfg(all(test, not(madsim)))]
 mod tests;
 pub(crate) mod vocabulary;
 pub(crate) mod writer;

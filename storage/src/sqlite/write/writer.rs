@@ -37,6 +37,9 @@ use crate::{
     },
 };
 
+/// Operations after which upkeep of the indexes is asked for.
+const TICK_EVERY: u64 = 500;
+
 /// What the worker is asked.
 pub(crate) enum Job {
     /// Commit a request.
@@ -68,6 +71,8 @@ pub(crate) struct Writer {
     pub(crate) position: watch::Sender<u64>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) upkeep: WorkerHandle<Task>,
+    /// Position at which upkeep was last asked for.
+    pub(crate) ticked: u64,
 }
 
 impl Writer {
@@ -194,8 +199,11 @@ impl Writer {
             runtime::fatal::stop_node(&format!("cannot index what was committed: {fault}"));
         }
         self.position.send_replace(position);
-        // A full queue means that upkeep is due already.
-        let _ = self.upkeep.try_send(Task::Tick);
+        if position >= self.ticked.saturating_add(TICK_EVERY) {
+            self.ticked = position;
+            // A full queue means that upkeep is under way already.
+            let _ = self.upkeep.try_send(Task::Tick);
+        }
     }
 
     /// After a failed transaction: survives a full disk, stops the node otherwise.

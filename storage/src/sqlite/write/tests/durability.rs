@@ -56,6 +56,20 @@ async fn two_processes_cannot_have_one_store() {
 }
 
 #[tokio::test]
+async fn what_is_remembered_is_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    put(&store, &viewer("ann"), 1, "secret").await;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?}", entry.path());
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_no_database_is_refused_with_the_fix() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("hivemem.db"), vec![7u8; 8192]).unwrap();

@@ -71,6 +71,7 @@ impl Machine {
             position: watch::channel(head.position).0,
             counters: Arc::new(Counters::default()),
             upkeep: worker::start(options, |_, _| {}).unwrap(),
+            ticked: 0,
             indexes: Arc::new(indexes),
             connection: Some(connection),
             disk,

@@ -328,6 +328,10 @@ async fn a_smaller_fence_is_refused() {
         assert_eq!(reject.fact("current_fence"), Some("7"));
     }
     assert!(store.write(fenced(7)).await.unwrap().results[0].is_ok());
+    let operator = crate::request::Viewer { operator: true, ..viewer("root") };
+    let archive = Intent::Archive { id: full(1), reason: "old".into() };
+    act(&store, &operator, archive).await.unwrap();
+    assert_eq!(store.indexes.recall.snapshot().live(), 0, "it counts");
 }
 
 #[tokio::test]

@@ -121,34 +121,47 @@ fn guarded() -> Routes {
     all
 }
 
-/// The HTTP door as a service: the daemon serves it on sockets, in-process clients call it.
-///
-/// A request carries [`wire::serve::PeerInfo`] in its extensions when it came over a socket; without
-/// it nothing is assumed in the caller's favour.
-pub fn router(
+/// The routes that are always admitted.
+fn open() -> Routes {
+    let mut all = Routes::default();
+    probes::add(&mut all);
+    all
+}
+
+/// What the handlers of one door share.
+fn shared(
     service: Arc<Service>,
     limits: HttpLimits,
     metrics: Arc<Metrics>,
     ready: ReadyProbe,
-) -> Router {
-    let guarded = guarded();
-    let mut open = Routes::default();
-    probes::add(&mut open);
-    let operations = guarded.operations.clone().merged(&open.operations);
-    let app: App = Arc::new(Shared {
+) -> App {
+    Arc::new(Shared {
         service,
         admission: Admission::new(limits.running_max, limits.waiting_max, RETRY_AFTER),
         streams: Arc::new(Semaphore::new(limits.streams_max)),
         limits,
         metrics,
         ready,
-        operations,
+        operations: guarded().operations.merged(&open().operations),
         openapi: Bytes::from(openapi::text()),
-    });
-    guarded
+    })
+}
+
+/// The HTTP door as a service: the daemon serves it on sockets, in-process clients call it.
+///
+/// A request carries [`wire::serve::Peer`] in its extensions when it came over a socket; without it
+/// nothing is assumed in the caller's favour.
+pub fn router(
+    service: Arc<Service>,
+    limits: HttpLimits,
+    metrics: Arc<Metrics>,
+    ready: ReadyProbe,
+) -> Router {
+    let app = shared(service, limits, metrics, ready);
+    guarded()
         .router
         .layer(middleware::from_fn_with_state(app.clone(), admit::admit))
-        .merge(open.router)
+        .merge(open().router)
         .fallback(problem::no_such_route)
         .layer(middleware::from_fn_with_state(app.clone(), finish::finish))
         .with_state(app)

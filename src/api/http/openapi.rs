@@ -23,7 +23,7 @@ use utoipa::{
 };
 use wire::errors::PROBLEM_CONTENT_TYPE;
 
-use super::{guarded, probes, problem::ProblemDocument, routes::Routes};
+use super::{guarded, open, problem::ProblemDocument};
 
 const DESCRIPTION: &str = "Shared memory for fleets of AI agents.\n\n\
 Every refusal is a problem document (RFC 9457) whose `reason` is the same at every door. \
@@ -139,9 +139,7 @@ fn components(schemas: Vec<(String, RefOr<Schema>)>) -> Components {
 
 /// The whole document.
 pub fn document() -> Value {
-    let mut guarded = guarded();
-    let mut open = Routes::default();
-    probes::add(&mut open);
+    let (mut guarded, mut open) = (guarded(), open());
     declare_problems(&mut guarded.paths, &mut open.paths);
     let mut paths = guarded.paths;
     paths.paths.extend(open.paths.paths);

@@ -3,8 +3,8 @@
 //! Fields keep these as text, because their parsing gives better errors than serde's; the document
 //! still has to say what is accepted, exactly.
 //!
-//! Invariant: `VOC-1` a schema accepts what the parser of the same name accepts; tests try both with
-//! the same samples.
+//! Invariant: `VOC-1` a schema accepts what the parser of the same name accepts, as far as a schema
+//! can say it: lengths in bytes appear as lengths in characters.
 //!
 //! Not here: the parsers (`types`).
 

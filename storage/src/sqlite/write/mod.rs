@@ -26,7 +26,8 @@ pub(crate) mod overlay;
 pub(crate) mod prepare;
 mod quota;
 mod store_memory;
-#[cfg(all(test, not(madsim)))]
+#[cfg(test)]
+#[cfg(not(madsim))]
 mod tests;
 pub(crate) mod vocabulary;
 pub(crate) mod writer;

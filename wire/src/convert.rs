@@ -138,7 +138,8 @@ pub fn metadata_from_struct(object: Option<&Struct>) -> Result<Metadata, Invalid
     }
 }
 
-fn object_to_struct(fields: Map<String, Value>) -> Struct {
+/// A JSON object as a protobuf one. Numbers become doubles.
+pub fn object_to_struct(fields: Map<String, Value>) -> Struct {
     let fields = fields.into_iter().map(|(key, value)| (key, value_to_json(value)));
     Struct { fields: fields.collect() }
 }
@@ -158,7 +159,11 @@ fn value_to_json(value: Value) -> prost_types::Value {
     prost_types::Value { kind: Some(kind) }
 }
 
-fn struct_to_value(object: &Struct) -> Result<Value, Invalid> {
+/// A protobuf object as a JSON one; whole numbers come out as integers.
+///
+/// # Errors
+/// [`Invalid`] naming `metadata` for a number that is not finite.
+pub fn struct_to_value(object: &Struct) -> Result<Value, Invalid> {
     let mut fields = Map::new();
     for (key, value) in &object.fields {
         fields.insert(key.clone(), json_to_value(value)?);

@@ -234,6 +234,10 @@ pub struct MemoryPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<TierName>)]
     pub tier: Option<String>,
+    /// New tags in place of those it has now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<TagText>>, max_items = 64)]
+    pub tags: Option<Vec<String>>,
     /// Tags to add.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<TagText>, max_items = 64)]
@@ -295,6 +299,14 @@ pub struct MemoryPatch {
 }
 
 impl MemoryPatch {
+    /// Turns `tags` into what has to be added to and removed from the tags the memory has now.
+    pub fn replace_tags(&mut self, now: &[Tag]) {
+        let Some(wanted) = self.tags.take() else { return };
+        let gone = now.iter().map(Tag::to_string).filter(|tag| !wanted.contains(tag));
+        self.remove_tags.extend(gone);
+        self.add_tags.extend(wanted);
+    }
+
     /// Validates everything; `audience` resolves a new scope.
     ///
     /// # Errors
@@ -427,6 +439,9 @@ pub struct MemoryOut {
     /// Why it is in the archive; absent when it is live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived_reason: Option<String>,
+    /// Change position of its last change on this node.
+    #[serde(default)]
+    pub position: u64,
 }
 
 impl From<MemoryView> for MemoryOut {
@@ -464,6 +479,7 @@ impl From<MemoryView> for MemoryOut {
             sources: view.sources.iter().map(MemoryId::to_string).collect(),
             persona_version: view.persona_version,
             archived_reason: view.archived_reason,
+            position: view.position,
         }
     }
 }

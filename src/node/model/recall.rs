@@ -11,15 +11,19 @@ use types::{
 };
 use utoipa::ToSchema;
 
-use super::{FilterInput, MemoryOut, filter::page_limit};
+use super::{FilterInput, MemoryOut, filter::page_limit, memory::EmbeddingInput};
 
 /// A question to memory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecallInput {
-    /// The question in natural words; `"quoted words"` must occur as they stand.
+    /// The question in natural words; `"quoted words"` must occur as they stand. May be empty when
+    /// there is an embedding.
     #[schema(required, min_length = 1, max_length = 4096, pattern = "\\S")]
     pub query: String,
+    /// The question's vector in the node's embedding space. Default: computed by the node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<EmbeddingInput>,
     /// What may be returned.
     pub filter: FilterInput,
     /// At most so many, 1 to 200. Default 10.
@@ -33,6 +37,8 @@ pub struct RecallInput {
     pub mode: Option<String>,
     /// Show every signal's score and what was removed by which rule.
     pub explain: bool,
+    /// Keep hits that say nearly the same as a better one.
+    pub keep_duplicates: bool,
     /// Wait until this node has reached the position (read your writes).
     #[schema(minimum = 0)]
     pub min_position: Option<u64>,
@@ -84,7 +90,8 @@ impl RecallInput {
     /// [`Invalid`] naming `query` when it is empty or too long.
     pub fn question(&self) -> Result<&str, Invalid> {
         let query = self.query.trim();
-        if query.is_empty() || query.len() > QUERY_BYTES_MAX {
+        let needs_words = self.embedding.is_none();
+        if (needs_words && query.is_empty()) || query.len() > QUERY_BYTES_MAX {
             return Err(Invalid::new(
                 "query",
                 format!("needs 1 to {QUERY_BYTES_MAX} bytes, got {}", query.len()),
@@ -157,6 +164,8 @@ pub struct Removed {
 pub struct Plan {
     /// Memories that passed the filter.
     pub eligible: u64,
+    /// Memories that at least one signal brought forward to be ranked.
+    pub candidates: u64,
     /// How vectors were searched.
     pub vector_plan: String,
     /// Model that made the vectors.

@@ -4,6 +4,8 @@
 //!
 //! Not here: what is written (`memory`, `graph`).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use types::{Durability, Reject};
 use utoipa::ToSchema;
@@ -70,11 +72,19 @@ pub struct ItemError {
     pub reason: String,
     /// What, why, and the fix.
     pub detail: String,
+    /// Machine-readable extras, e.g. `current_version`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
 }
 
 impl From<&Reject> for ItemError {
     fn from(reject: &Reject) -> Self {
-        Self { reason: reject.reason.code().to_owned(), detail: reject.detail.clone() }
+        let facts = reject.facts.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+        Self {
+            reason: reject.reason.code().to_owned(),
+            detail: reject.detail.clone(),
+            facts: facts.collect(),
+        }
     }
 }
 
@@ -130,6 +140,9 @@ pub struct ForgetInput {
     /// Why; recorded with each.
     #[schema(min_length = 1, max_length = 1024, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     pub reason: Option<String>,
+    /// At most so many, 1 to 1000. Default 1000.
+    #[schema(minimum = 1, maximum = 1000)]
+    pub limit: Option<u32>,
     /// Only say what would be forgotten. Default true: destroying must be asked for.
     pub dry_run: Option<bool>,
 }
@@ -156,6 +169,9 @@ pub struct ConsolidateInput {
     pub ids: Vec<String>,
     /// The memory that replaces them.
     pub into: MemoryDraft,
+    /// Leave them as they are; the new memory is linked `derived_from` to each.
+    #[serde(default)]
+    pub keep_sources: bool,
 }
 
 /// A candidate text to compare with what is stored.
@@ -185,6 +201,31 @@ pub struct DuplicateOut {
     pub similarity: f64,
     /// The memory.
     pub memory: MemoryOut,
+}
+
+/// Which archived memories to delete for good: by id, or by age.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PurgeInput {
+    /// Ids (or prefixes), at most 1000; all of them or none.
+    pub ids: Vec<String>,
+    /// Without ids: those archived and not changed since before this instant (RFC 3339).
+    pub archived_before: Option<String>,
+    /// With `archived_before`: what may be taken.
+    pub filter: FilterInput,
+    /// Why; recorded with each.
+    pub reason: Option<String>,
+    /// Only say what would be deleted. Default true: destroying must be asked for.
+    pub dry_run: Option<bool>,
+}
+
+/// What was, or would be, deleted for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PurgeResult {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// Ids concerned.
+    pub ids: Vec<String>,
 }
 
 /// An agent to register or change.

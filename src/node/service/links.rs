@@ -11,6 +11,7 @@ use storage::request::{Direction, GraphQuery, Intent, Reader};
 use types::{
     Invalid, LinkId, Relation,
     limits::{ALIAS_BYTES_MAX, GRAPH_DEPTH_MAX},
+    memory::Validity,
 };
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
 use crate::node::model::{
     GraphInput, LinkInput, LinkOut, PathInput, Written,
     graph::{GraphOut, PathOut},
+    time,
     write::{LinkRef, MemoryRef},
 };
 
@@ -33,6 +35,28 @@ impl Service {
         let link = input.to_link(LinkId(random::uuid_v7(clock::now_unix_ms())))?;
         let wish = Wish { intents: vec![Intent::Link(link)], atomic: true, idempotency };
         let receipt = self.commit(caller, wish).await?;
+        Ok(Self::written(&receipt, link_of(&receipt)?))
+    }
+
+    /// Changes when a link holds; an end that is not given is open.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`, `invalid_argument`.
+    pub async fn update_link(
+        &self,
+        caller: &Caller,
+        id: &str,
+        valid_from: Option<String>,
+        valid_until: Option<String>,
+    ) -> Reply<Written<LinkRef>> {
+        let idempotency = idempotency(caller, "update_link", &(id, &valid_from, &valid_until))?;
+        let validity = Validity {
+            from_ms: time::from_option("valid_from", valid_from.as_deref())?,
+            until_ms: time::from_option("valid_until", valid_until.as_deref())?,
+        };
+        validity.check()?;
+        let intents = vec![Intent::LinkValidity { id: id.parse()?, validity }];
+        let receipt = self.commit(caller, Wish { intents, atomic: true, idempotency }).await?;
         Ok(Self::written(&receipt, link_of(&receipt)?))
     }
 

@@ -10,7 +10,7 @@ use storage::request::{ForgetQuery, Intent, NamespaceFilter, OnConflict, Reader}
 use types::{
     Invalid, LinkId, MemoryId, NewMemory, Reason, Reject, Relation, Tier,
     ids::IdRef,
-    limits::{BULK_MAX, REASON_BYTES_MAX},
+    limits::{BULK_MAX, PAGE_MAX, REASON_BYTES_MAX},
     link::NewLink,
     memory::Validity,
 };
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::node::model::{
     MemoryDraft, MemoryPatch, Written,
+    filter::page_limit,
     memory::DraftContext,
     write::{
         BulkInput, BulkResult, ConsolidateInput, ForgetInput, ForgetResult, ItemError, ItemResult,
@@ -44,7 +45,7 @@ fn on_conflict(text: Option<&str>) -> Result<OnConflict, Invalid> {
 }
 
 /// Checks a free-text reason.
-fn reason(text: Option<String>, default: &str) -> Result<String, Invalid> {
+pub(super) fn reason(text: Option<String>, default: &str) -> Result<String, Invalid> {
     let text = text.unwrap_or_else(|| default.to_owned());
     if text.is_empty() || text.len() > REASON_BYTES_MAX || text.chars().any(char::is_control) {
         return Err(Invalid::new(
@@ -147,6 +148,12 @@ impl Service {
         let idempotency = idempotency(caller, "update", &(id, &input))?;
         let id: IdRef = id.parse()?;
         let expected_version = input.expected_version;
+        let mut input = input;
+        if input.tags.is_some() {
+            let reader = Reader::Agent(&caller.viewer);
+            let now = self.store.get(reader, id.clone(), clock::now_unix_ms()).await;
+            input.replace_tags(&now.map_err(reject)?.tags);
+        }
         let mut patch = input.into_patch(|scope| self.audience(&caller.viewer, scope))?;
         if let (Some(tier), None) = (patch.tier, patch.expires_at_ms) {
             patch.expires_at_ms = Some(self.settings.expiry(tier, clock::now_unix_ms()));
@@ -269,6 +276,7 @@ impl Service {
     ) -> Reply<Written<ForgetResult>> {
         let idempotency = idempotency(caller, "forget", &input)?;
         let namespace = input.namespace.parse()?;
+        let at_most = page_limit(Some(input.limit.unwrap_or(PAGE_MAX)), PAGE_MAX)? as usize;
         let query = ForgetQuery {
             namespace: match input.namespace_mode.as_deref().unwrap_or("exact") {
                 "exact" => NamespaceFilter::Exactly(namespace),
@@ -283,14 +291,14 @@ impl Service {
             },
             title_glob: input.title,
             tier: input.tier.as_deref().map(str::parse).transpose()?,
-            limit: BULK_MAX as u32 + 1,
+            limit: at_most as u32 + 1,
             now_ms: clock::now_unix_ms(),
         };
         let why = reason(input.reason, "forgotten on request")?;
         let mut found =
             self.store.forgettable(Reader::Agent(&caller.viewer), query).await.map_err(reject)?;
-        let more = found.len() > BULK_MAX;
-        found.truncate(BULK_MAX);
+        let more = found.len() > at_most;
+        found.truncate(at_most);
         let dry_run = input.dry_run.unwrap_or(true);
         if dry_run || found.is_empty() {
             let position = *self.position.borrow();
@@ -314,7 +322,8 @@ impl Service {
         Ok(Self::written(&receipt, forgotten(false, done, more)))
     }
 
-    /// Stores one memory in place of several, which it supersedes and which are archived.
+    /// Stores one memory in place of several, which it supersedes and which are archived, unless
+    /// they are to be kept.
     ///
     /// # Errors
     /// As [`Service::store`] and [`Service::delete`]; nothing changes unless all of it can.
@@ -332,6 +341,8 @@ impl Service {
             .into());
         }
         let idempotency = idempotency(caller, "consolidate", &input)?;
+        let keep_sources = input.keep_sources;
+        let relation = if keep_sources { Relation::DerivedFrom } else { Relation::Supersedes };
         let new = self.draft(caller, input.into)?;
         let id = new.id;
         let mut intents =
@@ -342,14 +353,16 @@ impl Service {
                 id: LinkId(random::uuid_v7(clock::now_unix_ms())),
                 source: id,
                 target,
-                relation: Relation::Supersedes,
+                relation,
                 validity: Validity::default(),
             };
             intents.push(Intent::Link(link.normalise()?));
-            intents.push(Intent::Archive {
-                id: IdRef::Full(target),
-                reason: format!("consolidated into {id}"),
-            });
+            if !keep_sources {
+                intents.push(Intent::Archive {
+                    id: IdRef::Full(target),
+                    reason: format!("consolidated into {id}"),
+                });
+            }
         }
         let receipt = self.commit(caller, Wish { intents, atomic: true, idempotency }).await?;
         if let Some(refusal) = receipt.results.iter().find_map(|r| r.as_ref().err()) {

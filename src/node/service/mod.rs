@@ -12,6 +12,7 @@ pub mod admin;
 pub mod caller;
 pub mod links;
 pub mod memories;
+pub mod purge;
 pub mod reads;
 pub mod recall;
 pub mod settings;

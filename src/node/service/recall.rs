@@ -10,12 +10,13 @@ use storage::{
     answer::Candidates,
     request::{CandidateQuery, Reader},
 };
-use types::op::Accessed;
+use types::{Invalid, Reason, Reject, memory::Embedding, op::Accessed};
 
 use super::{Caller, Consistency, Reply, Service, reject};
 use crate::node::{
     model::{
         RecallAnswer, RecallHit, RecallInput,
+        memory::EmbeddingInput,
         recall::{Mode, Plan, Removed},
     },
     recall::{Ranked, collapse::collapse, rank},
@@ -25,6 +26,8 @@ use crate::node::{
 const BYTES_PER_TOKEN: usize = 4;
 /// Candidates taken from each signal, per hit wanted.
 const DEPTH_FACTOR: u32 = 5;
+/// A resemblance that no two texts have.
+const NEVER_PERMILLE: u16 = 1001;
 /// Least number of candidates taken from each signal.
 const DEPTH_MIN: u32 = 50;
 
@@ -46,7 +49,10 @@ impl Service {
         self.reach(caller, input.min_position).await?;
         let vector = match mode {
             Mode::Lexical => None,
-            Mode::Hybrid | Mode::Dense => self.embed_question(question).await,
+            Mode::Hybrid | Mode::Dense => match &input.embedding {
+                Some(embedding) => Some(self.given_vector(embedding)?),
+                None => self.embed_question(question).await,
+            },
         };
         let now_ms = clock::now_unix_ms();
         let query = CandidateQuery {
@@ -62,6 +68,31 @@ impl Service {
         let answer = self.answer(input, mode, wanted as usize, found, now_ms);
         self.count_accesses(&answer, now_ms);
         Ok(answer)
+    }
+
+    /// The vector a client computed itself, when it is of this node's space.
+    fn given_vector(&self, input: &EmbeddingInput) -> Reply<Vec<f32>> {
+        let embedding = Embedding::from(input.clone());
+        embedding.check()?;
+        let space = self.embedder.space();
+        let same_space = embedding.model == space.model && embedding.version == space.version;
+        let got = embedding.values.len();
+        if !same_space || got != usize::from(space.dimension) {
+            return Err(Reject::new(
+                Reason::EmbeddingMismatch,
+                format!(
+                    "embedding: {} {} with {got} components does not fit this node's {} {} with {}",
+                    embedding.model, embedding.version, space.model, space.version, space.dimension
+                ),
+            )
+            .with("field", "embedding"));
+        }
+        // The index takes unit vectors.
+        let length = embedding.values.iter().map(|x| x * x).sum::<f32>().sqrt();
+        if !length.is_normal() {
+            return Err(Invalid::new("embedding", "its length is out of range").into());
+        }
+        Ok(embedding.values.iter().map(|x| x / length).collect())
     }
 
     async fn embed_question(&self, question: &str) -> Option<Vec<f32>> {
@@ -84,6 +115,7 @@ impl Service {
     ) -> RecallAnswer {
         let plan = Plan {
             eligible: found.eligible,
+            candidates: found.items.len() as u64,
             vector_plan: found.vector_plan,
             embedder: self.embedder.space().model,
             position: found.position,
@@ -91,7 +123,9 @@ impl Service {
         };
         let ranking = &self.settings.ranking;
         let ranked = rank(ranking, mode, found.items, now_ms);
-        let (kept, twins) = collapse(ranked, wanted, ranking.near_duplicate_permille);
+        let threshold =
+            if input.keep_duplicates { NEVER_PERMILLE } else { ranking.near_duplicate_permille };
+        let (kept, twins) = collapse(ranked, wanted, threshold);
         let mut removed: Vec<Removed> = twins
             .iter()
             .map(|(hit, of)| removed_by("near_duplicate", hit, kept.get(*of)))

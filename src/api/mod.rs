@@ -5,4 +5,5 @@
 //!
 //! Not here: accepting connections and TLS (`wire::serve`).
 
+pub mod grpc;
 pub mod http;

@@ -58,6 +58,8 @@ impl Params {
             min_position: q.take("min_position")?,
             consistency: q.take("consistency")?,
             filter: self.0.rest::<FilterInput>()?,
+            // A vector and what is rarely wanted go in a body.
+            ..RecallInput::default()
         })
     }
 

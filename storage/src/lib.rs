@@ -21,5 +21,5 @@ pub mod request;
 pub mod similar;
 pub mod sqlite;
 
-pub use error::StoreError;
+pub use error::{OpenError, StoreError};
 pub use port::{ReadStore, Store, WriteStore};

@@ -20,6 +20,11 @@ impl AgentId {
         Self("local".to_owned())
     }
 
+    /// The agent under which a node keeps house.
+    pub fn node() -> Self {
+        Self("node".to_owned())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

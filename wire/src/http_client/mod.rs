@@ -133,8 +133,27 @@ impl HttpClient {
         headers: &HeaderMap,
         body: Option<&Value>,
     ) -> Result<HttpAnswer, HttpError> {
+        let bytes = body.map(|value| Bytes::from(value.to_string())).unwrap_or_default();
+        let mut headers = headers.clone();
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        self.request_bytes(method, path_and_query, &headers, bytes).await
+    }
+
+    /// Sends a request whose body is not JSON and waits for the whole answer; `headers` name its type.
+    ///
+    /// # Errors
+    /// As [`Self::request`].
+    pub async fn request_bytes(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<HttpAnswer, HttpError> {
         let deadline = Deadline::after(self.limits.answer);
-        let request = self.build(method, path_and_query, headers, body)?;
+        let request = self.build_bytes(method, path_and_query, headers, body)?;
         let (response, connection) = self.send(request, &deadline).await?;
         let (head, body) = response.into_parts();
         let body = deadline
@@ -179,18 +198,28 @@ impl HttpClient {
         body: Option<&Value>,
     ) -> Result<Request<Full<Bytes>>, HttpError> {
         let bytes = body.map(|value| Bytes::from(value.to_string())).unwrap_or_default();
+        let mut headers = headers.clone();
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        self.build_bytes(method, path_and_query, &headers, bytes)
+    }
+
+    fn build_bytes(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, HttpError> {
         let mut request = Request::builder()
             .method(method)
             .uri(path_and_query)
-            .body(Full::new(bytes))
+            .body(Full::new(body))
             .map_err(|error| HttpError::NotSent { detail: error.to_string() })?;
         let host = HeaderValue::from_str(self.endpoint.authority())
             .map_err(|error| HttpError::NotSent { detail: error.to_string() })?;
         request.headers_mut().insert(HOST, host);
-        if body.is_some() {
-            let json = HeaderValue::from_static("application/json");
-            request.headers_mut().insert(CONTENT_TYPE, json);
-        }
         let extra =
             headers.iter().map(|(k, v): (&HeaderName, &HeaderValue)| (k.clone(), v.clone()));
         request.headers_mut().extend(extra);

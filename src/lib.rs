@@ -1,11 +1,18 @@
 //! The house: the daemon and the command line around the node.
 //!
 //! Invariants: every door is a thin face of one [`node::service::Service`]; the simulator starts the same
-//! [`node::Node`] that `main` starts.
+//! [`node::Node`] and the same [`doors`] that `main` starts.
 //!
 //! Not here: storage, wire formats, consensus and federation, each in its own crate.
 
 pub mod api;
+#[cfg(feature = "host")]
+pub mod bench;
+#[cfg(feature = "host")]
+pub mod cli;
+pub mod config;
+pub mod doors;
 pub mod embed;
+pub mod identity;
 pub mod node;
 pub mod telemetry;

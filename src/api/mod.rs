@@ -5,5 +5,12 @@
 //!
 //! Not here: accepting connections and TLS (`wire::serve`).
 
+pub mod assemble;
+pub mod call;
 pub mod grpc;
 pub mod http;
+#[cfg(feature = "host")]
+pub mod mcp;
+pub(crate) mod uri;
+
+pub(crate) use uri::{encode, query};

@@ -87,6 +87,10 @@ impl Embedder for LexicalEmbedder {
         }
     }
 
+    fn lexical_share(&self) -> f32 {
+        0.8
+    }
+
     fn embed(&self, texts: Vec<String>) -> Embedded<'_> {
         let vectors = texts.iter().map(|text| vector(text)).collect();
         Box::pin(std::future::ready(Ok(vectors)))

@@ -5,13 +5,20 @@
 //!
 //! Not here: keeping vectors and searching them (`storage`).
 
+pub mod endpoint;
 pub mod lexical;
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
+use runtime::disk::DiskRef;
 use storage::port::EmbeddingSpace;
 use thiserror::Error;
 
+pub use endpoint::EndpointEmbedder;
 pub use lexical::LexicalEmbedder;
+
+use crate::config::EmbedderChoice;
 
 /// Why text could not be embedded.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -50,6 +57,27 @@ pub trait Embedder: Send + Sync {
     /// The space its vectors live in.
     fn space(&self) -> EmbeddingSpace;
 
+    /// Share of the lexical signal in hybrid recall that was measured to be best with this embedder.
+    fn lexical_share(&self) -> f32;
+
     /// Embeds a batch, in order.
     fn embed(&self, texts: Vec<String>) -> Embedded<'_>;
+}
+
+/// Share of the lexical signal with embedders that understand meaning.
+pub const TRANSFORMER_LEXICAL_SHARE: f32 = 0.5;
+
+/// The embedder an operator chose.
+///
+/// # Errors
+/// [`EmbedError`] when a model cannot be loaded or an endpoint's settings do not fit.
+pub fn build(disk: &DiskRef, choice: &EmbedderChoice) -> Result<Arc<dyn Embedder>, EmbedError> {
+    match choice {
+        EmbedderChoice::Lexical => Ok(Arc::new(LexicalEmbedder)),
+        EmbedderChoice::Folder { folder } => Err(EmbedError::Model {
+            folder: folder.display().to_string(),
+            cause: "this build has no transformer; build it with --features minilm".into(),
+        }),
+        EmbedderChoice::Endpoint { .. } => Ok(Arc::new(EndpointEmbedder::new(disk, choice)?)),
+    }
 }

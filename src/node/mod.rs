@@ -1,6 +1,12 @@
 //! One node: the service and the background work around a store.
+//!
+//! Not here: doors and process life.
 
 pub mod accesses;
 pub mod model;
 pub mod recall;
 pub mod service;
+mod start;
+mod upkeep;
+
+pub use start::{Node, StartError};

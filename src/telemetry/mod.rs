@@ -7,5 +7,6 @@
 
 mod exposition;
 pub mod health;
+#[cfg(feature = "host")]
 pub mod log;
 pub mod metrics;

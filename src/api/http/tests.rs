@@ -64,7 +64,6 @@ fn settings(quota: QuotaLimits) -> ServiceSettings {
         position_wait: Duration::from_millis(50),
         ranking: Default::default(),
         node_agent: "node".parse().unwrap(),
-        promote_after_recalls: 5,
     }
 }
 

@@ -8,7 +8,7 @@
 use runtime::{clock, random};
 use storage::request::{ForgetQuery, Intent, NamespaceFilter, OnConflict, Reader};
 use types::{
-    Invalid, LinkId, MemoryId, NewMemory, Reason, Reject, Relation, Tier,
+    Invalid, LinkId, MemoryId, NewMemory, Patch, Reason, Reject, Relation, Tier,
     ids::IdRef,
     limits::{BULK_MAX, PAGE_MAX, REASON_BYTES_MAX},
     link::NewLink,
@@ -227,13 +227,25 @@ impl Service {
         Ok(Self::written(&receipt, memory_of(&receipt)?))
     }
 
-    /// Takes one memory back from the archive.
+    /// Takes one memory back from the archive. One that had expired gets its tier's lifetime anew,
+    /// or it would be gone again at once.
     ///
     /// # Errors
     /// As [`Service::delete`]; `failed_precondition` when it is not archived.
     pub async fn restore(&self, caller: &Caller, id: &str) -> Reply<Written<MemoryRef>> {
-        let receipt = self.commit(caller, Wish::one(Intent::Restore { id: id.parse()? })).await?;
-        Ok(Self::written(&receipt, memory_of(&receipt)?))
+        let now_ms = clock::now_unix_ms();
+        let reader = Reader::Agent(&caller.viewer);
+        let view = self.store.get(reader, id.parse()?, now_ms).await.map_err(reject)?;
+        let id = IdRef::Full(view.id);
+        let mut intents = vec![Intent::Restore { id: id.clone() }];
+        if view.expires_at_ms.is_some_and(|at| at <= now_ms) {
+            let expires_at_ms = Some(self.settings.expiry(view.tier, now_ms));
+            let patch = Box::new(Patch { expires_at_ms, ..Patch::default() });
+            intents.push(Intent::Update { id, patch, expected_version: None });
+        }
+        let receipt =
+            self.commit(caller, Wish { intents, atomic: true, idempotency: None }).await?;
+        Ok(Self::written(&receipt, memory_ref(receipt.results.last())?))
     }
 
     /// Deletes an archived memory for good.

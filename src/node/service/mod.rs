@@ -18,7 +18,7 @@ pub mod recall;
 pub mod settings;
 pub mod transfer;
 pub mod watch;
-mod write;
+pub(crate) mod write;
 
 use std::sync::Arc;
 

@@ -29,8 +29,6 @@ pub struct ServiceSettings {
     pub ranking: crate::node::recall::Ranking,
     /// The name under which the node itself keeps house.
     pub node_agent: AgentId,
-    /// Recalls after which a mid memory becomes long.
-    pub promote_after_recalls: u32,
 }
 
 impl ServiceSettings {

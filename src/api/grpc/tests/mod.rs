@@ -78,7 +78,6 @@ fn settings() -> ServiceSettings {
         position_wait: Duration::from_secs(5),
         ranking: Ranking::default(),
         node_agent: "node".parse().expect("an agent"),
-        promote_after_recalls: 5,
     }
 }
 

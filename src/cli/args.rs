@@ -1,0 +1,527 @@
+//! Arguments. Their help texts are the command line's documentation.
+//!
+//! Invariant: everything here is parsed; nothing is done.
+//!
+//! Not here: validation that the service does for every door.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Shared memory for fleets of AI agents.
+#[derive(Parser, Debug)]
+#[command(name = "hivemem", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Configuration file (default: hivemem.toml in the data folder, if there is one).
+    #[arg(long, global = true, env = "HIVEMEM_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder of the database, indexes and keys.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// Node to talk to, e.g. http://127.0.0.1:7747 (default: the one on the data folder).
+    #[arg(long, global = true, env = "HIVEMEM_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Key to present at --url.
+    #[arg(long, global = true, env = "HIVEMEM_KEY", hide_env_values = true, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Agent to act as.
+    #[arg(long, global = true, value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// Any setting, e.g. --set memory.default_scope=team.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What a recall, a listing or an export may return.
+#[derive(Args, Debug, Default, Clone)]
+pub struct FilterArgs {
+    /// Only this namespace (and those above it; see --namespace-mode).
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// ancestors, exact or within.
+    #[arg(long, value_name = "MODE")]
+    pub namespace_mode: Option<String>,
+    /// Only these kinds.
+    #[arg(long, value_delimiter = ',')]
+    pub kind: Vec<String>,
+    /// Only these tiers.
+    #[arg(long, value_delimiter = ',')]
+    pub tier: Vec<String>,
+    /// All of these tags.
+    #[arg(long, value_delimiter = ',')]
+    pub tag: Vec<String>,
+    /// Only this author.
+    #[arg(long)]
+    pub author: Option<String>,
+    /// Created at or after (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub created_from: Option<String>,
+    /// Created before (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub created_until: Option<String>,
+    /// What was true at this instant (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<String>,
+}
+
+/// A memory to store.
+#[derive(Args, Debug, Default, Clone)]
+pub struct DraftArgs {
+    /// What it is about.
+    pub title: String,
+    /// The memory itself; - or nothing reads standard input.
+    pub content: Option<String>,
+    /// Where it belongs.
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// short, mid or long.
+    #[arg(long)]
+    pub tier: Option<String>,
+    /// Labels.
+    #[arg(long, value_delimiter = ',')]
+    pub tag: Vec<String>,
+    /// 1 to 10.
+    #[arg(long)]
+    pub priority: Option<u8>,
+    /// 0 to 1.
+    #[arg(long)]
+    pub confidence: Option<f64>,
+    /// Where it came from.
+    #[arg(long)]
+    pub source: Option<String>,
+    /// What it is, e.g. claim, decision, instruction.
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// private, team, unit, org or collective.
+    #[arg(long)]
+    pub scope: Option<String>,
+    /// A JSON object of free-form facts.
+    #[arg(long, value_name = "JSON")]
+    pub metadata: Option<String>,
+    /// When it expires (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub expires_at: Option<String>,
+    /// merge, new or error.
+    #[arg(long, value_name = "RULE")]
+    pub on_conflict: Option<String>,
+    /// At-most-once key.
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+/// Commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Serve gRPC, HTTP and MCP until interrupted.
+    Serve,
+    /// Store a memory.
+    Store(DraftArgs),
+    /// Ask memory a question.
+    Recall {
+        /// The question, in natural words.
+        query: String,
+        /// At most so many answers.
+        #[arg(long, short, default_value_t = 10)]
+        limit: u32,
+        /// Stop before the contents exceed about this many tokens.
+        #[arg(long)]
+        token_budget: Option<u32>,
+        /// hybrid, lexical or dense.
+        #[arg(long)]
+        mode: Option<String>,
+        /// Show how every score came about.
+        #[arg(long)]
+        explain: bool,
+        /// What may be returned.
+        #[command(flatten)]
+        filter: FilterArgs,
+    },
+    /// Show a memory.
+    Get {
+        /// Its id, or a unique prefix.
+        id: String,
+    },
+    /// List memories, newest first.
+    List {
+        /// At most so many.
+        #[arg(long, short, default_value_t = 20)]
+        limit: u32,
+        /// The cursor that the page before ended with.
+        #[arg(long)]
+        after: Option<String>,
+        /// What may be returned.
+        #[command(flatten)]
+        filter: FilterArgs,
+    },
+    /// Change fields of a memory.
+    Update(UpdateArgs),
+    /// Change the tier of a memory.
+    Promote {
+        /// Its id, or a unique prefix.
+        id: String,
+        /// short, mid or long.
+        tier: String,
+    },
+    /// Delete a memory for good.
+    Delete {
+        /// Its id, or a unique prefix.
+        id: String,
+        /// Why.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Only show what would be deleted.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Archive the memories a pattern names; shows them first.
+    Forget {
+        /// Where.
+        #[arg(long, short)]
+        namespace: String,
+        /// Namespaces below it too.
+        #[arg(long)]
+        within: bool,
+        /// Glob over titles.
+        #[arg(long)]
+        title: Option<String>,
+        /// Only this tier.
+        #[arg(long)]
+        tier: Option<String>,
+        /// Why.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Do it without asking.
+        #[arg(long)]
+        yes: bool,
+        /// Only show what would be forgotten.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// The archive of forgotten memories.
+    Archive {
+        /// What to do.
+        #[command(subcommand)]
+        command: ArchiveCommand,
+    },
+    /// Link two memories.
+    Link {
+        /// Id it starts at.
+        source: String,
+        /// related_to, supersedes, contradicts, derived_from, reflects_on, decomposes_into,
+        /// depends_on or advances.
+        relation: String,
+        /// Id it ends at.
+        target: String,
+    },
+    /// Remove a link.
+    Unlink {
+        /// Its id.
+        id: String,
+    },
+    /// Show the neighbourhood of a memory.
+    Graph {
+        /// Its id, or a unique prefix.
+        id: String,
+        /// How many links deep, 1 to 5.
+        #[arg(long, default_value_t = 1)]
+        depth: u32,
+    },
+    /// Show the shortest paths between two memories.
+    Paths {
+        /// One end.
+        from: String,
+        /// The other.
+        to: String,
+    },
+    /// Show the history of a memory, or of a namespace.
+    Timeline {
+        /// Its id, or a unique prefix.
+        id: Option<String>,
+        /// At most so many.
+        #[arg(long, short, default_value_t = 50)]
+        limit: u32,
+        /// What may be returned.
+        #[command(flatten)]
+        filter: FilterArgs,
+    },
+    /// Find stored memories that say nearly the same.
+    CheckDuplicate(DraftArgs),
+    /// List namespaces with what you may see in them.
+    Namespaces,
+    /// Follow changes as they happen.
+    Watch {
+        /// Resume after this position.
+        #[arg(long)]
+        after: Option<u64>,
+    },
+    /// Write memories and links as NDJSON.
+    Export {
+        /// File to write; - is standard output.
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// Archived memories too.
+        #[arg(long)]
+        archived: bool,
+        /// What may be returned.
+        #[command(flatten)]
+        filter: FilterArgs,
+    },
+    /// Read memories and links from NDJSON.
+    Import {
+        /// File to read; - is standard input.
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Registered agents.
+    Agents {
+        /// What to do.
+        #[command(subcommand)]
+        command: AgentsCommand,
+    },
+    /// Show what is used of a quota.
+    Quota {
+        /// Whose (default: yours).
+        #[arg(long)]
+        of: Option<String>,
+        /// Where.
+        #[arg(long, short)]
+        namespace: Option<String>,
+    },
+    /// Show what the node says of itself.
+    Status,
+    /// Serve MCP on standard input and output.
+    Mcp {
+        /// Tools offered: default or full.
+        #[arg(long, default_value = "default")]
+        profile: String,
+    },
+    /// The node's signing key.
+    Identity {
+        /// What to do.
+        #[command(subcommand)]
+        command: IdentityCommand,
+    },
+    /// Write a consistent, verified copy of the store while it is in use.
+    Backup {
+        /// Name of its folder below backup.folder (default: by the time, and the oldest beyond
+        /// backup.keep are removed).
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Install a backup into an empty data folder, after verifying it.
+    Restore {
+        /// The backup's folder.
+        from: PathBuf,
+    },
+    /// Verify the audit chain: hashes, order, signatures, payloads.
+    VerifySignedEventsChain {
+        /// From this sequence on.
+        #[arg(long, default_value_t = 0)]
+        since: i64,
+        /// text or json.
+        #[arg(long, default_value = "text")]
+        format: String,
+    },
+    /// Check integrity, schema, indexes, vectors, chain and settings.
+    Doctor {
+        /// Check the security list too.
+        #[arg(long)]
+        hardening: bool,
+    },
+    /// Show or check the configuration.
+    Config {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Measure stores and recalls on this machine, on data made for it.
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
+    /// Print a completion script.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// Fields to change.
+#[derive(Args, Debug, Default, Clone)]
+pub struct UpdateArgs {
+    /// Its id, or a unique prefix.
+    pub id: String,
+    /// New title.
+    #[arg(long)]
+    pub title: Option<String>,
+    /// New content.
+    #[arg(long)]
+    pub content: Option<String>,
+    /// New tier.
+    #[arg(long)]
+    pub tier: Option<String>,
+    /// Tags to add.
+    #[arg(long, value_delimiter = ',')]
+    pub add_tag: Vec<String>,
+    /// Tags to remove.
+    #[arg(long, value_delimiter = ',')]
+    pub remove_tag: Vec<String>,
+    /// New priority.
+    #[arg(long)]
+    pub priority: Option<u8>,
+    /// New confidence.
+    #[arg(long)]
+    pub confidence: Option<f64>,
+    /// New kind.
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// New scope.
+    #[arg(long)]
+    pub scope: Option<String>,
+    /// New metadata (JSON object).
+    #[arg(long, value_name = "JSON")]
+    pub metadata: Option<String>,
+    /// New expiry (RFC 3339), or never.
+    #[arg(long, value_name = "TIME")]
+    pub expires_at: Option<String>,
+    /// Refuse unless this is the current version.
+    #[arg(long)]
+    pub expected_version: Option<u64>,
+}
+
+/// The archive.
+#[derive(Subcommand, Debug)]
+pub enum ArchiveCommand {
+    /// List archived memories.
+    List {
+        /// At most so many.
+        #[arg(long, short, default_value_t = 20)]
+        limit: u32,
+        /// What may be returned.
+        #[command(flatten)]
+        filter: FilterArgs,
+    },
+    /// Take a memory back.
+    Restore {
+        /// Its id, or a unique prefix.
+        id: String,
+    },
+    /// Delete an archived memory for good.
+    Purge {
+        /// Its id, or a unique prefix.
+        id: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Agents.
+#[derive(Subcommand, Debug)]
+pub enum AgentsCommand {
+    /// List registered agents.
+    List,
+    /// Register an agent, or change it.
+    Register {
+        /// Its name.
+        name: String,
+        /// org, org/unit or org/unit/team.
+        #[arg(long, default_value = "")]
+        affiliation: String,
+        /// Issue an access token; shown once.
+        #[arg(long)]
+        token: bool,
+    },
+    /// Refuse an agent everywhere from now on.
+    Revoke {
+        /// Its name.
+        name: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// The signing key.
+#[derive(Subcommand, Debug)]
+pub enum IdentityCommand {
+    /// Make a new key.
+    Generate {
+        /// Retire the key there is.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take over a key from a PEM file (PKCS#8, mode 0600).
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// Retire the key there is.
+        #[arg(long)]
+        force: bool,
+    },
+    /// List the current and all retired keys.
+    List,
+    /// Print the public identity, for others to trust.
+    Export,
+}
+
+/// The configuration.
+#[derive(Subcommand, Debug)]
+pub enum ConfigCommand {
+    /// Show every setting.
+    Show {
+        /// And where it comes from.
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Check the configuration and the files it names.
+    Check,
+}
+
+/// What to measure.
+#[derive(Subcommand, Debug, Clone)]
+pub enum BenchCommand {
+    /// Concurrent durable stores, one memory per request.
+    Store(BenchArgs),
+    /// Stores of 1000 memories per request.
+    Bulk(BenchArgs),
+    /// Hybrid recalls of natural questions.
+    Recall(BenchArgs),
+    /// Nine recalls to one store.
+    Mixed(BenchArgs),
+    /// Time from start to the first recall.
+    Start(BenchArgs),
+}
+
+/// Parameters of a measurement.
+#[derive(Args, Debug, Clone)]
+pub struct BenchArgs {
+    /// Memories in the store before measuring.
+    #[arg(long, default_value_t = 1000)]
+    pub memories: u64,
+    /// Concurrent clients.
+    #[arg(long, default_value_t = 32)]
+    pub clients: u32,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// Seed of the generated memories and questions.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Folder to build the store in (default: a new temporary one, removed afterwards). One that exists with
+    /// at least --memories memories is used as it is.
+    #[arg(long)]
+    pub folder: Option<PathBuf>,
+}

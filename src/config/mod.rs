@@ -1,0 +1,19 @@
+//! Configuration: one table of settings, four layers, and the origin of every value.
+//!
+//! Layers, strongest first: command-line flags, `HIVEMEM_*` environment variables, the TOML file,
+//! built-in defaults.
+//!
+//! Invariants: `CFG-1` a key that the table does not have is an error naming its line; `CFG-2` a
+//! value that does not fit is an error naming the key, where it came from and what would fit;
+//! `CFG-3` secrets are shown as `(set)`.
+//!
+//! Not here: acting on settings.
+
+mod layers;
+mod settings;
+mod table;
+mod value;
+
+pub use layers::{ConfigError, Layers, Origin, Resolved};
+pub use settings::{Config, EmbedderChoice, ServerConfig, TlsConfig};
+pub use table::{SETTINGS, Setting};

@@ -1,0 +1,144 @@
+//! Every setting: its key, default and meaning. The documentation is made from this table.
+//!
+//! Invariant: a key occurs once; its environment variable is `HIVEMEM_` and the key in capitals
+//! with `_` for `.`.
+//!
+//! Not here: parsing values.
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Dotted key in the TOML file.
+    pub key: &'static str,
+    /// Default, as it would be written; empty for none.
+    pub default: &'static str,
+    /// What it means, with unit and range.
+    pub meaning: &'static str,
+    /// Whether the value must not be shown.
+    pub secret: bool,
+}
+
+impl Setting {
+    /// The environment variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("HIVEMEM_{}", self.key.replace('.', "_").to_uppercase())
+    }
+}
+
+const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { key, default, meaning, secret: false }
+}
+
+const fn secret(key: &'static str, meaning: &'static str) -> Setting {
+    Setting { key, default: "", meaning, secret: true }
+}
+
+/// All settings, in the order they are shown.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "data_dir",
+        "",
+        "folder of the database, indexes and keys; default $XDG_DATA_HOME/hivemem or ~/.local/share/hivemem",
+    ),
+    setting("agent", "local", "agent that the command line acts as"),
+    setting(
+        "server.listen",
+        "127.0.0.1:7747",
+        "address of gRPC, HTTP and MCP; another than loopback needs auth.api_key",
+    ),
+    setting("server.tls_cert", "", "PEM file with the certificate chain; TLS is on when it is set"),
+    setting("server.tls_key", "", "PEM file with the private key, mode 0600"),
+    setting(
+        "server.tls_client_allowlist",
+        "",
+        "file of SHA-256 fingerprints of client certificates, one a line; only these may connect",
+    ),
+    setting("server.connections_max", "1024", "most open connections"),
+    setting(
+        "server.requests_max",
+        "256",
+        "most requests in progress; more are shed with Retry-After",
+    ),
+    setting(
+        "server.request_timeout",
+        "30s",
+        "longest a request may take when its caller names no deadline",
+    ),
+    setting(
+        "server.drain_timeout",
+        "10s",
+        "longest a graceful stop waits for requests in progress",
+    ),
+    secret("auth.api_key", "key that agents present; better kept in auth.api_key_file"),
+    setting("auth.api_key_file", "", "file with the key that agents present, mode 0600"),
+    setting("auth.operator_key_file", "", "file with the key of operators, mode 0600"),
+    setting(
+        "memory.default_scope",
+        "private",
+        "scope of a memory that names none: private, team, unit, org or collective",
+    ),
+    setting("memory.short_ttl", "6h", "lifetime of a short memory, or never"),
+    setting("memory.mid_ttl", "7d", "lifetime of a mid memory, or never"),
+    setting(
+        "memory.promote_after_recalls",
+        "5",
+        "recalls after which a mid memory becomes long; 0 is never",
+    ),
+    setting("memory.reflection_depth_max", "3", "greatest depth of a reflection, 1 to 16"),
+    setting(
+        "quota.memories_per_day",
+        "none",
+        "new memories per agent and namespace and UTC day, or none",
+    ),
+    setting(
+        "quota.bytes_total",
+        "none",
+        "bytes of title and content kept per agent and namespace, or none",
+    ),
+    setting(
+        "quota.links_per_day",
+        "none",
+        "new links per agent and namespace and UTC day, or none",
+    ),
+    setting(
+        "recall.lexical_share",
+        "",
+        "share of the lexical signal in hybrid recall, 0 to 1; default by embedder, measured",
+    ),
+    setting(
+        "recall.near_duplicate",
+        "0.9",
+        "share of word shingles above which two hits are one, 0 to 1",
+    ),
+    setting(
+        "embedder.kind",
+        "lexical",
+        "lexical (built in), folder (a MiniLM in embedder.folder), openai or ollama (embedder.url)",
+    ),
+    setting("embedder.folder", "", "folder with config.json, tokenizer.json and model.safetensors"),
+    setting("embedder.url", "", "base URL of the endpoint, e.g. http://127.0.0.1:11434"),
+    setting("embedder.model", "", "model name at the endpoint"),
+    setting("embedder.dimension", "", "number of components the endpoint answers with, 1 to 4096"),
+    setting("embedder.api_key_file", "", "file with the endpoint's key, mode 0600"),
+    setting("storage.read_connections", "4", "database connections for reading, 1 to 64"),
+    setting("storage.write_queue", "4096", "most writes waiting; more are refused as overloaded"),
+    setting("storage.cache_mib", "16", "page cache of the writing connection, MiB"),
+    setting("storage.reserve_mib", "64", "free disk space below which writes are refused, MiB"),
+    setting("log.filter", "info", "what is logged, e.g. info or hivemem=debug"),
+    setting("log.format", "text", "text or json, on standard error"),
+    setting("backup.folder", "", "where `hivemem backup` writes; default data_dir/backups"),
+    setting("backup.keep", "7", "backups kept there, 1 to 1000"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_variables_are_unique() {
+        let keys: std::collections::BTreeSet<_> = SETTINGS.iter().map(|s| s.key).collect();
+        let variables: std::collections::BTreeSet<_> =
+            SETTINGS.iter().map(Setting::variable).collect();
+        assert_eq!((keys.len(), variables.len()), (SETTINGS.len(), SETTINGS.len()));
+    }
+}

@@ -1,0 +1,156 @@
+//! Starting and stopping a node.
+//!
+//! Invariants: a node that starts has its identity, its store and its indexes open and has checked
+//! the head of its audit chain; a node that stops has written everything down first.
+//!
+//! Not here: sockets (`doors`); the simulator starts this same node.
+
+use std::{path::PathBuf, sync::Arc};
+
+use runtime::{
+    blocking,
+    disk::DiskRef,
+    task::{self, Shutdown},
+};
+use storage::{
+    OpenError, Store,
+    sqlite::{SqliteStore, StoreConfig},
+};
+use thiserror::Error;
+use types::{AgentId, Reject};
+
+use super::{
+    recall::Ranking,
+    service::{AccessKeys, Service, ServiceSettings, caller::secret_digest},
+    upkeep,
+};
+use crate::{
+    config::Config,
+    embed::{self, EmbedError, Embedder},
+    identity::{IdentityError, Keyring, SecretError, read_secret},
+};
+
+/// Why a node did not start. Each message names the thing and the fix.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A secret's file.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The store.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The embedder.
+    #[error(transparent)]
+    Embedder(#[from] EmbedError),
+    /// The store's first answer.
+    #[error("the store does not answer: {0}")]
+    Store(Reject),
+}
+
+/// A running node.
+pub struct Node {
+    service: Arc<Service>,
+    store: Arc<dyn Store>,
+    upkeep: Vec<task::JoinHandle<()>>,
+    shutdown: Shutdown,
+}
+
+/// Settings of the store, from those of the operator.
+fn store_config(
+    config: &Config,
+    signer: Arc<dyn storage::port::Signer>,
+    embedder: &dyn Embedder,
+) -> StoreConfig {
+    let promote = config.promote_after_recalls;
+    StoreConfig {
+        read_connections: config.read_connections,
+        write_cache_kib: config.cache_mib * 1024,
+        queue_capacity: config.write_queue,
+        reserve_bytes: config.reserve_bytes,
+        promote_after_accesses: (promote > 0).then_some(u64::from(promote)),
+        ..StoreConfig::new(signer, embedder.space())
+    }
+}
+
+fn service_settings(config: &Config, embedder: &dyn Embedder) -> ServiceSettings {
+    ServiceSettings {
+        default_scope: config.default_scope,
+        short_ttl: config.short_ttl,
+        mid_ttl: config.mid_ttl,
+        reflection_depth_max: config.reflection_depth_max,
+        quota: config.quota,
+        position_wait: config.server.request_timeout,
+        ranking: Ranking {
+            lexical_share: config.lexical_share.unwrap_or(embedder.lexical_share()),
+            near_duplicate_permille: config.near_duplicate_permille,
+            ..Ranking::default()
+        },
+        node_agent: AgentId::node(),
+    }
+}
+
+fn access_keys(disk: &DiskRef, config: &Config) -> Result<AccessKeys, SecretError> {
+    let digest = |path: &Option<PathBuf>| {
+        path.as_ref().map(|p| read_secret(&**disk, p).map(|s| secret_digest(&s))).transpose()
+    };
+    Ok(AccessKeys {
+        api_key: match &config.api_key {
+            Some(key) => Some(secret_digest(key)),
+            None => digest(&config.api_key_file)?,
+        },
+        operator_key: digest(&config.operator_key_file)?,
+    })
+}
+
+impl Node {
+    /// Opens everything and starts the background work.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(disk: DiskRef, config: &Config) -> Result<Self, StartError> {
+        let keys = access_keys(&disk, config)?;
+        let embedder = embed::build(&disk, &config.embedder)?;
+        // The store's lock comes first: a second node must not make a second identity.
+        let folder = config.data_dir.clone();
+        let ring = Keyring::new(disk.clone(), &folder);
+        let plan = {
+            let embedder = embedder.clone();
+            let config = config.clone();
+            move || -> Result<SqliteStore, StartError> {
+                let signer = Arc::new(ring.load_or_generate()?);
+                let settings = store_config(&config, signer, &*embedder);
+                Ok(SqliteStore::open(disk, &folder, settings)?)
+            }
+        };
+        let store: Arc<dyn Store> = Arc::new(blocking::run(plan).await?);
+        let settings = service_settings(config, &*embedder);
+        let service = Service::new(store.clone(), embedder, keys, settings)
+            .await
+            .map_err(StartError::Store)?;
+        let service = Arc::new(service);
+        let shutdown = Shutdown::new();
+        let upkeep = upkeep::start(&service, &shutdown);
+        Ok(Self { service, store, upkeep, shutdown })
+    }
+
+    /// What the node can do.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Ends the background work, writes down what is pending and closes the store.
+    pub async fn stop(self) {
+        self.shutdown.trigger();
+        for task in self.upkeep {
+            // A task that panicked has already logged why; the store is closed all the same.
+            let _ = task.await;
+        }
+        upkeep::flush_accesses(&self.service).await;
+        if let Err(error) = self.store.close().await {
+            tracing::warn!(%error, "the store did not close cleanly; the next start recovers");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The simulation that every change must pass: the smoke scenario twice in fresh processes with the
+//! same fingerprint, and some seeds of every scenario.
+//!
+//! The simulator is built with its own cfg into its own target directory by the launcher, so that
+//! `cargo test` needs no flag.
+#![cfg(not(madsim))]
+
+use std::process::Command;
+
+fn sim(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "sim {arguments:?} failed:\n{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+#[test]
+fn the_node_survives_its_simulated_machine() {
+    // One test, so that the simulator is built once. The determinism check comes first: without it
+    // no other result means anything.
+    print!("{}", sim(&["check", "--scenario", "smoke", "--from", "1", "--count", "3"]));
+    for scenario in ["power-loss", "bad-disk", "bad-clock"] {
+        print!("{}", sim(&["check", "--scenario", scenario, "--from", "1", "--count", "2"]));
+        print!("{}", sim(&["fuzz", "--scenario", scenario, "--from", "100", "--count", "10"]));
+    }
+}

@@ -1,0 +1,169 @@
+//! A real daemon for tests: the built binary on a temporary folder and a port the system chooses.
+//!
+//! Not here: what is tested.
+#![allow(dead_code)] // Each test binary uses its own part of this.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde_json::Value;
+use wire::http_client::{HttpAnswer, HttpClient, HttpError, HttpLimits, HttpStream};
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_hivemem");
+
+/// A command of the binary on a data folder, free of the caller's environment.
+pub fn hivemem(folder: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.env_clear().env("HOME", folder).arg("--data-dir").arg(folder);
+    command
+}
+
+/// Runs a command and returns what it printed.
+pub fn run(folder: &Path, arguments: &[&str]) -> Output {
+    hivemem(folder).args(arguments).stdin(Stdio::null()).output().expect("the binary runs")
+}
+
+/// Runs a command that must succeed and returns its standard output.
+pub fn ok(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{arguments:?} ended with {:?}: {}",
+        output.status,
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// A running daemon; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    folder: PathBuf,
+}
+
+impl Daemon {
+    /// Starts it and waits until it says where it serves.
+    pub fn start(folder: &Path, settings: &[&str]) -> Self {
+        let mut command = hivemem(folder);
+        command.arg("--set").arg("server.listen=127.0.0.1:0");
+        for setting in settings {
+            command.arg("--set").arg(setting);
+        }
+        let mut child = command
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let mut said = Vec::new();
+        let url = loop {
+            let Some(Ok(line)) = lines.next() else {
+                panic!("the daemon ended before it served: {said:?}");
+            };
+            if let Some(url) = line.strip_prefix("hivemem serves on http") {
+                break format!("http{url}");
+            }
+            said.push(line);
+        };
+        // Keep reading, or a full pipe would stop the daemon.
+        std::thread::Builder::new()
+            .spawn(move || lines.for_each(drop))
+            .expect("a thread for the daemon's log");
+        Self { child, url, folder: folder.to_owned() }
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> Api {
+        Api::new(&self.url)
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        // SAFETY: a signal to a child that we have not waited for yet, so the id is still its own.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client of the HTTP contract.
+pub struct Api {
+    http: HttpClient,
+    headers: HeaderMap,
+}
+
+impl Api {
+    pub fn new(url: &str) -> Self {
+        let limits = HttpLimits { answer: Duration::from_secs(20), ..HttpLimits::default() };
+        let http = HttpClient::with_limits(url.parse().expect("an endpoint"), limits);
+        Self { http, headers: HeaderMap::new() }
+    }
+
+    /// The same with a header more.
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        let value = HeaderValue::from_str(value).expect("a header value");
+        self.headers.insert(HeaderName::from_static(name), value);
+        self
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<HttpAnswer, HttpError> {
+        self.http.request(method, path, &self.headers, body).await
+    }
+
+    /// Sends with an idempotency key.
+    pub async fn once(&self, path: &str, body: &Value, key: &str) -> Result<HttpAnswer, HttpError> {
+        let mut headers = self.headers.clone();
+        let key = HeaderValue::from_str(key).expect("a header value");
+        headers.insert(HeaderName::from_static("idempotency-key"), key);
+        self.http.request(Method::POST, path, &headers, Some(body)).await
+    }
+
+    /// Sends one MCP message in a session and returns the answer's text.
+    pub async fn in_session(&self, session: &str, message: &Value) -> String {
+        let mut headers = self.headers.clone();
+        let session = HeaderValue::from_str(session).expect("a header value");
+        headers.insert(HeaderName::from_static("mcp-session-id"), session);
+        let answer = self.http.request(Method::POST, "/mcp", &headers, Some(message)).await;
+        String::from_utf8_lossy(&answer.expect("an answer").body).into_owned()
+    }
+
+    /// Opens a stream of events.
+    pub async fn stream(&self, path: &str) -> HttpStream {
+        self.http.stream(Method::GET, path, &self.headers, None).await.expect("a stream")
+    }
+
+    /// Status and JSON of an answer that must come.
+    pub async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let answer = self.send(method, path, body).await.expect("an answer");
+        (answer.status, answer.json().unwrap_or(Value::Null))
+    }
+}

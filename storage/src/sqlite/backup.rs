@@ -141,6 +141,8 @@ pub(crate) fn write_backup(
     require_empty(disk, folder)?;
     let file = folder.join(DATABASE_FILE);
     copy_database(source, disk, &file).map_err(|e| sql("write", &file, &e.into()))?;
+    // SQLite creates files that others may read.
+    disk.set_mode(&file, 0o600)?;
     // SQLite synced what it wrote; the name is ours to sync.
     disk.open(&file, OpenMode::Existing)?.sync()?;
     disk.sync_dir(folder)?;

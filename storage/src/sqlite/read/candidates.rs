@@ -231,12 +231,7 @@ fn resolve(
     filter: &MemoryFilter,
     now_ms: u64,
 ) -> Result<Option<Filter>, SqlFault> {
-    let audiences = numbers(
-        connection,
-        "SELECT id FROM audiences WHERE ?1 IS NULL OR name IN (SELECT value FROM json_each(?1))",
-        sight.parameter(),
-    )?;
-    let mut resolved = Filter::new(Audiences::new(audiences), signed(now_ms));
+    let mut resolved = Filter::new(audiences(connection, sight)?, signed(now_ms));
     if let Some(namespaces) = &filter.namespaces {
         resolved = resolved.namespaces(namespace_ids(connection, namespaces)?.into_iter().map(id));
     }
@@ -280,6 +275,13 @@ fn resolve(
         (false, None) => resolved,
     };
     Ok(Some(resolved))
+}
+
+/// The reader's audiences in the numbers that the index knows.
+pub(crate) fn audiences(connection: &Connection, sight: &Sight) -> Result<Audiences, SqlFault> {
+    let text =
+        "SELECT id FROM audiences WHERE ?1 IS NULL OR name IN (SELECT value FROM json_each(?1))";
+    Ok(Audiences::new(numbers(connection, text, sight.parameter())?))
 }
 
 /// An interned id; they are given out in order from 1, so they fit.

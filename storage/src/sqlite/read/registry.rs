@@ -5,15 +5,18 @@
 //!
 //! Not here: credentials in the clear; a token is known by its SHA-256 alone.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::Value};
 use types::{AgentId, AgentRecord, Hlc, Kind, MemoryId, Namespace};
 
 use super::{
-    memories,
+    candidates, memories,
     sight::{Sight, gettable, usable},
 };
 use crate::{
     answer::{MemoryView, NamespaceInfo, QuotaUsage},
+    index::{Filter, Snapshot},
     sqlite::{
         fault::SqlFault,
         row::{STORED_COLUMNS, alias_key, signed, unsigned},
@@ -148,29 +151,35 @@ pub(crate) fn aliases(
 }
 
 /// Namespaces with at least one usable memory the reader may see, by name.
+///
+/// Counted in the index of words, whose columns are a hundredth of the rows and which holds every
+/// acknowledged memory under the same audience (`STO-4`).
 pub(crate) fn namespaces(
     connection: &Connection,
     sight: &Sight,
+    words: &Snapshot,
     now_ms: u64,
 ) -> Result<Vec<NamespaceInfo>, SqlFault> {
-    let text = concat!(
-        "SELECT n.name, c.count FROM \
-         (SELECT namespace, count(*) AS count FROM memories WHERE ",
-        usable!(),
-        " GROUP BY namespace) c JOIN namespaces n ON n.id = c.namespace ORDER BY n.name"
-    );
-    let mut statement = connection.prepare_cached(text)?;
-    let mut rows = statement.query((sight.parameter(), signed(now_ms)))?;
-    let mut all = Vec::new();
-    while let Some(row) = rows.next()? {
-        let name: String = row.get(0)?;
+    let audiences = candidates::audiences(connection, sight)?;
+    let filter = Filter::new(audiences, signed(now_ms)).any_validity();
+    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+    for slot in words.prefilter(&filter).iter() {
+        if let Some(attributes) = words.attributes(slot) {
+            *counts.entry(attributes.namespace).or_default() += 1;
+        }
+    }
+    let mut statement = connection.prepare_cached("SELECT name FROM namespaces WHERE id = ?1")?;
+    let mut all = Vec::with_capacity(counts.len());
+    for (id, memories) in counts {
+        let name: String = statement.query_row([id], |row| row.get(0))?;
         let namespace = name.parse().map_err(|e: types::Invalid| SqlFault::Damaged {
             table: "namespaces",
-            key: name.clone(),
+            key: id.to_string(),
             problem: e.to_string(),
         })?;
-        all.push(NamespaceInfo { namespace, memories: unsigned(row.get(1)?) });
+        all.push(NamespaceInfo { namespace, memories });
     }
+    all.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
     Ok(all)
 }
 

@@ -169,7 +169,10 @@ impl ReadStore for SqliteStore {
 
     fn namespaces<'a>(&'a self, reader: Reader<'a>, now_ms: u64) -> Answer<'a, Vec<NamespaceInfo>> {
         let sight = Sight::of(reader);
-        self.answer("counting namespaces", move |c| registry::namespaces(c, &sight, now_ms))
+        let indexes = self.indexes.clone();
+        self.answer("counting namespaces", move |c| {
+            registry::namespaces(c, &sight, &indexes.recall.snapshot(), now_ms)
+        })
     }
 
     fn changes<'a>(

@@ -27,19 +27,19 @@ pub fn encode(query: &ListQuery, last: MemoryId) -> String {
 /// The id behind which the page begins.
 ///
 /// # Errors
-/// [`Invalid`] naming `cursor` when it is none, or belongs to another query.
+/// [`Invalid`] naming `after` when it is none, or belongs to another query.
 pub fn decode(query: &ListQuery, cursor: &str) -> Result<MemoryId, Invalid> {
     let bytes = cursor
         .strip_prefix(PREFIX)
         .and_then(|digits| hex::decode(digits).ok())
         .filter(|bytes| bytes.len() == 16 + DIGEST_BYTES)
         .ok_or_else(|| {
-            Invalid::new("cursor", "is not one of ours; pass `next` of the page before, or nothing")
+            Invalid::new("after", "is not one of ours; pass `next` of the page before, or nothing")
         })?;
     let (id, of_query) = bytes.split_at(16);
     if of_query != digest(query) {
         return Err(Invalid::new(
-            "cursor",
+            "after",
             "belongs to a listing with other filters; repeat the filters of the first page",
         ));
     }
@@ -89,7 +89,7 @@ mod tests {
         for bad in
             ["", "p1-", "p1-zz", "p2-00", &cursor[..cursor.len() - 2], &format!("{cursor}00")]
         {
-            assert_eq!(decode(&query(None), bad).expect_err(bad).field, "cursor");
+            assert_eq!(decode(&query(None), bad).expect_err(bad).field, "after");
         }
     }
 }

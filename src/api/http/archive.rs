@@ -23,7 +23,7 @@ use crate::node::{
     summary = "List archived memories, newest first",
     params(
         FilterInput,
-        ("after" = Option<String>, Query, description = "The `next` of the page before."),
+        ("after" = Option<String>, Query, description = "The `next` of the page before.", min_length = 1),
         ("limit" = Option<u32>, Query, description = "At most so many. Default 50.", minimum = 1, maximum = 1000),
     ),
     responses((status = 200, description = "A page.", body = MemoryPage)),

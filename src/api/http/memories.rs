@@ -124,7 +124,7 @@ async fn bulk(
     description = "Lists in the query are separated by commas.",
     params(
         FilterInput,
-        ("after" = Option<String>, Query, description = "The `next` of the page before."),
+        ("after" = Option<String>, Query, description = "The `next` of the page before.", min_length = 1),
         ("limit" = Option<u32>, Query, description = "At most so many. Default 50.", minimum = 1, maximum = 1000),
     ),
     responses((status = 200, description = "A page.", body = MemoryPage)),
@@ -170,7 +170,7 @@ async fn get(
     description = "A missing field stays; `null` clears `expires_at`, `valid_from` and `valid_until`. A version that has moved on is 412 when If-Match named it and 409 when `expected_version` did.",
     params(
         ("id" = MemoryRefKey, Path, description = "Id or unique prefix."),
-        ("If-Match" = Option<String>, Header, description = "The version it must have, in quotes.", pattern = "^(\"[0-9]{1,18}\"|[*])$"),
+        ("If-Match" = Option<String>, Header, description = "The version it must have, in quotes.", min_length = 1, pattern = "^([*]|\"[0-9]{1,18}\")$"),
         ("Idempotency-Key" = Option<String>, Header, description = "Same key and body: same answer, for 24 hours.", min_length = 1, max_length = 128, pattern = "^[!-~]+$"),
     ),
     request_body = MemoryPatch,
@@ -197,7 +197,7 @@ async fn update(
     params(
         ("id" = MemoryRefKey, Path, description = "Id or unique prefix."),
         ("reason" = Option<String>, Query, description = "Why; recorded.", min_length = 1, max_length = 1024, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$"),
-        ("If-Match" = Option<String>, Header, description = "The version it must have, in quotes.", pattern = "^(\"[0-9]{1,18}\"|[*])$"),
+        ("If-Match" = Option<String>, Header, description = "The version it must have, in quotes.", min_length = 1, pattern = "^([*]|\"[0-9]{1,18}\")$"),
     ),
     responses((status = 200, description = "Deleted.", body = Written<MemoryRef>)),
 )]
@@ -219,7 +219,7 @@ async fn delete(
     summary = "Change the tier of a memory, and its expiry with it",
     params(
         ("id" = MemoryRefKey, Path, description = "Id or unique prefix."),
-        ("If-Match" = Option<String>, Header, description = "The version it must have, in quotes.", pattern = "^(\"[0-9]{1,18}\"|[*])$"),
+        ("If-Match" = Option<String>, Header, description = "The version it must have, in quotes.", min_length = 1, pattern = "^([*]|\"[0-9]{1,18}\")$"),
     ),
     request_body = PromoteInput,
     responses((status = 200, description = "Changed.", body = Written<MemoryRef>, headers(("ETag" = String, description = "Its version.")))),

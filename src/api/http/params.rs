@@ -56,7 +56,6 @@ impl Params {
             mode: q.take("mode")?,
             explain: q.take("explain")?.unwrap_or(false),
             keep_duplicates: q.take("keep_duplicates")?.unwrap_or(false),
-            embedding: None,
             min_position: q.take("min_position")?,
             consistency: q.take("consistency")?,
             filter: self.0.rest::<FilterInput>()?,

@@ -6,17 +6,57 @@
 //! Not here: ranking.
 
 use axum::{Json as Reply, extract::State};
-use types::Reason;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{
-    App,
-    body::Json,
-    params::Params,
-    problem::{Answer, Refusal},
-    routes::Routes,
-    who::Who,
-};
+use super::{App, body::Json, params::Params, problem::Answer, routes::Routes, who::Who};
 use crate::node::model::{FilterInput, RecallAnswer, RecallInput};
+
+/// Words to look for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SearchInput {
+    /// The words; `"quoted words"` must occur as they stand.
+    #[schema(min_length = 1, max_length = 4096, pattern = "\\S")]
+    query: String,
+    /// What may be returned.
+    #[serde(default)]
+    filter: FilterInput,
+    /// At most so many, 1 to 200. Default 10.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    /// Stop before the contents exceed about this many tokens (4 bytes each).
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 4294967295u32)]
+    token_budget: Option<u32>,
+    /// Show every signal's score and what was removed by which rule.
+    #[serde(default)]
+    explain: bool,
+    /// Keep hits that say nearly the same as a better one.
+    #[serde(default)]
+    keep_duplicates: bool,
+    /// Wait until this node has reached the position (read your writes).
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    min_position: Option<u64>,
+}
+
+impl From<SearchInput> for RecallInput {
+    fn from(input: SearchInput) -> Self {
+        RecallInput {
+            query: input.query,
+            filter: input.filter,
+            limit: input.limit,
+            token_budget: input.token_budget,
+            mode: Some("lexical".to_owned()),
+            explain: input.explain,
+            keep_duplicates: input.keep_duplicates,
+            min_position: input.min_position,
+            ..RecallInput::default()
+        }
+    }
+}
 
 #[utoipa::path(
     post, path = "/api/v1/recall", tag = "recall",
@@ -45,6 +85,7 @@ async fn recall(
         ("token_budget" = Option<u32>, Query, description = "Stop before the contents exceed about this many tokens.", minimum = 0, maximum = 4294967295u32),
         ("mode" = Option<String>, Query, description = "Which signals. Default hybrid.", pattern = "^(hybrid|lexical|dense)$"),
         ("explain" = Option<bool>, Query, description = "Show every signal's score."),
+        ("keep_duplicates" = Option<bool>, Query, description = "Keep hits that say nearly the same as a better one."),
         ("min_position" = Option<u64>, Query, description = "Wait until this node has reached the position.", minimum = 0),
         ("consistency" = Option<String>, Query, description = "Only `local` on this node.", pattern = "^local$"),
         FilterInput,
@@ -62,26 +103,18 @@ async fn recall_get(
 #[utoipa::path(
     post, path = "/api/v1/search", tag = "recall",
     summary = "Search by words alone",
-    description = "As POST /recall with `mode` lexical; another `mode` is refused.",
-    request_body = RecallInput,
+    description = "As POST /recall with `mode` lexical.",
+    request_body = SearchInput,
     responses((status = 200, description = "Best first.", body = RecallAnswer)),
 )]
 async fn search(
     State(app): State<App>,
     who: Who,
     params: Params,
-    Json(mut input): Json<RecallInput>,
+    Json(input): Json<SearchInput>,
 ) -> Answer<Reply<RecallAnswer>> {
     params.none()?;
-    if input.mode.as_deref().is_some_and(|mode| mode != "lexical") {
-        return Err(Refusal::of(
-            Reason::InvalidArgument,
-            "mode",
-            "a search is lexical; use /api/v1/recall for another mode",
-        ));
-    }
-    input.mode = Some("lexical".to_owned());
-    Ok(Reply(app.service.recall(&who.caller, &input).await?))
+    Ok(Reply(app.service.recall(&who.caller, &input.into()).await?))
 }
 
 /// Adds the family's routes.

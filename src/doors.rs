@@ -95,21 +95,16 @@ pub async fn open(
         address: Address::Tcp(config.server.listen),
         cause,
     })?;
-    let mut addresses = vec![format!("{scheme}://{bound}")];
-    let mut serving = Vec::new();
+    let mut doors = Doors { addresses: vec![format!("{scheme}://{bound}")], serving: Vec::new() };
     #[cfg(feature = "host")]
-    if let Some(path) = socket_path(&config.data_dir) {
-        let socket = listen(&disk, Address::Unix(path.clone())).await?;
-        addresses.push(format!("unix:{}", path.display()));
-        let serve = serve(socket, None, router.clone(), limits(config), shutdown.clone());
-        serving.push(task::spawn_named("socket", serve));
-    }
+    doors.open_socket(&disk, config, &router, &shutdown).await?;
     if let Some(tls) = &tls {
-        serving.push(task::spawn_named("tls reload", reload(tls.clone(), shutdown.clone())));
+        let reload = reload(tls.clone(), shutdown.clone());
+        doors.serving.push(task::spawn_named("tls reload", reload));
     }
     let serve = serve(tcp, tls, router, limits(config), shutdown);
-    serving.push(task::spawn_named("door", serve));
-    Ok(Doors { addresses, serving })
+    doors.serving.push(task::spawn_named("door", serve));
+    Ok(doors)
 }
 
 /// Time between two looks at the certificate, key and allowlist files.
@@ -129,6 +124,23 @@ async fn reload(tls: Arc<TlsReload>, shutdown: Shutdown) {
 }
 
 impl Doors {
+    /// Opens the local socket, where the data folder's path leaves room for one.
+    #[cfg(feature = "host")]
+    async fn open_socket(
+        &mut self,
+        disk: &DiskRef,
+        config: &Config,
+        router: &axum::Router,
+        shutdown: &Shutdown,
+    ) -> Result<(), DoorError> {
+        let Some(path) = socket_path(&config.data_dir) else { return Ok(()) };
+        self.addresses.push(format!("unix:{}", path.display()));
+        let socket = listen(disk, Address::Unix(path)).await?;
+        let serve = serve(socket, None, router.clone(), limits(config), shutdown.clone());
+        self.serving.push(task::spawn_named("socket", serve));
+        Ok(())
+    }
+
     /// Where they are, for people.
     pub fn addresses(&self) -> &[String] {
         &self.addresses

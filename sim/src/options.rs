@@ -69,7 +69,11 @@ impl Options {
             stores: if smoke { 8 } else { 4 + draw.below(16) },
             crashes: if smoke { 1 } else { 1 + draw.below(4) },
             effects_until_cut: [40, 200, 600][draw.below(3) as usize],
-            think: Duration::from_millis([5, 50, 400][draw.below(3) as usize]),
+            think: Duration::from_millis(if smoke {
+                100
+            } else {
+                [5, 50, 400][draw.below(3) as usize]
+            }),
             limit: Duration::from_secs(600),
         }
     }

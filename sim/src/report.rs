@@ -4,7 +4,10 @@
 //!
 //! Not here: wall-clock figures (the launcher adds them).
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use runtime::disk::faulty::FaultyDisk;
 use serde_json::{Value, json};
@@ -26,6 +29,8 @@ pub struct Report {
     pub faults: BTreeMap<String, u64>,
     /// Simulated seconds.
     pub simulated_seconds: f64,
+    /// Hash of every operation of the disk and of every byte left on it.
+    pub disk_fingerprint: u64,
 }
 
 /// Counters of a disk's faults.
@@ -43,8 +48,13 @@ impl Report {
         self.verdict.as_ref().is_ok_and(Vec::is_empty)
     }
 
-    /// The line.
-    pub fn line(&self, fingerprint: &str) -> Value {
+    /// The line. Its fingerprint covers the trace, the disk and everything clients did and learned.
+    pub fn line(&self) -> Value {
+        let mut history = DefaultHasher::new();
+        format!("{:?}", self.history).hash(&mut history);
+        let trace = runtime::sim::fingerprint();
+        let fingerprint =
+            format!("{:016x}-{:016x}-{:016x}", trace.hash, self.disk_fingerprint, history.finish());
         let count = |wanted: fn(&Ending) -> bool| {
             self.history.operations.iter().filter(|o| wanted(&o.ending)).count()
         };

@@ -6,7 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use madsim::{Config, runtime::Runtime};
+use madsim::{
+    Config,
+    runtime::{Handle, Runtime},
+};
 use runtime::{
     clock::{self, sim::ClockSim},
     disk::faulty::{Fault, Loss, When},
@@ -23,6 +26,8 @@ use crate::{
 
 /// Kinds of power loss, from the gentlest to the worst.
 const LOSSES: [Loss; 4] = [Loss::All, Loss::Prefix, Loss::Subset, Loss::Torn];
+/// Address of the clients' machine.
+const CLIENTS_IP: [u8; 4] = [10, 0, 0, 2];
 /// Time for the node to recover and answer after the last fault.
 const HEAL: Duration = Duration::from_secs(30);
 
@@ -30,9 +35,12 @@ const HEAL: Duration = Duration::from_secs(30);
 pub fn run(options: Options) -> Report {
     storage::sqlite::vfs::seed_sqlite_prng(options.seed as u32);
     let world = Runtime::with_seed_and_config(options.seed, Config::default());
-    madsim::runtime::Handle::current();
-    world.handle.add_simulator::<ClockSim>();
-    world.block_on(play(options))
+    world.add_simulator::<ClockSim>();
+    world.block_on(async {
+        // The world's own node has no address; clients need one.
+        let clients = Handle::current().create_node().name("clients").ip(CLIENTS_IP.into()).build();
+        clients.spawn(play(options)).await.expect("the clients' machine never fails")
+    })
 }
 
 async fn play(options: Options) -> Report {
@@ -63,7 +71,9 @@ async fn play(options: Options) -> Report {
     faults.extend(report::disk_faults(machine.disk()));
     let simulated_seconds = ClockSim::current().true_elapsed().as_secs_f64();
     machine.retire();
-    Report { options: (*options).clone(), history, verdict, faults, simulated_seconds }
+    let disk_fingerprint = machine.disk().fingerprint();
+    let options = (*options).clone();
+    Report { options, history, verdict, faults, simulated_seconds, disk_fingerprint }
 }
 
 /// The final power loss, restart and scan that every run ends with.
@@ -86,7 +96,7 @@ type Faults = std::collections::BTreeMap<String, u64>;
 async fn strike(machine: &Arc<Machine>, options: &Options) -> Faults {
     let mut faults = Faults::new();
     for _ in 0..options.crashes {
-        clock::sleep(Duration::from_millis(200 + random::below(3000))).await;
+        clock::sleep(pause(options)).await;
         let name = match options.scenario {
             Scenario::Smoke => cut(machine, Loss::Torn, 25),
             Scenario::PowerLoss => {
@@ -105,6 +115,12 @@ async fn strike(machine: &Arc<Machine>, options: &Options) -> Faults {
         *faults.entry(name.to_owned()).or_insert(0) += 1;
     }
     faults
+}
+
+/// Time until the next fault: anywhere in the clients' lives.
+fn pause(options: &Options) -> Duration {
+    let life_ms = options.stores * (options.think.as_millis() as u64 / 2 + 10);
+    Duration::from_millis(20 + random::below(life_ms / options.crashes.max(1)))
 }
 
 fn cut(machine: &Arc<Machine>, loss: Loss, effects: u64) -> &'static str {

@@ -32,8 +32,6 @@ pub(super) fn main(arguments: Vec<String>) -> ExitCode {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     }
     let report = run(Options::of(scenario, seed));
-    let fingerprint = runtime::sim::fingerprint();
-    let fingerprint = format!("{:016x}.{}", fingerprint.hash, fingerprint.events);
-    println!("{}", report.line(&fingerprint));
+    println!("{}", report.line());
     if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -6,11 +6,14 @@
 //! Not here: accepting connections and TLS (`wire::serve`).
 
 pub mod assemble;
+#[cfg(feature = "host")]
 pub mod call;
 pub mod grpc;
 pub mod http;
 #[cfg(feature = "host")]
 pub mod mcp;
+#[cfg(feature = "host")]
 pub(crate) mod uri;
 
+#[cfg(feature = "host")]
 pub(crate) use uri::{encode, query};

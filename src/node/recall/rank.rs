@@ -81,6 +81,8 @@ fn score(
         terms: candidate
             .terms
             .iter()
+            // A term that this memory lacks says nothing about its score.
+            .filter(|(_, score)| *score > 0.0)
             .map(|(term, score)| TermScore { term: term.clone(), score: *score })
             .collect(),
     }

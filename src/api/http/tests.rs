@@ -163,7 +163,7 @@ impl Call {
         self.body("application/json", body.to_string())
     }
 
-    fn from_address(mut self, address: PeerAddress) -> Self {
+    fn sent_from(mut self, address: PeerAddress) -> Self {
         self.0.extensions_mut().insert(Peer { address, tls_fingerprint: None, encrypted: false });
         self
     }

@@ -67,11 +67,11 @@ pub(super) async fn run(
             let fields = object([("agent_id", json!(of)), ("namespace", json!(namespace))]);
             let path = format!("/api/v1/quota/status{}", query(&fields));
             let quota = client.call(Method::Get, &path, None).await?;
-            show(json, &quota, |q| fields_text(q));
+            show(json, &quota, fields_text);
         }
         Command::Status => {
             let status = client.call(Method::Get, "/api/v1/status", None).await?;
-            show(json, &status, |s| fields_text(s));
+            show(json, &status, fields_text);
         }
         Command::VerifySignedEventsChain { since, format } => {
             return verify(client, *since, json || format == "json").await;
@@ -121,13 +121,13 @@ async fn agents(client: &Client, command: &AgentsCommand, json: bool) -> Result<
             let body =
                 json!({ "agent_id": name, "affiliation": affiliation, "issue_token": token });
             let done = client.call(Method::Post, "/api/v1/agents", Some(body)).await?;
-            show(json, &done, |done| fields_text(done));
+            show(json, &done, fields_text);
         }
         AgentsCommand::Revoke { name, yes } => {
             confirm(&format!("Refuse agent {name} everywhere from now on?"), *yes)?;
             let path = format!("/api/v1/agents/{}/revoke", encode(name));
             let done = client.call(Method::Post, &path, None).await?;
-            show(json, &done, |done| fields_text(done));
+            show(json, &done, fields_text);
         }
     }
     Ok(())
@@ -136,7 +136,7 @@ async fn agents(client: &Client, command: &AgentsCommand, json: bool) -> Result<
 async fn verify(client: &Client, since: i64, json: bool) -> Result<(), Failure> {
     let body = json!({ "since": since });
     let report = client.call(Method::Post, "/api/v1/admin/verify-chain", Some(body)).await?;
-    show(json, &report, |report| fields_text(report));
+    show(json, &report, fields_text);
     if report["chain_holds"] == json!(true) {
         return Ok(());
     }

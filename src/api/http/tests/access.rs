@@ -32,7 +32,7 @@ async fn credentials_are_needed_and_checked() {
     let status = door.ok(bearer.header("x-agent-id", "ann")).await;
     assert_eq!((&status["agent_id"], &status["operator"]), (&json!("ann"), &json!(false)));
     assert_eq!(door.ok(get(path)).await["operator"], true);
-    let socket = get(path).without("x-api-key").from_address(PeerAddress::Unix);
+    let socket = get(path).without("x-api-key").sent_from(PeerAddress::Unix);
     assert_eq!(door.ok(socket).await["operator"], true);
     let odd = door.send(get(path).header("x-agent-id", "no spaces")).await;
     assert_eq!(odd.problem(400, "invalid_argument")["field"], "agent_id");
@@ -44,7 +44,7 @@ async fn credentials_are_needed_and_checked() {
 #[tokio::test]
 async fn without_a_configured_key_only_web_pages_are_refused() {
     let door = Door::open_with(HttpLimits::default(), QuotaLimits::default(), false).await;
-    let call = || get("/api/v1/status").without("x-api-key").from_address(loopback());
+    let call = || get("/api/v1/status").without("x-api-key").sent_from(loopback());
     let status = door.ok(call().header("host", "127.0.0.1:9077")).await;
     assert_eq!((&status["agent_id"], &status["operator"]), (&json!("local"), &json!(false)));
     let rebound = door.send(call().header("host", "evil.example")).await;
@@ -137,17 +137,17 @@ async fn quotas_say_when_they_reset() {
 async fn probes_are_open_and_metrics_are_for_this_machine() {
     let door = Door::open().await;
     for path in ["/livez", "/readyz", "/startupz", "/api/v1/health", "/api/v1/openapi.json"] {
-        let answer = door.send(get(path).without("x-api-key").from_address(remote())).await;
+        let answer = door.send(get(path).without("x-api-key").sent_from(remote())).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text());
     }
     for path in ["/metrics", "/api/v1/metrics"] {
         let scrape = || get(path).without("x-api-key");
-        door.send(scrape().from_address(remote())).await.problem(401, "unauthenticated");
+        door.send(scrape().sent_from(remote())).await.problem(401, "unauthenticated");
         door.send(scrape()).await.problem(401, "unauthenticated");
-        let local = door.send(scrape().from_address(loopback())).await;
+        let local = door.send(scrape().sent_from(loopback())).await;
         assert_eq!(local.status, StatusCode::OK);
         assert_eq!(local.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
-        let keyed = door.send(get(path).from_address(remote())).await;
+        let keyed = door.send(get(path).sent_from(remote())).await;
         assert!(keyed.text().contains("hivemem_memories 0"), "{}", keyed.text());
     }
 }

@@ -6,17 +6,16 @@ import asyncio
 import sys
 import tempfile
 
-from mcp import ClientSession, StdioServerParameters
+from mcp import StdioServerParameters
+from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
-from mcp.client.streamable_http import streamablehttp_client
 
 
-async def use(session: ClientSession) -> None:
-    hello = await session.initialize()
-    print("server:", hello.serverInfo.name, hello.serverInfo.version, "protocol", hello.protocolVersion)
+async def use(session: Client) -> None:
+    print("server:", session.server_info.name, session.server_info.version, "protocol", session.protocol_version)
     tools = (await session.list_tools()).tools
     print("tools:", ", ".join(tool.name for tool in tools))
-    assert all(tool.outputSchema for tool in tools), "every tool has an output schema"
+    assert all(tool.output_schema for tool in tools), "every tool has an output schema"
     stored = await session.call_tool(
         "store",
         {
@@ -27,15 +26,15 @@ async def use(session: ClientSession) -> None:
             "tags": ["deploy", "incident"],
         },
     )
-    assert not stored.isError, stored
-    print("stored:", stored.structuredContent)
+    assert not stored.is_error, stored
+    print("stored:", stored.structured_content)
     answer = await session.call_tool("recall", {"query": "what do we do when errors rise after deploying?"})
-    assert not answer.isError, answer
-    hit = answer.structuredContent["hits"][0]
+    assert not answer.is_error, answer
+    hit = answer.structured_content["hits"][0]
     print("recalled:", hit["memory"]["title"], "| score", round(hit["score"], 3))
-    assert hit["memory"]["id"] == stored.structuredContent["id"]
+    assert hit["memory"]["id"] == stored.structured_content["id"]
     refused = await session.call_tool("store", {"title": "x", "content": "y", "tier": "eternal"})
-    assert refused.isError, "a wrong tier is refused"
+    assert refused.is_error, "a wrong tier is refused"
     print("refused:", refused.content[0].text)
 
 
@@ -44,13 +43,11 @@ async def main() -> None:
     if way == "stdio":
         with tempfile.TemporaryDirectory() as folder:
             server = StdioServerParameters(command=target, args=["--data-dir", folder, "mcp"])
-            async with stdio_client(server) as (read, write):
-                async with ClientSession(read, write) as session:
-                    await use(session)
-    else:
-        async with streamablehttp_client(target) as (read, write, _):
-            async with ClientSession(read, write) as session:
+            async with Client(stdio_client(server)) as session:
                 await use(session)
+    else:
+        async with Client(target) as session:
+            await use(session)
     print("ok")
 
 

@@ -1,6 +1,6 @@
 """Uses a node over gRPC with nothing but server reflection: no .proto file, no generated code.
 
-grpc_reflection.py HOST:PORT
+grpc_client.py HOST:PORT
 """
 import sys
 

@@ -45,7 +45,7 @@ pub(super) struct AliasInput {
     post, path = "/api/v1/links", tag = "links",
     summary = "Link two memories",
     description = "`supersedes` also ends the target's validity.",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Same key and body: same answer, for 24 hours.", min_length = 1, max_length = 128, pattern = "^[!-~]+$")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Same key and body: same answer, for 24 hours.", min_length = 1, max_length = 128, pattern = "^[ -~]*[!-~][ -~]*$")),
     request_body = LinkInput,
     responses((status = 201, description = "Linked.", body = Written<LinkRef>)),
 )]

@@ -36,10 +36,13 @@ const GUARDED: &[(&str, &str)] = &[
     ("401", "No credentials, or wrong ones."),
     ("403", "Not allowed, or the agent was revoked."),
     ("404", "No such thing, or none that you may see."),
-    ("409", "In a state that does not allow this, or an ambiguous id prefix."),
+    (
+        "409",
+        "In a state that does not allow this, an ambiguous id prefix, or a position not reached yet.",
+    ),
     ("500", "The store failed, or the audit chain does not hold."),
     ("501", "This build or topology does not offer it."),
-    ("503", "Overloaded, stopping, or a position was not reached; see Retry-After."),
+    ("503", "Overloaded or stopping; see Retry-After."),
     ("504", "The deadline passed; the outcome of a write is unknown."),
 ];
 /// Problems that only writes can answer.

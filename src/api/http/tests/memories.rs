@@ -195,7 +195,7 @@ async fn recall_answers_by_url_by_body_and_by_words() {
     let refused = door.send(post("/api/v1/search").json(&dense)).await;
     assert_eq!(refused.problem(400, "invalid_argument")["field"], "mode");
     let far = door.send(get("/api/v1/recall?q=tea&min_position=1000000")).await;
-    far.problem(503, "position_not_reached");
+    far.problem(409, "position_not_reached");
     assert_eq!(far.header("retry-after"), "1");
     door.send(get("/api/v1/recall?q=tea&consistency=quorum")).await.problem(501, "unimplemented");
     assert_eq!(

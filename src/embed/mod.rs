@@ -7,6 +7,8 @@
 
 pub mod endpoint;
 pub mod lexical;
+#[cfg(feature = "minilm")]
+pub mod minilm;
 
 use std::sync::Arc;
 
@@ -17,6 +19,8 @@ use thiserror::Error;
 
 pub use endpoint::EndpointEmbedder;
 pub use lexical::LexicalEmbedder;
+#[cfg(feature = "minilm")]
+pub use minilm::MiniLmEmbedder;
 
 use crate::config::EmbedderChoice;
 
@@ -74,6 +78,9 @@ pub const TRANSFORMER_LEXICAL_SHARE: f32 = 0.5;
 pub fn build(disk: &DiskRef, choice: &EmbedderChoice) -> Result<Arc<dyn Embedder>, EmbedError> {
     match choice {
         EmbedderChoice::Lexical => Ok(Arc::new(LexicalEmbedder)),
+        #[cfg(feature = "minilm")]
+        EmbedderChoice::Folder { folder } => Ok(Arc::new(MiniLmEmbedder::load(disk, folder)?)),
+        #[cfg(not(feature = "minilm"))]
         EmbedderChoice::Folder { folder } => Err(EmbedError::Model {
             folder: folder.display().to_string(),
             cause: "this build has no transformer; build it with --features minilm".into(),

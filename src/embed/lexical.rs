@@ -1,28 +1,31 @@
 //! The built-in embedder: hashed words and character n-grams. No model, no download.
 //!
-//! Each word and each character 4-gram of a word (with word boundaries) is hashed into one of 256
+//! Each word and each run of 3 and of 4 characters in it (with word boundaries) is hashed into one of 256
 //! signed buckets (Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", 2009),
-//! weighted by damped frequency, and the sum is normalised. It finds spelling variants and compounds that words
-//! alone miss; it does not understand meaning, and says so in its name.
+//! weighted by damped frequency, and the sum is normalised. Words too common to tell texts apart are left out
+//! where there are others. It finds spelling variants and compounds that words alone miss; it does not
+//! understand meaning, and says so in its name.
 //!
 //! Invariant: a pure function of the text; the same text gives the same vector on every machine.
 //!
-//! Not here: stop words and stemming, which the lexical index does better.
+//! Not here: stemming, which the lexical index does better. Lengths of the runs and weights were chosen with
+//! the retrieval benchmark (`docs/adr/0002-fusion.md`).
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use storage::port::{EmbeddingSpace, Vectorizer};
+use storage::{
+    index::text::stop::is_stop_word,
+    port::{EmbeddingSpace, Vectorizer},
+};
 
 use super::{Embedded, Embedder};
 
 /// Number of components.
 pub const DIMENSION: u16 = 256;
 /// Characters per n-gram.
-const GRAM_CHARS: usize = 4;
+const GRAM_CHARS: [usize; 2] = [3, 4];
 /// Words looked at.
 const WORDS_MAX: usize = 2048;
-/// Weight of a whole word next to that of one of its n-grams.
-const WORD_WEIGHT: f32 = 2.0;
 
 /// The built-in embedder.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,16 +43,20 @@ fn feature_hash(bytes: &[u8]) -> u64 {
 }
 
 fn features(text: &str) -> BTreeMap<u64, f32> {
+    let words: Vec<String> = text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|w| !w.is_empty())
+        .take(WORDS_MAX)
+        .map(str::to_lowercase)
+        .collect();
+    let telling = words.iter().any(|word| !is_stop_word(word));
     let mut counts: BTreeMap<u64, f32> = BTreeMap::new();
-    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
-    for word in words.take(WORDS_MAX) {
-        let bounded: Vec<char> =
-            std::iter::once('^').chain(word.to_lowercase().chars()).chain(['$']).collect();
-        let whole: String = bounded.iter().collect();
-        *counts.entry(feature_hash(whole.as_bytes())).or_default() += WORD_WEIGHT;
-        for gram in bounded.windows(GRAM_CHARS) {
-            let gram: String = gram.iter().collect();
-            *counts.entry(feature_hash(gram.as_bytes())).or_default() += 1.0;
+    for word in words.iter().filter(|word| !telling || !is_stop_word(word)) {
+        let bounded: Vec<char> = std::iter::once('^').chain(word.chars()).chain(['$']).collect();
+        let grams = GRAM_CHARS.into_iter().flat_map(|chars| bounded.windows(chars));
+        for feature in grams.chain([bounded.as_slice()]) {
+            let feature: String = feature.iter().collect();
+            *counts.entry(feature_hash(feature.as_bytes())).or_default() += 1.0;
         }
     }
     counts
@@ -111,6 +118,12 @@ mod tests {
         let variant = cosine("database migrations fail", "the databases' migration failed");
         let other = cosine("database migrations fail", "grandmother bakes plum cake");
         assert!(variant > other + 0.2, "{variant} against {other}");
+    }
+
+    #[test]
+    fn common_words_count_only_where_there_are_no_others() {
+        assert_eq!(vector("what is the backup of this"), vector("backup"));
+        assert!(vector("who are you").is_some());
     }
 
     #[test]

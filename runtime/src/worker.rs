@@ -11,11 +11,14 @@
 //! * [`WorkerHandle::close`] lets every job that was accepted be handled, and returns after the
 //!   handler has been dropped.
 //! * A handler that panics stops the node: half a batch is no state to go on from.
+//! * `WORKER-2`: a handler with work of its own left ([`Next::More`]) is called again with an empty
+//!   batch, and every job that was queued meanwhile comes first.
 //!
 //! Deliberately not here: results and retries (the jobs carry their own reply channels), and
 //! priorities.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -68,6 +71,26 @@ pub enum SendError<J> {
     #[error("the worker is closed")]
     Closed(J),
 }
+
+/// What a handler wants after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// To be called when there is a job.
+    Wait,
+    /// To be called again soon, with or without a job.
+    More,
+    /// The same after [`RETRY_PAUSE`]: something failed that may work later.
+    Later,
+}
+
+impl From<()> for Next {
+    fn from((): ()) -> Self {
+        Next::Wait
+    }
+}
+
+/// Pause before a handler that asked for [`Next::Later`] is called again. Jobs wait for it too.
+pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 enum Message<J> {
     Job(J),
@@ -140,12 +163,14 @@ impl<J> WorkerHandle<J> {
 }
 
 /// Starts a worker. The handler takes jobs out of the vector, in order, and puts its answers into
-/// [`Replies`]; jobs it leaves behind are dropped. It runs outside any async runtime: it must not
-/// spawn tasks. Fails only if the system refuses a thread.
-pub fn start<J, H>(options: WorkerOptions, handler: H) -> io::Result<WorkerHandle<J>>
+/// [`Replies`]; jobs it leaves behind are dropped. It answers `()` or what it wants [`Next`]. It
+/// runs outside any async runtime: it must not spawn tasks. Fails only if the system refuses a
+/// thread.
+pub fn start<J, H, N>(options: WorkerOptions, mut handler: H) -> io::Result<WorkerHandle<J>>
 where
     J: Send + 'static,
-    H: FnMut(&mut Vec<J>, &mut Replies) + Send + 'static,
+    H: FnMut(&mut Vec<J>, &mut Replies) -> N + Send + 'static,
+    N: Into<Next>,
 {
     let (queue, inbox) = mpsc::channel(options.capacity_jobs.max(1));
     let ended = Shutdown::new();
@@ -154,7 +179,8 @@ where
         messages: Vec::new(),
         jobs: Vec::new(),
         replies: Replies::default(),
-        handler,
+        handler: move |jobs: &mut Vec<J>, replies: &mut Replies| handler(jobs, replies).into(),
+        next: Next::Wait,
         max_batch: options.max_batch.max(1),
     };
     launch(options.name, options.disk, turn, Ended(ended.clone()))?;
@@ -177,10 +203,23 @@ struct Turn<J, H> {
     jobs: Vec<J>,
     replies: Replies,
     handler: H,
+    next: Next,
     max_batch: usize,
 }
 
-impl<J, H: FnMut(&mut Vec<J>, &mut Replies)> Turn<J, H> {
+impl<J, H: FnMut(&mut Vec<J>, &mut Replies) -> Next> Turn<J, H> {
+    /// Takes what is queued without waiting for it; whether the queue is still open.
+    fn take_queued(&mut self) -> bool {
+        while self.messages.len() < self.max_batch {
+            match self.inbox.try_recv() {
+                Ok(message) => self.messages.push(message),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return !self.messages.is_empty(),
+            }
+        }
+        true
+    }
+
     /// Hands the received messages to the handler.
     fn handle(&mut self) {
         for message in self.messages.drain(..) {
@@ -189,8 +228,8 @@ impl<J, H: FnMut(&mut Vec<J>, &mut Replies)> Turn<J, H> {
                 Message::Close => self.inbox.close(),
             }
         }
-        if !self.jobs.is_empty() {
-            (self.handler)(&mut self.jobs, &mut self.replies);
+        if !self.jobs.is_empty() || self.next != Next::Wait {
+            self.next = (self.handler)(&mut self.jobs, &mut self.replies);
             self.jobs.clear();
         }
     }
@@ -205,11 +244,25 @@ fn launch<J, H>(
 ) -> io::Result<()>
 where
     J: Send + 'static,
-    H: FnMut(&mut Vec<J>, &mut Replies) + Send + 'static,
+    H: FnMut(&mut Vec<J>, &mut Replies) -> Next + Send + 'static,
 {
     let body = move || {
         let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-            while turn.inbox.blocking_recv_many(&mut turn.messages, turn.max_batch) > 0 {
+            loop {
+                let open = match turn.next {
+                    Next::Wait => {
+                        turn.inbox.blocking_recv_many(&mut turn.messages, turn.max_batch) > 0
+                    }
+                    Next::More => turn.take_queued(),
+                    Next::Later => {
+                        #[expect(clippy::disallowed_methods, reason = "this thread has no timer")]
+                        std::thread::sleep(RETRY_PAUSE);
+                        turn.take_queued()
+                    }
+                };
+                if !open {
+                    break;
+                }
                 turn.handle();
                 turn.replies.deliver();
             }
@@ -231,10 +284,26 @@ fn launch<J, H>(
 ) -> io::Result<()>
 where
     J: Send + 'static,
-    H: FnMut(&mut Vec<J>, &mut Replies) + Send + 'static,
+    H: FnMut(&mut Vec<J>, &mut Replies) -> Next + Send + 'static,
 {
+    /// Simulated time between two calls of a handler that wants more: others get their turn.
+    const STEP: Duration = Duration::from_millis(1);
     drop(crate::task::spawn_named(name, async move {
-        while turn.inbox.recv_many(&mut turn.messages, turn.max_batch).await > 0 {
+        loop {
+            let open = match turn.next {
+                Next::Wait => turn.inbox.recv_many(&mut turn.messages, turn.max_batch).await > 0,
+                Next::More => {
+                    crate::clock::sleep(STEP).await;
+                    turn.take_queued()
+                }
+                Next::Later => {
+                    crate::clock::sleep(RETRY_PAUSE).await;
+                    turn.take_queued()
+                }
+            };
+            if !open {
+                break;
+            }
             turn.handle();
             crate::disk::settle_latency(&*disk).await;
             turn.replies.deliver();

@@ -93,3 +93,42 @@ async fn close_handles_what_was_accepted_and_outlives_the_handler() {
     assert!(dropped.load(Ordering::SeqCst));
     worker.close().await;
 }
+
+#[tokio::test]
+async fn a_handler_that_wants_more_is_called_without_jobs_until_it_is_done() {
+    let (calls, jobs_seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (count, seen) = (calls.clone(), jobs_seen.clone());
+    let mut left = 5;
+    let worker = start(options(4, 4), move |jobs: &mut Vec<Job>, replies: &mut Replies| {
+        count.fetch_add(1, Ordering::SeqCst);
+        for (n, reply) in jobs.drain(..) {
+            seen.fetch_add(1, Ordering::SeqCst);
+            replies.send(reply, n);
+        }
+        left -= 1;
+        match left {
+            0 => Next::Wait,
+            3 => Next::Later,
+            _ => Next::More,
+        }
+    })
+    .unwrap();
+    let (reply, answer) = oneshot::channel();
+    worker.send((1, reply)).await.unwrap();
+    assert_eq!(answer.await, Ok(1));
+    while calls.load(Ordering::SeqCst) < 5 {
+        tokio::task::yield_now().await;
+    }
+    worker.close().await;
+    assert_eq!((calls.load(Ordering::SeqCst), jobs_seen.load(Ordering::SeqCst)), (5, 1));
+}
+
+#[tokio::test]
+async fn close_ends_a_handler_that_always_wants_more() {
+    let worker = start(options(4, 4), |_: &mut Vec<Job>, _: &mut Replies| Next::More).unwrap();
+    let (reply, answer) = oneshot::channel();
+    worker.send((1, reply)).await.unwrap();
+    assert!(answer.await.is_err(), "a job left behind is dropped");
+    worker.close().await;
+    assert!(worker.is_closed());
+}

@@ -98,6 +98,11 @@ fn unexpected(result: Option<&Result<Applied, Reject>>) -> Reject {
 impl Service {
     /// Commits a wish; the receipt comes after the fsync.
     pub(crate) async fn commit(&self, caller: &Caller, wish: Wish) -> Reply<WriteReceipt> {
+        // Before anything is queued the outcome is known: nothing happened.
+        if caller.deadline.is_some_and(|deadline| deadline <= clock::Instant::now()) {
+            let detail = "the deadline passed before the write began; nothing was written";
+            return Err(Reject::new(Reason::Overloaded, detail));
+        }
         let request = WriteRequest {
             viewer: caller.viewer.clone(),
             now_ms: clock::now_unix_ms(),

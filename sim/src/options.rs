@@ -55,6 +55,8 @@ pub struct Options {
     pub think: Duration,
     /// Longest run, simulated.
     pub limit: Duration,
+    /// Rows a start reads to complete the recall index before it serves; 0 leaves all to the background.
+    pub ahead_rows: u32,
 }
 
 impl Options {
@@ -75,6 +77,7 @@ impl Options {
                 [5, 50, 400][draw.below(3) as usize]
             }),
             limit: Duration::from_secs(600),
+            ahead_rows: if smoke { 20_000 } else { [0, 20_000][draw.below(2) as usize] },
         }
     }
 }

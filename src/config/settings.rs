@@ -109,6 +109,8 @@ pub struct Config {
     pub cache_mib: u32,
     /// Free disk space below which writes are refused, bytes.
     pub reserve_bytes: u64,
+    /// Rows that may be read to complete the recall indexes before the node serves.
+    pub ahead_rows: u32,
     /// What is logged.
     pub log_filter: String,
     /// Whether logs are JSON.
@@ -248,6 +250,7 @@ impl Config {
             write_queue: read.count("storage.write_queue", 1, 1_000_000)? as usize,
             cache_mib: read.count("storage.cache_mib", 1, 65_536)? as u32,
             reserve_bytes: read.count("storage.reserve_mib", 0, 1 << 30)? << 20,
+            ahead_rows: read.count("storage.ahead_rows", 0, 1 << 31)? as u32,
             log_filter: read.text("log.filter"),
             log_json: read.parse("log.format", |text| match text {
                 "text" => Ok(false),

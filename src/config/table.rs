@@ -124,6 +124,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("storage.write_queue", "4096", "most writes waiting; more are refused as overloaded"),
     setting("storage.cache_mib", "16", "page cache of the writing connection, MiB"),
     setting("storage.reserve_mib", "64", "free disk space below which writes are refused, MiB"),
+    setting(
+        "storage.ahead_rows",
+        "20000",
+        "memories read at a start to complete the recall index before serving; the others are read beside it",
+    ),
     setting("log.filter", "info", "what is logged, e.g. info or hivemem=debug"),
     setting("log.format", "text", "text or json, on standard error"),
     setting("backup.folder", "", "where `hivemem backup` writes; default data_dir/backups"),

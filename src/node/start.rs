@@ -70,6 +70,7 @@ fn store_config(
         write_cache_kib: config.cache_mib * 1024,
         queue_capacity: config.write_queue,
         reserve_bytes: config.reserve_bytes,
+        ahead_rows: config.ahead_rows,
         promote_after_accesses: (promote > 0).then_some(u64::from(promote)),
         ..StoreConfig::new(signer, embedder.space())
     }

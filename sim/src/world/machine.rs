@@ -43,7 +43,8 @@ pub struct Machine {
     _vfs: SimVfs,
 }
 
-fn config() -> Config {
+fn config(ahead_rows: u32) -> Config {
+    let ahead_rows = ahead_rows.to_string();
     let mut layers = Layers::default();
     let settings = [
         ("data_dir", "data"),
@@ -51,6 +52,7 @@ fn config() -> Config {
         ("auth.api_key", API_KEY),
         ("auth.operator_key_file", OPERATOR_KEY_FILE),
         ("storage.reserve_mib", "0"),
+        ("storage.ahead_rows", &ahead_rows),
         ("server.drain_timeout", "1s"),
     ];
     for (key, value) in settings {
@@ -60,8 +62,7 @@ fn config() -> Config {
 }
 
 /// What runs on the machine: the daemon's own node and doors.
-async fn daemon(disk: DiskRef) {
-    let config = config();
+async fn daemon(disk: DiskRef, config: Config) {
     let node = match Node::start(disk.clone(), &config).await {
         Ok(node) => node,
         // A disk that fails during start-up ends the process; the supervisor starts it again.
@@ -87,11 +88,12 @@ impl Machine {
         let on_disk = disk.clone();
         let address: SocketAddr = NODE_ADDRESS.parse().expect("an address");
         let shared: DiskRef = Arc::new(disk.clone());
+        let config = config(options.ahead_rows);
         let node = Handle::current()
             .create_node()
             .name("node")
             .ip(address.ip())
-            .init(move || fatal::sim::contain(daemon(shared.clone())))
+            .init(move || fatal::sim::contain(daemon(shared.clone(), config.clone())))
             .build();
         fatal::sim::on_stop(move |_, reason| {
             tracing::info!(reason, "the node stopped itself");

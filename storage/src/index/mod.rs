@@ -7,7 +7,7 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | [`recall_index`] | one writer, many readers; [`rebuild`] makes a fresh one beside it |
+//! | [`recall_index`] | one writer, many readers |
 //! | [`serving`] | words and vectors kept in step over one assignment of slots |
 //! | [`snapshot`] | an immutable state: search, set of visible slots, explain |
 //! | [`filter`], [`attributes`] | who may see what, and the columns it is decided by |
@@ -21,7 +21,6 @@ pub mod filter;
 pub(crate) mod hash;
 pub mod lexical;
 pub mod persist;
-pub mod rebuild;
 pub mod recall_index;
 pub(crate) mod rows;
 pub mod serving;
@@ -35,9 +34,8 @@ pub use bitmap::{Allowed, Bitmap};
 pub use filter::{Audiences, Filter, IdSet};
 pub use lexical::{explain::TermScore, search::Scratch};
 pub use persist::{IndexFolder, Loaded, Opened, Save, Saved, StoreIdentity};
-pub use rebuild::{Batch, Rebuild};
 pub use recall_index::RecallIndex;
-pub use serving::{Serving, Unembedded, follow};
+pub use serving::{Serving, Unembedded};
 pub use snapshot::{Hit, Snapshot};
 pub use text::{
     prepare::{Prepared, prepare},

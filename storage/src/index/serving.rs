@@ -52,6 +52,22 @@ impl Serving {
         })
     }
 
+    /// Fills both halves with rows from before they were begun; see [`RecallIndex::feed`].
+    ///
+    /// # Errors
+    /// Slots ran out: nothing was applied.
+    pub fn feed<'v>(
+        &self,
+        changes: Vec<Change>,
+        vector_of: impl Fn(i64) -> Option<&'v [f32]>,
+    ) -> Result<Vec<Unembedded>, ApplyError> {
+        let applied = self.recall.feed(changes)?;
+        Ok(match &self.vectors {
+            Some(vectors) => follow(vectors, &applied, vector_of),
+            None => Vec::new(),
+        })
+    }
+
     /// Adds the vector of a row that was embedded after it was stored. Whether it was new: a row that is gone, or has a
     /// vector for its present text, takes none.
     ///
@@ -89,9 +105,8 @@ impl Serving {
     }
 }
 
-/// Makes a vector index follow what a batch did to the slots; also for a [`super::Rebuild`] and the fresh vectors
-/// beside it.
-pub fn follow<'v>(
+/// Makes a vector index follow what a batch did to the slots.
+fn follow<'v>(
     vectors: &VectorIndex,
     applied: &Applied,
     vector_of: impl Fn(i64) -> Option<&'v [f32]>,

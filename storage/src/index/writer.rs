@@ -46,6 +46,17 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The row it is about.
+    pub fn rowid(&self) -> i64 {
+        match self {
+            Change::Put { rowid, .. }
+            | Change::Restate { rowid, .. }
+            | Change::Remove { rowid } => *rowid,
+        }
+    }
+}
+
 /// What a batch did, for the parts of the index that follow slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -130,13 +141,9 @@ impl Writer {
         }
     }
 
-    pub(crate) fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// Says which state of the store the rows fed so far show.
-    pub(crate) fn set_position(&mut self, position: u64) {
-        self.position = position;
+    /// Says which state of the store the index shows from now on; never an earlier one.
+    pub(crate) fn advance(&mut self, position: u64) {
+        self.position = self.position.max(position);
     }
 
     pub(crate) fn slot_of(&self, rowid: i64) -> Option<Slot> {
@@ -155,7 +162,7 @@ impl Writer {
         self.feed(changes).inspect(|_| self.position = position)
     }
 
-    /// Applies changes without moving the position: the rows of a rebuild.
+    /// Applies changes without moving the position: rows that are older than it.
     pub(crate) fn feed(&mut self, changes: Vec<Change>) -> Result<Applied, ApplyError> {
         if changes.len() as u64 + u64::from(self.slots) > u64::from(SLOTS_MAX) {
             return Err(ApplyError::Full { slots: self.slots });

@@ -31,6 +31,9 @@ pub struct StoreConfig {
     pub checkpoint_pages: u32,
     /// Free space below which only deletions and archivings are accepted, bytes.
     pub reserve_bytes: u64,
+    /// Rows that may be read to bring the recall indexes up to date before the store is open; with more to read they
+    /// are brought up to date beside it, and until then recall looks at the newest memories only.
+    pub ahead_rows: u32,
     /// Recalls from which on a mid-term memory becomes long-term; `None` for never.
     pub promote_after_accesses: Option<u64>,
 }
@@ -49,6 +52,7 @@ impl StoreConfig {
             group_intents_max: 2000,
             checkpoint_pages: 4096,
             reserve_bytes: 64 << 20,
+            ahead_rows: 20_000,
             promote_after_accesses: Some(5),
         }
     }

@@ -1,6 +1,6 @@
 //! A bounded set of read-only connections.
 //!
-//! Invariants: at most the configured number of reads runs at once, the others wait in order; a
+//! Invariants: at most the configured number of reads runs at once, beside one of the store's own, the others wait in order; a
 //! connection is used by one read at a time; after [`ReadPool::reset`] no connection opened before is
 //! used again.
 //!
@@ -69,6 +69,20 @@ impl ReadPool {
         blocking::run_on(self.0.disk.clone(), move || shared.run(work))
             .await
             .map_err(|fault| fault.into_store_error(doing))
+    }
+
+    /// Runs `work` on a connection in the place of the caller, who may block, without waiting for a turn.
+    ///
+    /// # Errors
+    /// What `work` returned; `stopping` after [`ReadPool::close`].
+    pub(crate) fn read_here<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, SqlFault>,
+    ) -> Result<T, SqlFault> {
+        if self.0.turns.is_closed() {
+            return Err(Reject::new(Reason::Stopping, "the store is closed").into());
+        }
+        self.0.run(work)
     }
 
     /// The disk that holds the database.

@@ -54,14 +54,14 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the store in `folder`, which is created if missing. Blocks: reads the file and, where no usable
-    /// index is on disk, all its rows.
+    /// index is on disk, some of its rows; the others are read beside the running store.
     ///
     /// # Errors
     /// [`OpenError`], each with its fix.
     pub fn open(disk: DiskRef, folder: &Path, config: StoreConfig) -> Result<Self, OpenError> {
         let config = Arc::new(config);
         let opened = open::open(&disk, folder, &config)?;
-        let open::Opened { lock, path, connection, node, mut words, head, broken } = opened;
+        let open::Opened { lock, path, connection, node, words, head, broken } = opened;
         let damaged = |fault: SqlFault| match fault {
             SqlFault::Sqlite(error) => open::refused(&path, error),
             other => OpenError::Corrupt { path: path.clone(), problem: other.to_string() },
@@ -73,16 +73,19 @@ impl SqliteStore {
             connection: &connection,
             space: &config.space,
             position: head.position,
+            ahead_rows: config.ahead_rows,
         };
-        let indexes = Arc::new(Indexes::open(&sources, &mut words).map_err(damaged)?);
-        let upkeep = start_upkeep(&disk, indexes.clone())
-            .map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        let (indexes, build) = Indexes::open(&sources).map_err(damaged)?;
+        let indexes = Arc::new(indexes);
         let pool = ReadPool::new(
             disk.clone(),
             path.clone(),
             config.read_connections,
             config.read_cache_kib,
         );
+        let upkeep = Upkeep::new(indexes.clone(), build, pool.clone(), config.space.clone());
+        let upkeep = start_upkeep(&disk, upkeep)
+            .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let counters = Arc::new(Counters::default());
         let (position, watched) = watch::channel(head.position);
         let options = WorkerOptions {
@@ -146,12 +149,14 @@ impl SqliteStore {
     }
 }
 
-fn start_upkeep(disk: &DiskRef, indexes: Arc<Indexes>) -> std::io::Result<WorkerHandle<Task>> {
-    let mut upkeep = Upkeep::new(indexes);
+fn start_upkeep(disk: &DiskRef, mut upkeep: Upkeep) -> std::io::Result<WorkerHandle<Task>> {
     // Ticks that find the queue full are dropped: the one that waits does for all.
     let options =
         WorkerOptions { name: "store-upkeep", capacity_jobs: 1, max_batch: 1, disk: disk.clone() };
-    worker::start(options, move |tasks, replies| upkeep.handle(tasks, replies))
+    let worker = worker::start(options, move |tasks, replies| upkeep.handle(tasks, replies))?;
+    // What opening left to be done begins now; the queue is empty, so it has room.
+    let _ = worker.try_send(Task::Tick);
+    Ok(worker)
 }
 
 fn closed() -> Reject {

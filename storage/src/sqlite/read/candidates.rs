@@ -2,29 +2,32 @@
 //!
 //! The indexes propose, the rows decide: a filter is resolved to interned ids and given to the indexes,
 //! and every row they name is loaded under the same conditions in SQL. An index that lags or is wrong
-//! can therefore cost a candidate, never show one.
+//! can therefore cost a candidate, never show one. While the indexes are being filled the newest rows are searched
+//! instead (`scan`), and the answer says so.
 //!
 //! Invariants: `STO-2`; `STO-4` the index is asked before the rows are read, and it holds every
 //! acknowledged write; `CAN-1` what is returned contains every quoted phrase.
 //!
 //! Not here: fusing the signals into one order (the node).
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension};
 use types::Tag;
 
 use super::{
+    changes,
     conditions::{Conditions, json_numbers, namespace_ids},
-    memories,
+    memories, scan,
     sight::{Sight, usable},
 };
 use crate::{
     answer::{Candidate, Candidates, MemoryView},
     index::{
-        Allowed, Audiences, Filter, Query, Scratch, Slot, Snapshot,
+        Allowed, Audiences, Filter, Query, Scratch, Serving, Slot, Snapshot,
         vector::{PlanKind, SearchMode, VectorError, VectorIndex},
     },
+    port::EmbeddingSpace,
     request::{CandidateQuery, DuplicateQuery, MemoryFilter, NamespaceFilter},
     similar::Shingles,
     sqlite::{
@@ -45,12 +48,41 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
 }
 
+/// What there is to search.
+pub(crate) enum Source {
+    /// The indexes, which have every word.
+    Indexes(Arc<Serving>),
+    /// The rows themselves, for as long as the indexes are not complete.
+    Rows(EmbeddingSpace),
+}
+
+impl Source {
+    /// What a question is answered from. The flag says that it is not everything.
+    fn serving(
+        &self,
+        connection: &Connection,
+        sight: &Sight,
+        filter: &MemoryFilter,
+        words: &Query,
+        now_ms: u64,
+    ) -> Result<(Arc<Serving>, bool), SqlFault> {
+        Ok(match self {
+            Source::Indexes(serving) => (serving.clone(), false),
+            Source::Rows(space) => {
+                let newest = scan::newest(connection, sight, space, filter, words, now_ms)?;
+                newest.recall.advance(changes::head(connection)?);
+                (Arc::new(newest), true)
+            }
+        })
+    }
+}
+
 /// What a search reads: one state of the lexical index, and the vectors.
-pub(crate) struct Searched<'a> {
+struct Searched<'a> {
     /// Words and attributes.
-    pub(crate) words: &'a Snapshot,
+    words: &'a Snapshot,
     /// Vectors, where the store has a space for them.
-    pub(crate) vectors: Option<&'a VectorIndex>,
+    vectors: Option<&'a VectorIndex>,
 }
 
 /// Scores of a slot so far.
@@ -64,15 +96,20 @@ struct Scores {
 pub(crate) fn candidates(
     connection: &Connection,
     sight: &Sight,
-    searched: &Searched<'_>,
+    source: &Source,
     query: &CandidateQuery,
 ) -> Result<Candidates, SqlFault> {
+    let words = Query::parse(&query.text);
+    let (serving, rebuilding) =
+        source.serving(connection, sight, &query.filter, &words, query.now_ms)?;
+    let snapshot = serving.recall.snapshot();
+    let searched = &Searched { words: &snapshot, vectors: serving.vectors.as_ref() };
     let mut answer = Candidates {
         items: Vec::new(),
         eligible: 0,
         vector_plan: "none".into(),
         position: searched.words.position(),
-        rebuilding: false,
+        rebuilding,
     };
     let Some(filter) = resolve(connection, sight, &query.filter, query.now_ms)? else {
         return Ok(answer);
@@ -81,7 +118,7 @@ pub(crate) fn candidates(
     answer.eligible = allowed.count().into();
     let mut search = Search {
         searched,
-        words: Query::parse(&query.text),
+        words,
         allowed,
         depth: query.depth,
         rows: Rows::new(connection, sight, &query.filter, query.now_ms)?,
@@ -308,7 +345,7 @@ fn numbers(
 pub(crate) fn duplicates(
     connection: &Connection,
     sight: &Sight,
-    searched: &Searched<'_>,
+    source: &Source,
     query: &DuplicateQuery,
 ) -> Result<Vec<(u16, MemoryView)>, SqlFault> {
     let filter = MemoryFilter {
@@ -319,9 +356,10 @@ pub(crate) fn duplicates(
         return Ok(Vec::new());
     };
     let words = Query::parse(&question(&query.title, &query.content));
-    let hits = SCRATCH.with_borrow_mut(|scratch| {
-        searched.words.search(&words, &resolved, DUPLICATE_DEPTH, scratch)
-    });
+    let (serving, _) = source.serving(connection, sight, &filter, &words, query.now_ms)?;
+    let snapshot = serving.recall.snapshot();
+    let hits = SCRATCH
+        .with_borrow_mut(|scratch| snapshot.search(&words, &resolved, DUPLICATE_DEPTH, scratch));
     let rows = Rows::new(connection, sight, &filter, query.now_ms)?;
     let shingles = Shingles::of(&query.title, &query.content);
     let mut alike = Vec::new();

@@ -7,6 +7,7 @@
 //! | [`memories`] | get, list, forgettable, expired |
 //! | [`links`] | links, graph, paths |
 //! | [`candidates`] | recall and near-duplicates |
+//! | [`scan`] | what recall searches while the indexes are being filled |
 //! | [`changes`] | the stream of changes, timelines |
 //! | [`registry`] | agents, entities, namespaces, quotas |
 //! | [`figures`] | stats, memories without a vector |
@@ -24,6 +25,7 @@ pub(crate) mod figures;
 pub(crate) mod links;
 pub(crate) mod memories;
 pub(crate) mod registry;
+pub(crate) mod scan;
 pub(crate) mod sight;
 mod store;
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     answer::{MemoryView, NamespaceInfo, QuotaUsage},
-    index::{Filter, Snapshot},
+    index::{Filter, Serving, Snapshot},
     sqlite::{
         fault::SqlFault,
         row::{STORED_COLUMNS, alias_key, signed, unsigned},
@@ -157,17 +157,13 @@ pub(crate) fn aliases(
 pub(crate) fn namespaces(
     connection: &Connection,
     sight: &Sight,
-    words: &Snapshot,
+    indexes: Option<&Serving>,
     now_ms: u64,
 ) -> Result<Vec<NamespaceInfo>, SqlFault> {
-    let audiences = candidates::audiences(connection, sight)?;
-    let filter = Filter::new(audiences, signed(now_ms)).any_validity();
-    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
-    for slot in words.prefilter(&filter).iter() {
-        if let Some(attributes) = words.attributes(slot) {
-            *counts.entry(attributes.namespace).or_default() += 1;
-        }
-    }
+    let counts = match indexes {
+        Some(serving) => counted(connection, sight, &serving.recall.snapshot(), now_ms)?,
+        None => counted_in_rows(connection, sight, now_ms)?,
+    };
     let mut statement = connection.prepare_cached("SELECT name FROM namespaces WHERE id = ?1")?;
     let mut all = Vec::with_capacity(counts.len());
     for (id, memories) in counts {
@@ -181,6 +177,42 @@ pub(crate) fn namespaces(
     }
     all.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
     Ok(all)
+}
+
+/// Memories by namespace, from the index.
+fn counted(
+    connection: &Connection,
+    sight: &Sight,
+    words: &Snapshot,
+    now_ms: u64,
+) -> Result<BTreeMap<u32, u64>, SqlFault> {
+    let audiences = candidates::audiences(connection, sight)?;
+    let filter = Filter::new(audiences, signed(now_ms)).any_validity();
+    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+    for slot in words.prefilter(&filter).iter() {
+        if let Some(attributes) = words.attributes(slot) {
+            *counts.entry(attributes.namespace).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+/// Memories by namespace, from the rows: slow, for as long as there is no index.
+fn counted_in_rows(
+    connection: &Connection,
+    sight: &Sight,
+    now_ms: u64,
+) -> Result<BTreeMap<u32, u64>, SqlFault> {
+    let text = concat!(
+        "SELECT namespace, count(*) FROM memories WHERE ",
+        usable!(),
+        " GROUP BY namespace"
+    );
+    let mut statement = connection.prepare_cached(text)?;
+    let counts = statement.query_map((sight.parameter(), signed(now_ms)), |row| {
+        Ok((row.get(0)?, unsigned(row.get(1)?)))
+    })?;
+    Ok(counts.collect::<Result<_, _>>()?)
 }
 
 /// Use of an agent's quota; counts of an earlier day are over.

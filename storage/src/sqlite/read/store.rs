@@ -5,7 +5,7 @@
 //!
 //! Not here: what the answers are (the modules beside).
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use types::{AgentId, AgentRecord, Link, MemoryId, Namespace, Reason, Reject, ids::IdRef};
 
 use super::{
-    candidates::{self, Searched},
+    candidates::{self, Source},
     changes, figures, links, memories, registry,
     sight::Sight,
     snapshot,
@@ -33,6 +33,7 @@ use crate::{
     sqlite::{
         SqliteStore, backup,
         check::{self, RowCheck},
+        config::StoreConfig,
         digest,
         fault::SqlFault,
         indexes::Indexes,
@@ -48,6 +49,16 @@ impl SqliteStore {
         F: FnOnce(&Connection) -> Result<T, SqlFault> + Send + 'static,
     {
         self.pool.read(doing, move |connection| snapshot(connection, work)).boxed()
+    }
+
+    /// Waits until the indexes have everything that the rows have.
+    async fn indexes_filled(&self) -> Result<(), StoreError> {
+        while self.indexes.is_filling() {
+            // Asked of the pool, so that the wait ends when the store is closed.
+            self.answer("waiting for the index", |_| Ok(())).await?;
+            clock::sleep(FILL_POLL).await;
+        }
+        Ok(())
     }
 
     /// Runs `step` on a fresh snapshot until it says that there is no more.
@@ -76,10 +87,12 @@ impl SqliteStore {
     }
 }
 
-/// What a search reads of the indexes. They are complete from the moment the store is open.
-fn searched<T>(indexes: &Indexes, work: impl FnOnce(&Searched<'_>) -> T) -> T {
-    let words = indexes.recall.snapshot();
-    work(&Searched { words: &words, vectors: indexes.vectors.as_ref() })
+/// What there is to search at this moment.
+fn source(indexes: &Indexes, config: &StoreConfig) -> Source {
+    match indexes.searchable() {
+        Some(serving) => Source::Indexes(serving),
+        None => Source::Rows(config.space.clone()),
+    }
 }
 
 impl ReadStore for SqliteStore {
@@ -99,8 +112,9 @@ impl ReadStore for SqliteStore {
         query: CandidateQuery,
     ) -> Answer<'a, Candidates> {
         let (sight, indexes) = (Sight::of(reader), self.indexes.clone());
+        let config = self.config.clone();
         self.answer("searching memories", move |c| {
-            searched(&indexes, |searched| candidates::candidates(c, &sight, searched, &query))
+            candidates::candidates(c, &sight, &source(&indexes, &config), &query)
         })
     }
 
@@ -110,8 +124,9 @@ impl ReadStore for SqliteStore {
         query: DuplicateQuery,
     ) -> Answer<'a, Vec<(u16, MemoryView)>> {
         let (sight, indexes) = (Sight::of(reader), self.indexes.clone());
+        let config = self.config.clone();
         self.answer("searching duplicates", move |c| {
-            searched(&indexes, |searched| candidates::duplicates(c, &sight, searched, &query))
+            candidates::duplicates(c, &sight, &source(&indexes, &config), &query)
         })
     }
 
@@ -171,7 +186,7 @@ impl ReadStore for SqliteStore {
         let sight = Sight::of(reader);
         let indexes = self.indexes.clone();
         self.answer("counting namespaces", move |c| {
-            registry::namespaces(c, &sight, &indexes.recall.snapshot(), now_ms)
+            registry::namespaces(c, &sight, indexes.searchable().as_deref(), now_ms)
         })
     }
 
@@ -249,11 +264,13 @@ impl ReadStore for SqliteStore {
             let rows = RowCheck::default();
             let rows = self.in_steps("checking rows", rows, RowCheck::step).await?;
             findings.extend(rows.finish());
+            self.indexes_filled().await?;
             let indexes = self.indexes.clone();
             let compared = self.answer("comparing the index", move |c| {
                 // Taken first: a row committed in between is in neither or in both.
-                let words = indexes.recall.snapshot();
-                let vectors = indexes.vectors.as_ref().map(|v| u64::from(v.stats().live));
+                let serving = indexes.serving();
+                let words = serving.recall.snapshot();
+                let vectors = serving.vectors.as_ref().map(|v| u64::from(v.stats().live));
                 check::compare_index(c, words.position(), words.live().into(), vectors)
             });
             findings.extend(compared.await?);
@@ -265,13 +282,15 @@ impl ReadStore for SqliteStore {
     fn stats(&self) -> Answer<'_, StoreStats> {
         async move {
             let mut stats = self.answer("reading figures", figures::stats).await?;
-            let words = self.indexes.recall.snapshot();
+            let serving = self.indexes.serving();
+            let words = serving.recall.snapshot();
+            stats.index_rebuilding = !self.indexes.is_complete();
             stats.index_position = words.position();
             stats.wal_bytes = self.counters.wal_pages() * PAGE_BYTES;
             stats.write_queue = self.queued() as u64;
             stats.commits = self.counters.commits();
             stats.commit_micros = self.counters.commit_micros();
-            if let Some(vectors) = &self.indexes.vectors {
+            if let Some(vectors) = &serving.vectors {
                 let figures = vectors.stats();
                 stats.vectors = figures.live.into();
                 stats.vectors_pending = u64::from(words.live()).saturating_sub(stats.vectors);
@@ -286,5 +305,7 @@ impl ReadStore for SqliteStore {
     }
 }
 
+/// Time between two looks at indexes that are being filled.
+const FILL_POLL: Duration = Duration::from_millis(50);
 /// Bytes of a page of the database.
 const PAGE_BYTES: u64 = 4096;

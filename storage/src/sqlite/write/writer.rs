@@ -260,9 +260,7 @@ impl Writer {
             fault.into_store_error("keeping vectors")
         })?;
         for (row, vector) in &kept {
-            if let Err(error) = self.indexes.add_vector(*row, &vector.values) {
-                tracing::warn!(row, %error, "a memory is found by its words alone");
-            }
+            self.indexes.add_vector(*row, &vector.values);
         }
         Ok(kept.len() as u64)
     }

@@ -24,10 +24,10 @@ async fn a_write_survives_a_restart_and_the_chain_goes_on() {
     let store = open(folder.path());
     assert_eq!(store.node_id(), node);
     assert_eq!(*store.position().borrow(), 1);
-    assert_eq!(store.indexes.recall.snapshot().live(), 1);
+    assert_eq!(store.indexes.serving().recall.snapshot().live(), 1);
     put(&store, &ann, 2, "second").await;
     assert_eq!(*store.position().borrow(), 2);
-    assert_eq!(store.indexes.recall.snapshot().live(), 2);
+    assert_eq!(store.indexes.serving().recall.snapshot().live(), 2);
     store.close().await.unwrap();
 
     let file = look(folder.path());

@@ -3,115 +3,20 @@
 //! The power cuts drive the writer's own transaction without its worker, because the worker's answer to
 //! such an error is to end the process; what a restart finds is checked in the same process.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path};
 
-use runtime::{
-    disk::faulty::{Fault, FaultyDisk, Generator, Loss, When},
-    worker::{self, WorkerOptions},
+use runtime::disk::faulty::{Fault, Generator, Loss, When};
+use types::{Reason, Scope};
+
+use super::{
+    machine::{FOLDER, Machine, commit},
+    world::*,
 };
-use tokio::sync::{oneshot, watch};
-use types::{Patch, Reason, Scope};
-
-use super::world::*;
 use crate::{
-    error::OpenError,
     port::WriteStore,
-    request::{Intent, OnConflict},
-    sqlite::{
-        SqliteStore, checkpoint,
-        counters::Counters,
-        fault::SqlFault,
-        indexes::{Indexes, Sources},
-        open,
-        pool::ReadPool,
-        row,
-        vfs::SimVfs,
-        write::{prepare, writer::Writer},
-    },
+    request::Intent,
+    sqlite::{SqliteStore, checkpoint, row, write::writer::Writer},
 };
-
-const FOLDER: &str = "data";
-
-struct Machine {
-    disk: FaultyDisk,
-    _vfs: SimVfs,
-}
-
-impl Machine {
-    fn new(seed: u64) -> Self {
-        let disk = FaultyDisk::new(seed);
-        let vfs = SimVfs::register(&disk, seed, || NOW_MS);
-        Self { disk, _vfs: vfs }
-    }
-
-    /// A writer as the store makes it, without a worker in front of it.
-    fn boot(&self) -> Result<Writer, OpenError> {
-        let (disk, config) = (self.disk.shared(), Arc::new(config()));
-        let folder = Path::new(FOLDER);
-        let opened = open::open(&disk, folder, &config)?;
-        let open::Opened { path, connection, node, mut words, head, broken, lock } = opened;
-        // The lock goes with the process; here the process is a value.
-        drop(lock);
-        let sources = Sources {
-            disk: &disk,
-            folder,
-            node,
-            connection: &connection,
-            space: &config.space,
-            position: head.position,
-        };
-        let indexes = Indexes::open(&sources, &mut words).map_err(|fault| match fault {
-            SqlFault::Sqlite(error) => open::refused(&path, error),
-            other => panic!("{other}"),
-        })?;
-        let options =
-            WorkerOptions { name: "no-upkeep", capacity_jobs: 1, max_batch: 1, disk: disk.clone() };
-        Ok(Writer {
-            pool: ReadPool::new(disk.clone(), path.clone(), 1, 64),
-            position: watch::channel(head.position).0,
-            counters: Arc::new(Counters::default()),
-            upkeep: worker::start(options, |_, _| {}).unwrap(),
-            ticked: 0,
-            indexes: Arc::new(indexes),
-            connection: Some(connection),
-            disk,
-            path,
-            config,
-            words,
-            head,
-            broken,
-        })
-    }
-}
-
-/// Commits requests that store these numbers, three memories at a time, and touch the first again.
-fn commit(writer: &mut Writer, numbers: &[u128]) -> Result<(), SqlFault> {
-    let ann = viewer("ann");
-    let requests = numbers.chunks(3).map(|chunk| {
-        let mut intents: Vec<Intent> = chunk
-            .iter()
-            .map(|number| Intent::Store {
-                memory: Box::new(memory(&ann, *number, &format!("m{number}"), Scope::Private)),
-                on_conflict: OnConflict::Merge,
-            })
-            .collect();
-        let patch = Patch { priority: Some(9), ..Patch::default() };
-        intents.push(Intent::Update {
-            id: full(chunk[0]),
-            patch: Box::new(patch),
-            expected_version: None,
-        });
-        let ready = prepare::ready(request(&ann, intents), &writer.config.space).unwrap();
-        (Box::new(ready), oneshot::channel().0)
-    });
-    let requests = requests.collect();
-    let mut answered = Vec::new();
-    let old = writer.head.clone();
-    let entries = writer.transact(requests, &mut answered)?;
-    writer.words.keep();
-    writer.publish(&old, entries);
-    Ok(())
-}
 
 /// What is in the store, after checking that it fits together.
 fn inspect(writer: &Writer) -> BTreeSet<u128> {
@@ -132,7 +37,7 @@ fn inspect(writer: &Writer) -> BTreeSet<u128> {
         let stored = row::stored(found).unwrap();
         numbers.insert(stored.record.id.0.as_u128() & 0xffff_ffff);
     }
-    assert_eq!(writer.indexes.recall.snapshot().live() as usize, numbers.len(), "STO-3");
+    assert_eq!(writer.indexes.serving().recall.snapshot().live() as usize, numbers.len(), "STO-3");
     numbers
 }
 

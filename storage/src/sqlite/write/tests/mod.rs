@@ -4,5 +4,7 @@
 
 mod durability;
 mod faults;
+mod filling;
+mod machine;
 mod rules;
 mod world;

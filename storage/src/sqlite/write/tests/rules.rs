@@ -177,13 +177,13 @@ async fn a_legal_hold_keeps_and_a_tombstone_forgets() {
     assert_eq!(reason(act(&store, &ann, archive.clone()).await), Reason::LegalHold);
     act(&store, &ann, update(1, hold(false), None)).await.unwrap();
     act(&store, &ann, archive).await.unwrap();
-    assert_eq!(store.indexes.recall.snapshot().live(), 0);
+    assert_eq!(store.indexes.serving().recall.snapshot().live(), 0);
     let change = act(&store, &ann, update(1, retitle("x"), None)).await;
     assert_eq!(reason(change), Reason::FailedPrecondition);
     act(&store, &ann, Intent::Restore { id: full(1) }).await.unwrap();
-    assert_eq!(store.indexes.recall.snapshot().live(), 1);
+    assert_eq!(store.indexes.serving().recall.snapshot().live(), 1);
     act(&store, &ann, delete(1)).await.unwrap();
-    assert_eq!(store.indexes.recall.snapshot().live(), 0);
+    assert_eq!(store.indexes.serving().recall.snapshot().live(), 0);
     let reborn = act(&store, &ann, store_intent(memory(&ann, 1, "again", Scope::Private))).await;
     assert_eq!(reason(reborn), Reason::AlreadyExists, "STM-1");
     store.close().await.unwrap();
@@ -331,7 +331,7 @@ async fn a_smaller_fence_is_refused() {
     let operator = crate::request::Viewer { operator: true, ..viewer("root") };
     let archive = Intent::Archive { id: full(1), reason: "old".into() };
     act(&store, &operator, archive).await.unwrap();
-    assert_eq!(store.indexes.recall.snapshot().live(), 0, "it counts");
+    assert_eq!(store.indexes.serving().recall.snapshot().live(), 0, "it counts");
 }
 
 #[tokio::test]
@@ -347,7 +347,10 @@ async fn vectors_of_another_space_and_oversized_batches_are_refused() {
     let short = act(&store, &ann, store_intent(with(1, "test", vec![1.0; 3]))).await;
     assert_eq!(reason(short), Reason::EmbeddingMismatch);
     act(&store, &ann, store_intent(with(1, "test", vec![1.0; 4]))).await.unwrap();
-    assert_eq!(store.indexes.vectors.as_ref().map(|vectors| vectors.stats().live), Some(1));
+    assert_eq!(
+        store.indexes.serving().vectors.as_ref().map(|vectors| vectors.stats().live),
+        Some(1)
+    );
     let batch = (0..1001).map(|_| delete(1)).collect();
     assert_eq!(rejected(store.write(request(&ann, batch)).await).reason, Reason::TooLarge);
     let nothing = rejected(store.write(request(&ann, Vec::new())).await);

@@ -82,6 +82,18 @@ fn a_session_over_stdio_stores_and_recalls() {
         session.tool("store", json!({ "title": "Tea", "content": "Ann drinks green tea." }));
     assert_eq!(stored["isError"], false, "{stored}");
     let id = stored["structuredContent"]["id"].as_str().expect("an id").to_owned();
+    let once = |content: &str| {
+        let arguments = json!({ "title": "Pot", "content": content, "on_conflict": "new" });
+        let meta = json!({ "hivemem/idempotency-key": "k" });
+        json!({ "name": "store", "arguments": arguments, "_meta": meta })
+    };
+    let first = session.call("tools/call", once("blue"));
+    let again = session.call("tools/call", once("blue"));
+    assert_eq!(first["structuredContent"]["id"], again["structuredContent"]["id"], "{again}");
+    assert_eq!(again["structuredContent"]["replayed"], true, "{again}");
+    let other = session.call("tools/call", once("red"));
+    let words = other["content"][0]["text"].as_str().expect("text");
+    assert!(words.starts_with("idempotency_mismatch"), "{words}");
     let answer = session.tool("recall", json!({ "query": "what does ann drink" }));
     assert_eq!(answer["structuredContent"]["hits"][0]["memory"]["id"], json!(id), "{answer}");
     let refused = session.tool("store", json!({ "title": "", "content": "x" }));

@@ -86,7 +86,11 @@ impl ApiClient {
         Self { way: self.way.clone(), headers, peer }
     }
 
-    fn headers(&self, payload: &Payload, conditions: Conditions<'_>) -> HeaderMap {
+    fn headers(
+        &self,
+        payload: &Payload,
+        conditions: Conditions<'_>,
+    ) -> Result<HeaderMap, HttpError> {
         let mut headers = self.headers.clone();
         let content_type = match payload {
             Payload::Empty => None,
@@ -96,8 +100,11 @@ impl ApiClient {
         if let Some(kind) = content_type {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         }
-        let key = conditions.idempotency_key.and_then(|key| HeaderValue::from_str(key).ok());
-        if let Some(key) = key {
+        if let Some(key) = conditions.idempotency_key {
+            // Going on without the key would do twice what was asked for once.
+            let key = HeaderValue::from_str(key).map_err(|_| HttpError::NotSent {
+                detail: "the idempotency key has characters that a header cannot carry".to_owned(),
+            })?;
             headers.insert(HeaderName::from_static("idempotency-key"), key);
         }
         let version =
@@ -105,7 +112,7 @@ impl ApiClient {
         if let Some(Ok(version)) = version {
             headers.insert(header::IF_MATCH, version);
         }
-        headers
+        Ok(headers)
     }
 
     /// Sends a request and waits for the whole answer.
@@ -119,7 +126,7 @@ impl ApiClient {
         payload: Payload,
         conditions: Conditions<'_>,
     ) -> Result<Answer, HttpError> {
-        let headers = self.headers(&payload, conditions);
+        let headers = self.headers(&payload, conditions)?;
         let bytes = match payload {
             Payload::Empty => Bytes::new(),
             Payload::Json(value) => Bytes::from(value.to_string()),

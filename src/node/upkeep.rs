@@ -14,7 +14,7 @@ use runtime::{
 use storage::request::{ComputedVector, Intent};
 use types::{ids::IdRef, limits::BULK_MAX};
 
-use super::service::{Caller, Service, reject, write::Wish};
+use super::service::{Service, reject};
 
 /// Time between two reports of recalls.
 const ACCESS_PERIOD: Duration = Duration::from_secs(5);
@@ -47,10 +47,6 @@ async fn pause(shutdown: &Shutdown, period: Duration) -> bool {
     }
 }
 
-fn housekeeper(service: &Service) -> Caller {
-    Caller { viewer: service.own_viewer(), idempotency_key: None, deadline: None, fence: 0 }
-}
-
 async fn accesses(service: Arc<Service>, shutdown: Shutdown) {
     while pause(&shutdown, ACCESS_PERIOD).await {
         flush_accesses(&service).await;
@@ -61,8 +57,8 @@ async fn accesses(service: Arc<Service>, shutdown: Shutdown) {
 pub(super) async fn flush_accesses(service: &Service) {
     let counted = service.accesses.take();
     for part in counted.chunks(BULK_MAX) {
-        let wish = Wish::one(Intent::Access(part.to_vec()));
-        if let Err(refusal) = service.commit(&housekeeper(service), wish).await {
+        let count = vec![Intent::Access(part.to_vec())];
+        if let Err(refusal) = service.keep_house(count, true).await {
             tracing::debug!(%refusal, "recalls were not counted");
         }
     }
@@ -85,8 +81,7 @@ async fn archive_expired(service: &Service, shutdown: &Shutdown) -> Result<(), t
         }
         let archive = |id| Intent::Archive { id: IdRef::Full(id), reason: "expired".to_owned() };
         let intents = expired.into_iter().map(archive).collect();
-        let wish = Wish { intents, atomic: false, idempotency: None };
-        let receipt = service.commit(&housekeeper(service), wish).await?;
+        let receipt = service.keep_house(intents, false).await?;
         if receipt.results.iter().all(Result::is_err) {
             break;
         }

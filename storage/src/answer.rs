@@ -117,6 +117,8 @@ pub struct WriteReceipt {
     pub position: u64,
     /// Whether this is the remembered answer of an earlier request with the same key.
     pub replayed: bool,
+    /// The note that came with the request that was done; empty without a key.
+    pub note: Vec<u8>,
 }
 
 /// One candidate of a recall, with what each signal says.

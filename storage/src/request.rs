@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 
 use types::{
-    AgentId, AgentRecord, Audience, Kind, LinkId, MemoryId, Namespace, NewMemory, Patch, Relation,
-    Tag, Tier, audit::AttestLevel, ids::IdRef, link::NewLink, memory::Validity,
+    AgentId, AgentRecord, Audience, Kind, LinkId, MemoryId, Namespace, NewMemory, Patch, Reject,
+    Relation, Tag, Tier, audit::AttestLevel, ids::IdRef, link::NewLink, memory::Validity,
 };
 
 /// Who is asking, with everything that decides what it may see and change.
@@ -42,6 +42,8 @@ pub struct Idempotency {
     pub key: String,
     /// SHA-256 of the canonical request body.
     pub body_sha256: [u8; 32],
+    /// What the caller needs besides the results to give the same answer again; kept as it is.
+    pub note: Vec<u8>,
 }
 
 /// What to do when the author already has a live memory with this namespace, title and scope.
@@ -136,6 +138,9 @@ pub enum Intent {
     },
     /// Register, change or revoke an agent.
     Agent(Box<AgentRecord>),
+    /// Refuse, unless the answer to this request is remembered: for an atomic request that can no
+    /// longer be worked out, because doing it the first time changed what it starts from.
+    Refuse(Box<Reject>),
 }
 
 /// A batch of wishes by one viewer, committed in one transaction.
@@ -149,7 +154,7 @@ pub struct WriteRequest {
     pub fence: u64,
     /// At-most-once key.
     pub idempotency: Option<Idempotency>,
-    /// What to do, in order.
+    /// What to do, in order. May be empty only under a key: then "nothing was done" is remembered.
     pub intents: Vec<Intent>,
     /// Whether one refusal refuses all of them.
     pub atomic: bool,

@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use runtime::clock;
 use tonic::Request;
-use types::{Invalid, Reason, Reject};
+use types::Invalid;
 use wire::v1::{self, admin_service_server::AdminService};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     convert::{agent, agent_input, capabilities, chain, finding, quota, some_text, store_status},
 };
 use crate::node::{
-    model::{time, write::AgentInput},
+    model::time,
     service::{Caller, Reply, Service},
 };
 
@@ -86,18 +86,7 @@ async fn revoke(
     caller: Caller,
     request: v1::RevokeAgentRequest,
 ) -> Reply<v1::RevokeAgentResponse> {
-    let agents = service.list_agents(&caller).await?;
-    let known = agents.into_iter().find(|a| a.agent_id == request.agent_id).ok_or_else(|| {
-        Reject::new(Reason::NotFound, format!("no agent {:?} is registered", request.agent_id))
-    })?;
-    let input = AgentInput {
-        agent_id: known.agent_id,
-        affiliation: known.affiliation,
-        issue_token: false,
-        public_key: known.public_key,
-        revoked: true,
-    };
-    let (agent, _) = agent(service.put_agent(&caller, input).await?);
+    let (agent, _) = agent(service.revoke_agent(&caller, &request.agent_id).await?);
     Ok(v1::RevokeAgentResponse { agent: Some(agent) })
 }
 

@@ -5,7 +5,6 @@
 //! Not here: what a token proves (`node::service::caller`).
 
 use axum::{Json as Reply, extract::State};
-use types::{Reason, Reject};
 
 use super::{
     App,
@@ -37,6 +36,7 @@ async fn list(State(app): State<App>, who: Who, params: Params) -> Answer<Reply<
 #[utoipa::path(
     post, path = "/api/v1/agents", tag = "agents",
     summary = "Register or change an agent (operators)",
+    description = "A token is shown once: the remembered answer to a repeated Idempotency-Key leaves it out.",
     request_body = AgentInput,
     responses((status = 200, description = "As it is now; with its new token if one was asked for.", body = AgentOut)),
 )]
@@ -63,19 +63,7 @@ async fn revoke(
     params: Params,
 ) -> Answer<Reply<AgentOut>> {
     params.none()?;
-    let agents = app.service.list_agents(&who.caller).await?;
-    let Some(known) = agents.into_iter().find(|agent| agent.agent_id == id) else {
-        let detail = format!("no agent is registered as {id:?}");
-        return Err(Reject::new(Reason::NotFound, detail).into());
-    };
-    let input = AgentInput {
-        agent_id: known.agent_id,
-        affiliation: known.affiliation,
-        issue_token: false,
-        public_key: known.public_key,
-        revoked: true,
-    };
-    Ok(Reply(app.service.put_agent(&who.caller, input).await?))
+    Ok(Reply(app.service.revoke_agent(&who.caller, &id).await?))
 }
 
 #[utoipa::path(
@@ -103,7 +91,7 @@ async fn quota(
 pub(super) fn add(routes: &mut Routes) {
     routes
         .add(__path_list, "list_agents", list)
-        .add(__path_put, "put_agent", put)
-        .add(__path_revoke, "revoke_agent", revoke)
+        .mutation(__path_put, "put_agent", put)
+        .mutation(__path_revoke, "revoke_agent", revoke)
         .add(__path_quota, "quota_status", quota);
 }

@@ -68,6 +68,6 @@ async fn purge(
 pub(super) fn add(routes: &mut Routes) {
     routes
         .add(__path_list, "archive_list", list)
-        .add(__path_restore, "archive_restore", restore)
-        .add(__path_purge, "archive_purge", purge);
+        .mutation(__path_restore, "archive_restore", restore)
+        .mutation(__path_purge, "archive_purge", purge);
 }

@@ -45,7 +45,6 @@ pub(super) struct AliasInput {
     post, path = "/api/v1/links", tag = "links",
     summary = "Link two memories",
     description = "`supersedes` also ends the target's validity.",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Same key and body: same answer, for 24 hours.", min_length = 1, max_length = 128, pattern = "^[ -~]*[!-~][ -~]*$")),
     request_body = LinkInput,
     responses((status = 201, description = "Linked.", body = Written<LinkRef>)),
 )]
@@ -250,13 +249,13 @@ async fn namespaces(
 /// Adds the family's routes.
 pub(super) fn add(routes: &mut Routes) {
     routes
-        .add(__path_link, "link", link)
-        .add(__path_unlink, "unlink", unlink)
+        .mutation(__path_link, "link", link)
+        .mutation(__path_unlink, "unlink", unlink)
         .add(__path_links, "links", links)
         .add(__path_lineage, "lineage", lineage)
         .add(__path_aliases, "aliases", aliases)
-        .add(__path_alias, "alias", alias)
-        .add(__path_unalias, "unalias", unalias)
+        .mutation(__path_alias, "alias", alias)
+        .mutation(__path_unalias, "unalias", unalias)
         .add(__path_graph, "graph", graph)
         .add(__path_find_paths, "find_paths", find_paths)
         .add(__path_timeline, "timeline", timeline)

@@ -74,7 +74,6 @@ fn changed(status: StatusCode, written: Written<MemoryRef>) -> Response {
     post, path = "/api/v1/memories", tag = "memories",
     summary = "Store a memory",
     description = "Answers after the fsync. A store that was folded into a memory you already had answers 200.",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Same key and body: same answer, for 24 hours.", min_length = 1, max_length = 128, pattern = "^[ -~]*[!-~][ -~]*$")),
     request_body = MemoryDraft,
     responses(
         (status = 201, description = "Stored.", body = Written<MemoryRef>, headers(("ETag" = String, description = "Its version."), ("Location" = String, description = "Its path."))),
@@ -104,7 +103,6 @@ async fn store(
     post, path = "/api/v1/memories/bulk", tag = "memories",
     summary = "Store up to 1000 memories",
     description = "Each item is stored or refused on its own, unless `atomic` is set.",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Same key and body: same answer, for 24 hours.", min_length = 1, max_length = 128, pattern = "^[ -~]*[!-~][ -~]*$")),
     request_body = BulkInput,
     responses((status = 200, description = "One result per item, in order.", body = Written<BulkResult>)),
 )]
@@ -171,7 +169,6 @@ async fn get(
     params(
         ("id" = MemoryRefKey, Path, description = "Id or unique prefix."),
         ("If-Match" = Option<String>, Header, description = "The version it must have, in quotes.", min_length = 1, pattern = "^([*]|\"[0-9]{1,18}\")$"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Same key and body: same answer, for 24 hours.", min_length = 1, max_length = 128, pattern = "^[ -~]*[!-~][ -~]*$"),
     ),
     request_body = MemoryPatch,
     responses((status = 200, description = "Changed.", body = Written<MemoryRef>, headers(("ETag" = String, description = "Its version.")))),
@@ -271,7 +268,6 @@ async fn restore(State(app): State<App>, who: Who, Id(id): Id, params: Params) -
     post, path = "/api/v1/forget", tag = "memories",
     summary = "Archive what a pattern names",
     description = "Only says what it would archive unless `dry_run` is false.",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Same key and body: same answer, for 24 hours.", min_length = 1, max_length = 128, pattern = "^[ -~]*[!-~][ -~]*$")),
     request_body = ForgetInput,
     responses((status = 200, description = "What was, or would be, forgotten.", body = Written<ForgetResult>)),
 )]
@@ -289,7 +285,6 @@ async fn forget(
     post, path = "/api/v1/consolidate", tag = "memories",
     summary = "Store one memory in place of several",
     description = "The old ones are superseded and archived. All of it happens, or nothing.",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Same key and body: same answer, for 24 hours.", min_length = 1, max_length = 128, pattern = "^[ -~]*[!-~][ -~]*$")),
     request_body = ConsolidateInput,
     responses((status = 201, description = "Stored.", body = Written<MemoryRef>, headers(("ETag" = String, description = "Its version.")))),
 )]
@@ -322,16 +317,16 @@ async fn check_duplicate(
 /// Adds the family's routes.
 pub(super) fn add(routes: &mut Routes) {
     routes
-        .add(__path_store, "store", store)
-        .add(__path_bulk, "bulk_store", bulk)
+        .mutation(__path_store, "store", store)
+        .mutation(__path_bulk, "bulk_store", bulk)
         .add(__path_list, "list", list)
         .add(__path_get, "get", get)
-        .add(__path_update, "update", update)
-        .add(__path_delete, "delete", delete)
-        .add(__path_promote, "promote", promote)
-        .add(__path_archive, "archive", archive)
-        .add(__path_restore, "restore", restore)
-        .add(__path_forget, "forget", forget)
-        .add(__path_consolidate, "consolidate", consolidate)
+        .mutation(__path_update, "update", update)
+        .mutation(__path_delete, "delete", delete)
+        .mutation(__path_promote, "promote", promote)
+        .mutation(__path_archive, "archive", archive)
+        .mutation(__path_restore, "restore", restore)
+        .mutation(__path_forget, "forget", forget)
+        .mutation(__path_consolidate, "consolidate", consolidate)
         .add(__path_check_duplicate, "check_duplicate", check_duplicate);
 }

@@ -13,10 +13,15 @@ use axum::{
     http::Method,
     routing::{MethodFilter, on},
 };
+use types::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use utoipa::{
     __dev::SchemaReferences,
     Path,
-    openapi::{Paths, RefOr, path::HttpMethod, schema::Schema},
+    openapi::{
+        Paths, RefOr, Required,
+        path::{HttpMethod, Operation, Parameter, ParameterBuilder, ParameterIn},
+        schema::{Object, Schema, Type},
+    },
 };
 
 use super::App;
@@ -80,6 +85,20 @@ fn method_of(method: &HttpMethod) -> (MethodFilter, &'static str) {
     }
 }
 
+/// The header under which a mutation is done at most once.
+fn idempotency_key() -> Parameter {
+    let mut text = Object::with_type(Type::String);
+    (text.min_length, text.max_length) = (Some(1), Some(IDEMPOTENCY_KEY_BYTES_MAX));
+    text.pattern = Some("^[ -~]*[!-~][ -~]*$".to_owned());
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("Same key and body: same answer, for 24 hours."))
+        .schema(Some(text))
+        .build()
+}
+
 impl Routes {
     /// Adds a handler under the path and method that its description names.
     pub(super) fn add<P, H, T>(
@@ -93,9 +112,40 @@ impl Routes {
         H: Handler<T, App>,
         T: 'static,
     {
+        self.describe::<P, H, T>(name, handler, P::operation())
+    }
+
+    /// As [`Routes::add`], for a handler that changes memories, links or agents: it takes an
+    /// idempotency key.
+    pub(super) fn mutation<P, H, T>(
+        &mut self,
+        _description: P,
+        name: &'static str,
+        handler: H,
+    ) -> &mut Self
+    where
+        P: Path + SchemaReferences,
+        H: Handler<T, App>,
+        T: 'static,
+    {
+        let mut operation = P::operation();
+        operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
+        self.describe::<P, H, T>(name, handler, operation)
+    }
+
+    fn describe<P, H, T>(
+        &mut self,
+        name: &'static str,
+        handler: H,
+        mut operation: Operation,
+    ) -> &mut Self
+    where
+        P: Path + SchemaReferences,
+        H: Handler<T, App>,
+        T: 'static,
+    {
         let path = P::path();
         let methods = P::methods();
-        let mut operation = P::operation();
         operation.operation_id = Some(name.to_owned());
         for method in &methods {
             let (filter, verb) = method_of(method);

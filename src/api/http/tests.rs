@@ -7,6 +7,7 @@
 mod access;
 mod contract;
 mod graph;
+mod idempotency;
 mod memories;
 mod refusals;
 mod streams;

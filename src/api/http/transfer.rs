@@ -89,5 +89,5 @@ async fn import(
 
 /// Adds the family's routes.
 pub(super) fn add(routes: &mut Routes) {
-    routes.add(__path_export, "export", export).add(__path_import, "import", import);
+    routes.add(__path_export, "export", export).mutation(__path_import, "import", import);
 }

@@ -12,8 +12,8 @@ use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
         ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-        ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Resource,
-        ResourceContents, ResourceTemplate, ServerCapabilities, ServerConfig, Tool,
+        ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, RequestMetaObject,
+        Resource, ResourceContents, ResourceTemplate, ServerCapabilities, ServerConfig, Tool,
     },
     service::RequestContext,
 };
@@ -33,6 +33,8 @@ const INSTRUCTIONS: &str = "hivemem keeps memories that outlive this conversatio
     one namespace per project, such as acme/search.";
 /// Scheme of a memory's resource.
 const MEMORY_URI: &str = "hivemem://memory/";
+/// Member of a call's `_meta` under which a tool is done at most once.
+const IDEMPOTENCY_KEY: &str = "hivemem/idempotency-key";
 /// Memories listed as resources.
 const RESOURCES_LISTED: u32 = 50;
 
@@ -114,6 +116,22 @@ impl Handler {
     }
 }
 
+/// The at-most-once key in a call's `_meta`.
+fn idempotency_key(
+    meta: Option<&RequestMetaObject>,
+    context: &RequestContext<RoleServer>,
+) -> Result<Option<String>, ErrorData> {
+    let value = meta.and_then(|meta| meta.get(IDEMPOTENCY_KEY));
+    match value.or_else(|| context.meta.get(IDEMPOTENCY_KEY)) {
+        None => Ok(None),
+        Some(Value::String(key)) => Ok(Some(key.clone())),
+        Some(_) => {
+            let problem = format!("_meta[{IDEMPOTENCY_KEY:?}] needs to be a text");
+            Err(ErrorData::invalid_params(problem, None))
+        }
+    }
+}
+
 /// A refusal in the words of the problem document.
 fn refusal(answer: &Answer) -> String {
     let text = |name: &str| answer.body.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -156,10 +174,9 @@ impl ServerHandler for Handler {
         };
         let call = (spec.request)(request.arguments.unwrap_or_default());
         let payload = call.body.map_or(Payload::Empty, Payload::Json);
-        let answer = self
-            .caller(&context)
-            .call(call.method, &call.path, payload, Conditions::default())
-            .await;
+        let key = idempotency_key(request.meta.as_ref(), &context)?;
+        let conditions = Conditions { idempotency_key: key.as_deref(), ..Conditions::default() };
+        let answer = self.caller(&context).call(call.method, &call.path, payload, conditions).await;
         let result = match answer {
             Ok(answer) if answer.status < 400 => {
                 CallToolResult::structured(tools::structured(spec, answer.body))

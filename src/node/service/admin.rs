@@ -8,11 +8,19 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use runtime::{clock, random};
 use serde::{Deserialize, Serialize};
-use storage::{answer::StoreStats, request::Intent};
-use types::{AgentRecord, Hlc, Invalid};
+use storage::{
+    answer::{StoreStats, WriteReceipt},
+    request::Intent,
+};
+use types::{AgentRecord, Hlc, Invalid, Reason, Reject};
 use utoipa::ToSchema;
 
-use super::{Caller, Reply, Service, caller::secret_digest, reject, write::Wish};
+use super::{
+    Caller, Reply, Service,
+    caller::secret_digest,
+    reject,
+    write::{Asked, Plan},
+};
 use crate::node::model::{
     memory::namespace_or_global,
     time,
@@ -119,14 +127,14 @@ pub struct FindingOut {
     pub problem: String,
 }
 
-fn agent_out(record: AgentRecord, token: Option<String>) -> AgentOut {
+fn agent_out(record: AgentRecord) -> AgentOut {
     AgentOut {
         agent_id: record.agent_id.to_string(),
         affiliation: record.affiliation.as_str().to_owned(),
         has_token: record.token_sha256.is_some(),
         public_key: record.public_key.map(hex::encode),
         revoked: record.revoked,
-        token,
+        token: None,
     }
 }
 
@@ -135,6 +143,17 @@ fn public_key(text: &str) -> Result<[u8; 32], Invalid> {
     hex::decode_to_slice(text, &mut key)
         .map_err(|_| Invalid::new("public_key", "needs 64 hexadecimal digits"))?;
     Ok(key)
+}
+
+fn draw_token() -> String {
+    let mut secret = [0; 32];
+    random::fill(&mut secret);
+    format!("hm_{}", hex::encode(secret))
+}
+
+fn plan_agent(record: AgentRecord) -> Plan<AgentOut> {
+    let note = agent_out(record.clone());
+    Plan { intents: vec![Intent::Agent(Box::new(record))], atomic: true, note }
 }
 
 impl Service {
@@ -196,35 +215,57 @@ impl Service {
     /// `forbidden` without an operator's rights; `invalid_argument`.
     pub async fn put_agent(&self, caller: &Caller, input: AgentInput) -> Reply<AgentOut> {
         caller.require_operator()?;
-        let agent_id: types::AgentId = input.agent_id.parse()?;
-        let known = self.store.agent(agent_id.clone()).await.map_err(reject)?;
-        let token = input.issue_token.then(|| {
-            let mut secret = [0; 32];
-            random::fill(&mut secret);
-            format!("hm_{}", hex::encode(secret))
-        });
-        let record = AgentRecord {
-            agent_id,
-            affiliation: input.affiliation.parse()?,
-            token_sha256: match &token {
-                Some(token) => Some(secret_digest(token)),
-                None => known.as_ref().and_then(|k| k.token_sha256),
-            },
-            public_key: match &input.public_key {
-                Some(key) => Some(public_key(key)?),
-                None => known.and_then(|k| k.public_key),
-            },
-            revoked: input.revoked,
-            // The store stamps the change with its own clock.
-            changed: Hlc::default(),
+        let asked = Asked::new(caller, "put_agent", &input)?;
+        let token = input.issue_token.then(draw_token);
+        let plan = async {
+            let agent_id: types::AgentId = input.agent_id.parse()?;
+            let known = self.store.agent(agent_id.clone()).await.map_err(reject)?;
+            Ok(plan_agent(AgentRecord {
+                agent_id,
+                affiliation: input.affiliation.parse()?,
+                token_sha256: match &token {
+                    Some(token) => Some(secret_digest(token)),
+                    None => known.as_ref().and_then(|k| k.token_sha256),
+                },
+                public_key: match &input.public_key {
+                    Some(key) => Some(public_key(key)?),
+                    None => known.and_then(|k| k.public_key),
+                },
+                revoked: input.revoked,
+                // The store stamps the change with its own clock.
+                changed: Hlc::default(),
+            }))
         };
-        let receipt =
-            self.commit(caller, Wish::one(Intent::Agent(Box::new(record.clone())))).await?;
-        if let Some(Err(refusal)) = receipt.results.into_iter().next() {
-            return Err(refusal);
-        }
+        // Only its digest is kept, so the token of a remembered answer is gone.
+        let shown = |agent: AgentOut, receipt: &WriteReceipt| {
+            Ok(AgentOut { token: token.clone().filter(|_| !receipt.replayed), ..agent })
+        };
+        let agent = self.mutate(asked, plan, shown).await?.result;
         self.reload_agents().await?;
-        Ok(agent_out(record, token))
+        Ok(agent)
+    }
+
+    /// Refuses an agent everywhere from now on.
+    ///
+    /// # Errors
+    /// `forbidden` without an operator's rights; `not_found`.
+    pub async fn revoke_agent(&self, caller: &Caller, name: &str) -> Reply<AgentOut> {
+        caller.require_operator()?;
+        let asked = Asked::new(caller, "revoke_agent", &name)?;
+        let plan = async {
+            // A name that no agent could have is as unknown as one that none has.
+            let known = match name.parse() {
+                Ok(agent) => self.store.agent(agent).await.map_err(reject)?,
+                Err(_) => None,
+            };
+            let known = known.ok_or_else(|| {
+                Reject::new(Reason::NotFound, format!("no agent is registered as {name:?}"))
+            })?;
+            Ok(plan_agent(AgentRecord { revoked: true, ..known }))
+        };
+        let agent = self.mutate(asked, plan, |agent, _| Ok(agent)).await?.result;
+        self.reload_agents().await?;
+        Ok(agent)
     }
 
     /// All registered agents.
@@ -234,7 +275,7 @@ impl Service {
     pub async fn list_agents(&self, caller: &Caller) -> Reply<Vec<AgentOut>> {
         caller.require_operator()?;
         let agents = self.store.agents().await.map_err(reject)?;
-        Ok(agents.into_iter().map(|a| agent_out(a, None)).collect())
+        Ok(agents.into_iter().map(agent_out).collect())
     }
 
     /// The caller's quota in a namespace; an operator may ask for another agent's.

@@ -16,7 +16,7 @@ use types::{
 
 use super::{
     Caller, Reply, Service, reject,
-    write::{Wish, idempotency, link_of, memory_of},
+    write::{Asked, Plan, link_of},
 };
 use crate::node::model::{
     GraphInput, LinkInput, LinkOut, PathInput, Written,
@@ -31,11 +31,12 @@ impl Service {
     /// # Errors
     /// `not_found`, `cycle`, `already_exists`, `quota_exceeded`, `invalid_argument`.
     pub async fn link(&self, caller: &Caller, input: LinkInput) -> Reply<Written<LinkRef>> {
-        let idempotency = idempotency(caller, "link", &input)?;
-        let link = input.to_link(LinkId(random::uuid_v7(clock::now_unix_ms())))?;
-        let wish = Wish { intents: vec![Intent::Link(link)], atomic: true, idempotency };
-        let receipt = self.commit(caller, wish).await?;
-        Ok(Self::written(&receipt, link_of(&receipt)?))
+        let asked = Asked::new(caller, "link", &input)?;
+        let plan = async {
+            let link = input.to_link(LinkId(random::uuid_v7(clock::now_unix_ms())))?;
+            Ok(Plan::one(Intent::Link(link)))
+        };
+        self.mutate(asked, plan, |(), receipt| link_of(receipt)).await
     }
 
     /// Changes when a link holds; an end that is not given is open.
@@ -49,15 +50,16 @@ impl Service {
         valid_from: Option<String>,
         valid_until: Option<String>,
     ) -> Reply<Written<LinkRef>> {
-        let idempotency = idempotency(caller, "update_link", &(id, &valid_from, &valid_until))?;
-        let validity = Validity {
-            from_ms: time::from_option("valid_from", valid_from.as_deref())?,
-            until_ms: time::from_option("valid_until", valid_until.as_deref())?,
+        let asked = Asked::new(caller, "update_link", &(id, &valid_from, &valid_until))?;
+        let plan = async {
+            let validity = Validity {
+                from_ms: time::from_option("valid_from", valid_from.as_deref())?,
+                until_ms: time::from_option("valid_until", valid_until.as_deref())?,
+            };
+            validity.check()?;
+            Ok(Plan::one(Intent::LinkValidity { id: id.parse()?, validity }))
         };
-        validity.check()?;
-        let intents = vec![Intent::LinkValidity { id: id.parse()?, validity }];
-        let receipt = self.commit(caller, Wish { intents, atomic: true, idempotency }).await?;
-        Ok(Self::written(&receipt, link_of(&receipt)?))
+        self.mutate(asked, plan, |(), receipt| link_of(receipt)).await
     }
 
     /// Removes a link for good.
@@ -65,8 +67,9 @@ impl Service {
     /// # Errors
     /// `not_found`, `forbidden`.
     pub async fn unlink(&self, caller: &Caller, id: &str) -> Reply<Written<LinkRef>> {
-        let receipt = self.commit(caller, Wish::one(Intent::Unlink { id: id.parse()? })).await?;
-        Ok(Self::written(&receipt, link_of(&receipt)?))
+        let asked = Asked::new(caller, "unlink", &id)?;
+        let plan = async { Ok(Plan::one(Intent::Unlink { id: id.parse()? })) };
+        self.mutate(asked, plan, |(), receipt| link_of(receipt)).await
     }
 
     /// Links that start or end at a memory.
@@ -142,9 +145,11 @@ impl Service {
             )
             .into());
         }
-        let intent = Intent::Alias { id: id.parse()?, alias: alias.to_owned(), remove };
-        let receipt = self.commit(caller, Wish::one(intent)).await?;
-        Ok(Self::written(&receipt, memory_of(&receipt)?))
+        let asked = Asked::new(caller, "alias", &(id, alias, remove))?;
+        let plan = async {
+            Ok(Plan::one(Intent::Alias { id: id.parse()?, alias: alias.to_owned(), remove }))
+        };
+        self.change(asked, plan).await
     }
 
     /// Other names of an entity.

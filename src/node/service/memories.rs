@@ -1,32 +1,30 @@
-//! Writing memories: store, bulk, update, promote, delete, forget, archive, consolidate.
+//! Writing memories: store, bulk, update, promote, delete, archive, restore, consolidate.
 //!
-//! Invariants: destroying many needs `dry_run: false` in so many words; forgetting archives with a
-//! reason before anything can be purged.
+//! Invariant: a batch answers one result per item, in the order of the items.
 //!
-//! Not here: reading (`reads`) and links (`links`).
+//! Not here: reading (`reads`), links (`links`), and destroying many (`forget`, `purge`).
 
 use runtime::{clock, random};
-use storage::request::{ForgetQuery, Intent, NamespaceFilter, OnConflict, Reader};
+use storage::{
+    answer::WriteReceipt,
+    request::{Intent, OnConflict, Reader},
+};
 use types::{
     Invalid, LinkId, MemoryId, NewMemory, Patch, Reason, Reject, Relation, Tier,
     ids::IdRef,
-    limits::{BULK_MAX, PAGE_MAX, REASON_BYTES_MAX},
+    limits::{BULK_MAX, REASON_BYTES_MAX},
     link::NewLink,
     memory::Validity,
 };
 
 use super::{
     Caller, Reply, Service, reject,
-    write::{Wish, idempotency, memory_of, memory_ref},
+    write::{Asked, Plan, memory_ref},
 };
 use crate::node::model::{
     MemoryDraft, MemoryPatch, Written,
-    filter::page_limit,
     memory::DraftContext,
-    write::{
-        BulkInput, BulkResult, ConsolidateInput, ForgetInput, ForgetResult, ItemError, ItemResult,
-        MemoryRef,
-    },
+    write::{BulkInput, BulkResult, ConsolidateInput, ItemError, ItemResult, MemoryRef},
 };
 
 /// Most memories one `consolidate` replaces.
@@ -79,11 +77,9 @@ impl Service {
     /// `invalid_argument`, `already_exists`, `quota_exceeded`, `idempotency_mismatch`,
     /// `embedding_mismatch`, `reflection_depth_exceeded`, `overloaded`, `storage_full`.
     pub async fn store(&self, caller: &Caller, input: MemoryDraft) -> Reply<Written<MemoryRef>> {
-        let idempotency = idempotency(caller, "store", &input)?;
-        let intent = self.store_intent(caller, input)?;
-        let receipt =
-            self.commit(caller, Wish { intents: vec![intent], atomic: true, idempotency }).await?;
-        Ok(Self::written(&receipt, memory_of(&receipt)?))
+        let asked = Asked::new(caller, "store", &input)?;
+        let plan = async { Ok(Plan::one(self.store_intent(caller, input)?)) };
+        self.change(asked, plan).await
     }
 
     /// Stores up to 1000 memories. Unless `atomic`, a bad item is refused alone.
@@ -105,11 +101,16 @@ impl Service {
             )
             .with("field", "memories"));
         }
-        let idempotency = idempotency(caller, "bulk_store", &input)?;
-        let atomic = input.atomic;
-        let mut intents = Vec::with_capacity(count);
-        let mut refused: Vec<Option<Reject>> = Vec::with_capacity(count);
-        for (at, draft) in input.memories.into_iter().enumerate() {
+        let asked = Asked::new(caller, "bulk_store", &input)?;
+        self.mutate(asked, async { self.plan_bulk(caller, input) }, bulk_result).await
+    }
+
+    /// Notes for each item why it was refused before the store saw it.
+    fn plan_bulk(&self, caller: &Caller, input: BulkInput) -> Reply<Plan<Vec<Option<ItemError>>>> {
+        let BulkInput { memories, atomic } = input;
+        let mut intents = Vec::with_capacity(memories.len());
+        let mut refused: Vec<Option<Reject>> = Vec::with_capacity(memories.len());
+        for (at, draft) in memories.into_iter().enumerate() {
             match self.store_intent(caller, draft) {
                 Ok(intent) => {
                     intents.push(intent);
@@ -124,15 +125,8 @@ impl Service {
                 Reject::new(Reason::InvalidArgument, "memories: nothing to store")
             }));
         }
-        let receipt = self.commit(caller, Wish { intents, atomic, idempotency }).await?;
-        let mut applied = receipt.results.iter();
-        let items: Vec<ItemResult> = refused
-            .into_iter()
-            .map(|refusal| item(refusal.map_or_else(|| memory_ref(applied.next()), Err)))
-            .collect();
-        let stored = items.iter().filter(|i| i.stored.is_some()).count() as u32;
-        let refused = items.len() as u32 - stored;
-        Ok(Self::written(&receipt, BulkResult { items, stored, refused }))
+        let note = refused.iter().map(|refusal| refusal.as_ref().map(ItemError::from)).collect();
+        Ok(Plan { intents, atomic, note })
     }
 
     /// Changes fields of a memory the caller may see.
@@ -143,25 +137,24 @@ impl Service {
         &self,
         caller: &Caller,
         id: &str,
-        input: MemoryPatch,
+        mut input: MemoryPatch,
     ) -> Reply<Written<MemoryRef>> {
-        let idempotency = idempotency(caller, "update", &(id, &input))?;
-        let id: IdRef = id.parse()?;
-        let expected_version = input.expected_version;
-        let mut input = input;
-        if input.tags.is_some() {
-            let reader = Reader::Agent(&caller.viewer);
-            let now = self.store.get(reader, id.clone(), clock::now_unix_ms()).await;
-            input.replace_tags(&now.map_err(reject)?.tags);
-        }
-        let mut patch = input.into_patch(|scope| self.audience(&caller.viewer, scope))?;
-        if let (Some(tier), None) = (patch.tier, patch.expires_at_ms) {
-            patch.expires_at_ms = Some(self.settings.expiry(tier, clock::now_unix_ms()));
-        }
-        let intent = Intent::Update { id, patch: Box::new(patch), expected_version };
-        let receipt =
-            self.commit(caller, Wish { intents: vec![intent], atomic: true, idempotency }).await?;
-        Ok(Self::written(&receipt, memory_of(&receipt)?))
+        let asked = Asked::new(caller, "update", &(id, &input))?;
+        let plan = async {
+            let id: IdRef = id.parse()?;
+            let expected_version = input.expected_version;
+            if input.tags.is_some() {
+                let reader = Reader::Agent(&caller.viewer);
+                let now = self.store.get(reader, id.clone(), clock::now_unix_ms()).await;
+                input.replace_tags(&now.map_err(reject)?.tags);
+            }
+            let mut patch = input.into_patch(|scope| self.audience(&caller.viewer, scope))?;
+            if let (Some(tier), None) = (patch.tier, patch.expires_at_ms) {
+                patch.expires_at_ms = Some(self.settings.expiry(tier, clock::now_unix_ms()));
+            }
+            Ok(Plan::one(Intent::Update { id, patch: Box::new(patch), expected_version }))
+        };
+        self.change(asked, plan).await
     }
 
     /// Changes the tier, and the expiry with it.
@@ -175,18 +168,18 @@ impl Service {
         tier: &str,
         expected_version: Option<u64>,
     ) -> Reply<Written<MemoryRef>> {
-        let idempotency = idempotency(caller, "promote", &(id, tier))?;
-        let tier: Tier = tier.parse()?;
-        let intent = Intent::Promote {
-            id: id.parse()?,
-            tier,
-            expires_at_ms: self.settings.expiry(tier, clock::now_unix_ms()),
-            automatic: false,
-            expected_version,
+        let asked = Asked::new(caller, "promote", &(id, tier, expected_version))?;
+        let plan = async {
+            let tier: Tier = tier.parse()?;
+            Ok(Plan::one(Intent::Promote {
+                id: id.parse()?,
+                tier,
+                expires_at_ms: self.settings.expiry(tier, clock::now_unix_ms()),
+                automatic: false,
+                expected_version,
+            }))
         };
-        let receipt =
-            self.commit(caller, Wish { intents: vec![intent], atomic: true, idempotency }).await?;
-        Ok(Self::written(&receipt, memory_of(&receipt)?))
+        self.change(asked, plan).await
     }
 
     /// Deletes a memory for good; leaves a tombstone and the audit row.
@@ -200,15 +193,12 @@ impl Service {
         why: Option<String>,
         expected_version: Option<u64>,
     ) -> Reply<Written<MemoryRef>> {
-        let idempotency = idempotency(caller, "delete", &(id, &why))?;
-        let intent = Intent::Delete {
-            id: id.parse()?,
-            reason: reason(why, "deleted on request")?,
-            expected_version,
+        let asked = Asked::new(caller, "delete", &(id, &why, expected_version))?;
+        let plan = async {
+            let reason = reason(why, "deleted on request")?;
+            Ok(Plan::one(Intent::Delete { id: id.parse()?, reason, expected_version }))
         };
-        let receipt =
-            self.commit(caller, Wish { intents: vec![intent], atomic: true, idempotency }).await?;
-        Ok(Self::written(&receipt, memory_of(&receipt)?))
+        self.change(asked, plan).await
     }
 
     /// Moves one memory into the archive.
@@ -221,10 +211,12 @@ impl Service {
         id: &str,
         why: Option<String>,
     ) -> Reply<Written<MemoryRef>> {
-        let intent =
-            Intent::Archive { id: id.parse()?, reason: reason(why, "archived on request")? };
-        let receipt = self.commit(caller, Wish::one(intent)).await?;
-        Ok(Self::written(&receipt, memory_of(&receipt)?))
+        let asked = Asked::new(caller, "archive", &(id, &why))?;
+        let plan = async {
+            let reason = reason(why, "archived on request")?;
+            Ok(Plan::one(Intent::Archive { id: id.parse()?, reason }))
+        };
+        self.change(asked, plan).await
     }
 
     /// Takes one memory back from the archive. One that had expired gets its tier's lifetime anew,
@@ -233,105 +225,21 @@ impl Service {
     /// # Errors
     /// As [`Service::delete`]; `failed_precondition` when it is not archived.
     pub async fn restore(&self, caller: &Caller, id: &str) -> Reply<Written<MemoryRef>> {
-        let now_ms = clock::now_unix_ms();
-        let reader = Reader::Agent(&caller.viewer);
-        let view = self.store.get(reader, id.parse()?, now_ms).await.map_err(reject)?;
-        let id = IdRef::Full(view.id);
-        let mut intents = vec![Intent::Restore { id: id.clone() }];
-        if view.expires_at_ms.is_some_and(|at| at <= now_ms) {
-            let expires_at_ms = Some(self.settings.expiry(view.tier, now_ms));
-            let patch = Box::new(Patch { expires_at_ms, ..Patch::default() });
-            intents.push(Intent::Update { id, patch, expected_version: None });
-        }
-        let receipt =
-            self.commit(caller, Wish { intents, atomic: true, idempotency: None }).await?;
-        Ok(Self::written(&receipt, memory_ref(receipt.results.last())?))
-    }
-
-    /// Deletes an archived memory for good.
-    ///
-    /// # Errors
-    /// As [`Service::delete`]; `failed_precondition` when it is not archived.
-    pub async fn purge(&self, caller: &Caller, id: &str) -> Reply<Written<MemoryRef>> {
-        let id_ref: IdRef = id.parse()?;
-        let view = self
-            .store
-            .get(Reader::Agent(&caller.viewer), id_ref, clock::now_unix_ms())
-            .await
-            .map_err(reject)?;
-        if view.archived_reason.is_none() {
-            return Err(Reject::new(
-                Reason::FailedPrecondition,
-                format!(
-                    "memory {} is not archived; forget or archive it first, or delete it",
-                    view.id
-                ),
-            ));
-        }
-        self.delete(
-            caller,
-            &view.id.to_string(),
-            Some("purged from the archive".into()),
-            Some(view.version),
-        )
-        .await
-    }
-
-    /// Archives what a pattern names, or says what it would archive.
-    ///
-    /// # Errors
-    /// `invalid_argument`; per-item refusals leave the item out.
-    pub async fn forget(
-        &self,
-        caller: &Caller,
-        input: ForgetInput,
-    ) -> Reply<Written<ForgetResult>> {
-        let idempotency = idempotency(caller, "forget", &input)?;
-        let namespace = input.namespace.parse()?;
-        let at_most = page_limit(Some(input.limit.unwrap_or(PAGE_MAX)), PAGE_MAX)? as usize;
-        let query = ForgetQuery {
-            namespace: match input.namespace_mode.as_deref().unwrap_or("exact") {
-                "exact" => NamespaceFilter::Exactly(namespace),
-                "within" => NamespaceFilter::Within(namespace),
-                other => {
-                    return Err(Invalid::new(
-                        "namespace_mode",
-                        format!("unknown value {other:?}; use exact or within"),
-                    )
-                    .into());
-                }
-            },
-            title_glob: input.title,
-            tier: input.tier.as_deref().map(str::parse).transpose()?,
-            limit: at_most as u32 + 1,
-            now_ms: clock::now_unix_ms(),
+        let asked = Asked::new(caller, "restore", &id)?;
+        let plan = async {
+            let now_ms = clock::now_unix_ms();
+            let reader = Reader::Agent(&caller.viewer);
+            let view = self.store.get(reader, id.parse()?, now_ms).await.map_err(reject)?;
+            let id = IdRef::Full(view.id);
+            let mut intents = vec![Intent::Restore { id: id.clone() }];
+            if view.expires_at_ms.is_some_and(|at| at <= now_ms) {
+                let expires_at_ms = Some(self.settings.expiry(view.tier, now_ms));
+                let patch = Box::new(Patch { expires_at_ms, ..Patch::default() });
+                intents.push(Intent::Update { id, patch, expected_version: None });
+            }
+            Ok(Plan::all(intents))
         };
-        let why = reason(input.reason, "forgotten on request")?;
-        let mut found =
-            self.store.forgettable(Reader::Agent(&caller.viewer), query).await.map_err(reject)?;
-        let more = found.len() > at_most;
-        found.truncate(at_most);
-        let dry_run = input.dry_run.unwrap_or(true);
-        if dry_run || found.is_empty() {
-            let position = *self.position.borrow();
-            let result = forgotten(dry_run, found.iter().map(|m| (m.id, m.title.as_str())), more);
-            return Ok(Written {
-                result,
-                durability: Self::durability(position).into(),
-                replayed: false,
-            });
-        }
-        let intents = found
-            .iter()
-            .map(|m| Intent::Archive { id: IdRef::Full(m.id), reason: why.clone() })
-            .collect();
-        let receipt = self.commit(caller, Wish { intents, atomic: false, idempotency }).await?;
-        let done = found
-            .iter()
-            .zip(&receipt.results)
-            .filter(|(_, result)| result.is_ok())
-            .map(|(m, _)| (m.id, m.title.as_str()));
-        Ok(Self::written(&receipt, forgotten(false, done, more)))
+        self.mutate(asked, plan, |(), receipt| memory_ref(receipt.results.last())).await
     }
 
     /// Stores one memory in place of several, which it supersedes and which are archived, unless
@@ -352,9 +260,18 @@ impl Service {
             )
             .into());
         }
-        let idempotency = idempotency(caller, "consolidate", &input)?;
-        let keep_sources = input.keep_sources;
-        let relation = if keep_sources { Relation::DerivedFrom } else { Relation::Supersedes };
+        let asked = Asked::new(caller, "consolidate", &input)?;
+        let plan = async { Ok(Plan::all(self.plan_consolidation(caller, input)?)) };
+        self.change(asked, plan).await
+    }
+
+    fn plan_consolidation(
+        &self,
+        caller: &Caller,
+        input: ConsolidateInput,
+    ) -> Result<Vec<Intent>, Invalid> {
+        let relation =
+            if input.keep_sources { Relation::DerivedFrom } else { Relation::Supersedes };
         let new = self.draft(caller, input.into)?;
         let id = new.id;
         let mut intents =
@@ -369,19 +286,29 @@ impl Service {
                 validity: Validity::default(),
             };
             intents.push(Intent::Link(link.normalise()?));
-            if !keep_sources {
+            if !input.keep_sources {
                 intents.push(Intent::Archive {
                     id: IdRef::Full(target),
                     reason: format!("consolidated into {id}"),
                 });
             }
         }
-        let receipt = self.commit(caller, Wish { intents, atomic: true, idempotency }).await?;
-        if let Some(refusal) = receipt.results.iter().find_map(|r| r.as_ref().err()) {
-            return Err(refusal.clone());
-        }
-        Ok(Self::written(&receipt, memory_of(&receipt)?))
+        Ok(intents)
     }
+}
+
+fn bulk_result(refused: Vec<Option<ItemError>>, receipt: &WriteReceipt) -> Reply<BulkResult> {
+    let mut applied = receipt.results.iter();
+    let items: Vec<ItemResult> = refused
+        .into_iter()
+        .map(|refusal| match refusal {
+            Some(error) => ItemResult { stored: None, error: Some(error) },
+            None => item(memory_ref(applied.next())),
+        })
+        .collect();
+    let stored = items.iter().filter(|i| i.stored.is_some()).count() as u32;
+    let refused = items.len() as u32 - stored;
+    Ok(BulkResult { items, stored, refused })
 }
 
 fn item(result: Reply<MemoryRef>) -> ItemResult {
@@ -389,13 +316,4 @@ fn item(result: Reply<MemoryRef>) -> ItemResult {
         Ok(stored) => ItemResult { stored: Some(stored), error: None },
         Err(refusal) => ItemResult { stored: None, error: Some(ItemError::from(&refusal)) },
     }
-}
-
-fn forgotten<'a>(
-    dry_run: bool,
-    memories: impl Iterator<Item = (MemoryId, &'a str)>,
-    more: bool,
-) -> ForgetResult {
-    let (ids, titles) = memories.map(|(id, title)| (id.to_string(), title.to_owned())).unzip();
-    ForgetResult { dry_run, ids, titles, more }
 }

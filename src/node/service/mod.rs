@@ -4,12 +4,14 @@
 //! method validates, decides what may happen, asks the store, and says how durable the result is.
 //!
 //! Invariants: `SVC-1` no operation runs without a [`Caller`]; `SVC-2` no write path calls a model
-//! or a peer before the answer of the store; `SVC-3` nothing is deleted by a model's word.
+//! or a peer before the answer of the store; `SVC-3` nothing is deleted by a model's word;
+//! `SVC-4` a repeated idempotency key gets the first answer again, whatever the operation.
 //!
 //! Not here: protocols, and anything that outlives a request (`node::upkeep`).
 
 pub mod admin;
 pub mod caller;
+pub mod forget;
 pub mod links;
 pub mod memories;
 pub mod purge;

@@ -1,4 +1,4 @@
-//! Deleting many archived memories for good.
+//! Deleting archived memories for good.
 //!
 //! Invariants: only what is archived is taken; nothing is deleted without `dry_run: false` in so many
 //! words; memories named by id go together or not at all.
@@ -7,7 +7,7 @@
 
 use runtime::clock;
 use storage::{
-    answer::MemoryView,
+    answer::{MemoryView, WriteReceipt},
     request::{Intent, ListQuery, Reader},
 };
 use types::{
@@ -18,14 +18,49 @@ use types::{
 
 use super::{
     Caller, Reply, Service, memories, reject,
-    write::{Wish, idempotency},
+    write::{Asked, Plan},
 };
 use crate::node::model::{
     Written, time,
-    write::{PurgeInput, PurgeResult},
+    write::{MemoryRef, PurgeInput, PurgeResult},
 };
 
+/// The reason recorded when none is given.
+const PURGED: &str = "purged from the archive";
+
+/// What was chosen; what was restored or edited meanwhile is not that.
+fn delete(memory: &MemoryView, why: &str) -> Intent {
+    Intent::Delete {
+        id: IdRef::Full(memory.id),
+        reason: why.to_owned(),
+        expected_version: Some(memory.version),
+    }
+}
+
+fn purged(mut ids: Vec<String>, receipt: &WriteReceipt) -> Reply<PurgeResult> {
+    let mut done = receipt.results.iter().map(Result::is_ok);
+    ids.retain(|_| done.next().unwrap_or(false));
+    Ok(PurgeResult { dry_run: false, ids })
+}
+
+fn ids_of(memories: &[MemoryView]) -> Vec<String> {
+    memories.iter().map(|memory| memory.id.to_string()).collect()
+}
+
 impl Service {
+    /// Deletes an archived memory for good.
+    ///
+    /// # Errors
+    /// As [`Service::delete`]; `failed_precondition` when it is not archived.
+    pub async fn purge(&self, caller: &Caller, id: &str) -> Reply<Written<MemoryRef>> {
+        let asked = Asked::new(caller, "purge_one", &id)?;
+        let plan = async {
+            let found = self.purgeable_by_id(caller, &[id.to_owned()]).await?;
+            Ok(Plan::all(found.iter().map(|memory| delete(memory, PURGED)).collect()))
+        };
+        self.change(asked, plan).await
+    }
+
     /// Deletes archived memories for good, by id or by age; at most 1000 per call.
     ///
     /// # Errors
@@ -36,45 +71,33 @@ impl Service {
         caller: &Caller,
         input: PurgeInput,
     ) -> Reply<Written<PurgeResult>> {
-        let idempotency = idempotency(caller, "purge", &input)?;
-        let why = memories::reason(input.reason.clone(), "purged from the archive")?;
-        let by_id = !input.ids.is_empty();
-        let mut found = match (by_id, &input.archived_before) {
-            (true, None) => self.purgeable_by_id(caller, &input.ids).await?,
-            (false, Some(before)) => self.purgeable_by_age(caller, &input, before).await?,
+        let why = memories::reason(input.reason.clone(), PURGED)?;
+        if input.dry_run.unwrap_or(true) {
+            let ids = ids_of(&self.purgeable(caller, &input).await?);
+            let durability = Self::durability(self.watch_start()).into();
+            let result = PurgeResult { dry_run: true, ids };
+            return Ok(Written { result, durability, replayed: false });
+        }
+        let asked = Asked::new(caller, "purge", &input)?;
+        let plan = async {
+            let found = self.purgeable(caller, &input).await?;
+            let intents = found.iter().map(|memory| delete(memory, &why)).collect();
+            Ok(Plan { intents, atomic: !input.ids.is_empty(), note: ids_of(&found) })
+        };
+        self.mutate(asked, plan, purged).await
+    }
+
+    async fn purgeable(&self, caller: &Caller, input: &PurgeInput) -> Reply<Vec<MemoryView>> {
+        match (!input.ids.is_empty(), &input.archived_before) {
+            (true, None) => self.purgeable_by_id(caller, &input.ids).await,
+            (false, Some(before)) => self.purgeable_by_age(caller, input, before).await,
             (true, Some(_)) => {
-                return Err(Invalid::new("archived_before", "give ids or this, not both").into());
+                Err(Invalid::new("archived_before", "give ids or this, not both").into())
             }
             (false, None) => {
-                return Err(Invalid::new("ids", "name memories, or give archived_before").into());
+                Err(Invalid::new("ids", "name memories, or give archived_before").into())
             }
-        };
-        let mut ids: Vec<String> = found.iter().map(|m| m.id.to_string()).collect();
-        let dry_run = input.dry_run.unwrap_or(true);
-        if dry_run || found.is_empty() {
-            let durability = Self::durability(self.watch_start()).into();
-            return Ok(Written {
-                result: PurgeResult { dry_run, ids },
-                durability,
-                replayed: false,
-            });
         }
-        let intents = found
-            .drain(..)
-            .map(|m| Intent::Delete {
-                id: IdRef::Full(m.id),
-                reason: why.clone(),
-                // What was restored or edited meanwhile is not what was chosen.
-                expected_version: Some(m.version),
-            })
-            .collect();
-        let receipt = self.commit(caller, Wish { intents, atomic: by_id, idempotency }).await?;
-        if by_id && let Some(refusal) = receipt.results.iter().find_map(|r| r.as_ref().err()) {
-            return Err(refusal.clone());
-        }
-        let mut done = receipt.results.iter().map(Result::is_ok);
-        ids.retain(|_| done.next().unwrap_or(false));
-        Ok(Self::written(&receipt, PurgeResult { dry_run, ids }))
     }
 
     async fn purgeable_by_id(&self, caller: &Caller, ids: &[String]) -> Reply<Vec<MemoryView>> {
@@ -96,7 +119,10 @@ impl Service {
             if view.archived_reason.is_none() {
                 return Err(Reject::new(
                     Reason::FailedPrecondition,
-                    format!("memory {} is not archived; forget it first, or delete it", view.id),
+                    format!(
+                        "memory {} is not archived; forget or archive it first, or delete it",
+                        view.id
+                    ),
                 )
                 .with("id", view.id));
             }

@@ -12,13 +12,16 @@
 use runtime::clock;
 use serde::{Deserialize, Serialize};
 use storage::{
-    answer::Applied,
+    answer::{Applied, WriteReceipt},
     request::{Intent, OnConflict, Reader},
 };
 use types::{Invalid, LinkId, MemoryId, Reason, Reject, limits::BULK_MAX};
 use utoipa::ToSchema;
 
-use super::{Caller, Reply, Service, reject, write::Wish};
+use super::{
+    Caller, Reply, Service, reject,
+    write::{Asked, Plan},
+};
 use crate::node::model::{
     FilterInput, LinkInput, LinkOut, ListInput, MemoryDraft, MemoryOut, write::ExportInput,
 };
@@ -117,6 +120,14 @@ fn draft_of(memory: MemoryOut) -> (MemoryDraft, Option<String>, String) {
         on_conflict: None,
     };
     (draft, memory.archived_reason, memory.id)
+}
+
+/// What an import's answer needs besides the results.
+#[derive(Default, Serialize, Deserialize)]
+struct ImportNote {
+    /// For each intent, its line.
+    lines: Vec<u64>,
+    failed: Vec<ImportFailure>,
 }
 
 /// One line of an import, understood.
@@ -219,31 +230,26 @@ impl Service {
                 ),
             ));
         }
-        let mut result = ImportResult::default();
-        let mut intents: Vec<(u64, Intent)> = Vec::with_capacity(lines.len());
-        for (number, line) in lines {
+        let asked = Asked::new(caller, "import", &text)?;
+        let plan = async { self.plan_import(caller, &lines) };
+        Ok(self.mutate(asked, plan, imported).await?.result)
+    }
+
+    /// Notes the line of every intent, and the lines that are refused here.
+    fn plan_import(&self, caller: &Caller, lines: &[(u64, &str)]) -> Reply<Plan<ImportNote>> {
+        let mut note = ImportNote::default();
+        let mut intents = Vec::with_capacity(lines.len());
+        for &(number, line) in lines {
             match parse_line(line).and_then(|line| self.import_intents(caller, line)) {
-                Ok(more) => intents.extend(more.into_iter().map(|intent| (number, intent))),
-                Err(invalid) if invalid.field == "hivemem_export" => return Err(invalid.into()),
-                Err(invalid) => result.failed.push(failure(number, &invalid.into())),
-            }
-        }
-        result.position = self.watch_start();
-        if !intents.is_empty() {
-            let (numbers, intents): (Vec<u64>, Vec<Intent>) = intents.into_iter().unzip();
-            let wish = Wish { intents, atomic: false, idempotency: None };
-            let receipt = self.commit(caller, wish).await?;
-            result.position = receipt.position;
-            for (number, applied) in numbers.into_iter().zip(&receipt.results) {
-                match applied {
-                    Ok(Applied::Other) => {}
-                    Ok(_) => result.imported += 1,
-                    Err(r) if r.reason == Reason::AlreadyExists => result.skipped += 1,
-                    Err(refusal) => result.failed.push(failure(number, refusal)),
+                Ok(more) => {
+                    note.lines.extend(more.iter().map(|_| number));
+                    intents.extend(more);
                 }
+                Err(invalid) if invalid.field == "hivemem_export" => return Err(invalid.into()),
+                Err(invalid) => note.failed.push(failure(number, &invalid.into())),
             }
         }
-        Ok(result)
+        Ok(Plan { intents, atomic: false, note })
     }
 
     fn import_intents(&self, caller: &Caller, line: Line) -> Result<Vec<Intent>, Invalid> {
@@ -275,6 +281,20 @@ impl Service {
             }
         }
     }
+}
+
+fn imported(note: ImportNote, receipt: &WriteReceipt) -> Reply<ImportResult> {
+    let position = receipt.position;
+    let mut result = ImportResult { failed: note.failed, position, ..ImportResult::default() };
+    for (number, applied) in note.lines.into_iter().zip(&receipt.results) {
+        match applied {
+            Ok(Applied::Other) => {}
+            Ok(_) => result.imported += 1,
+            Err(r) if r.reason == Reason::AlreadyExists => result.skipped += 1,
+            Err(refusal) => result.failed.push(failure(number, refusal)),
+        }
+    }
+    Ok(result)
 }
 
 fn failure(line: u64, refusal: &Reject) -> ImportFailure {

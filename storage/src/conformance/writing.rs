@@ -2,7 +2,7 @@
 //!
 //! Not here: links and lives of memories.
 
-use types::{MemoryId, NewMemory, Patch, Reason, Scope, Tier, ids::IdRef};
+use types::{MemoryId, NewMemory, Patch, Reason, Reject, Scope, Tier, ids::IdRef};
 
 use super::{
     cases,
@@ -122,7 +122,7 @@ async fn a_wrong_expected_version_conflicts_and_changes_nothing(world: &World<'_
 }
 
 fn key(body: u8) -> Option<Idempotency> {
-    Some(Idempotency { key: "once".into(), body_sha256: [body; 32] })
+    Some(Idempotency { key: "once".into(), body_sha256: [body; 32], note: b"n".to_vec() })
 }
 
 async fn the_same_key_and_body_are_done_once(world: &World<'_>) -> Outcome {
@@ -137,6 +137,18 @@ async fn the_same_key_and_body_are_done_once(world: &World<'_>) -> Outcome {
     let second = world.store.write(request.clone()).await?;
     holds!(second.replayed, "the second is remembered");
     same!(second.results, first.results, "the remembered answer");
+    same!(second.note, b"n".to_vec(), "the note kept with it");
+    // What can no longer be worked out is answered all the same, and under a new key refused.
+    let gone = Reject::new(Reason::NotFound, "gone");
+    request.atomic = true;
+    request.intents = vec![Intent::Refuse(Box::new(gone))];
+    same!(world.store.write(request.clone()).await?.results, first.results, "answered again");
+    request.idempotency = request.idempotency.map(|key| Idempotency { key: "new".into(), ..key });
+    refused(world.store.write(request.clone()).await, Reason::NotFound, "under a new key")?;
+    // Having done nothing is remembered too.
+    request.intents = Vec::new();
+    holds!(!world.store.write(request.clone()).await?.replayed, "nothing is done once");
+    holds!(world.store.write(request.clone()).await?.replayed, "and remembered");
     same!(world.list(&ann, Default::default()).await?.len(), 1, "memories");
     // Another agent's key is another key.
     let bob = Person::new("bob", "")?;

@@ -4,6 +4,7 @@
 //! Not here: sockets (one test in `streams` goes through them; the rest is tried in `wire`).
 
 mod admin;
+mod idempotency;
 mod memories;
 mod streams;
 

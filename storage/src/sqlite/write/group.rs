@@ -129,7 +129,9 @@ impl<'w> Group<'w> {
                 }
             }
         }
-        let receipt = WriteReceipt { results, position: self.head.position, replayed: false };
+        let note = idempotency.as_ref().map(|key| key.note.clone()).unwrap_or_default();
+        let position = self.head.position;
+        let receipt = WriteReceipt { results, position, replayed: false, note };
         if let Some(key) = idempotency {
             self.remember(&terms, key, &receipt);
         }
@@ -164,6 +166,7 @@ impl<'w> Group<'w> {
             Intent::LinkValidity { id, validity } => self.link_validity(terms, id, validity),
             Intent::Alias { id, alias, remove } => self.alias(terms, &id, alias, remove),
             Intent::Agent(agent) => self.agent(terms, *agent),
+            Intent::Refuse(reject) => Err((*reject).into()),
         }
     }
 

@@ -45,6 +45,8 @@ struct ReceiptMessage {
     results: Vec<ResultMessage>,
     #[prost(uint64, tag = "2")]
     position: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    note: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -97,7 +99,8 @@ fn encode(receipt: &WriteReceipt) -> Vec<u8> {
             ..ResultMessage::default()
         },
     });
-    ReceiptMessage { results: results.collect(), position: receipt.position }.encode_to_vec()
+    let note = receipt.note.clone();
+    ReceiptMessage { results: results.collect(), position: receipt.position, note }.encode_to_vec()
 }
 
 /// The inverse of [`encode`], marked as replayed; `None` for bytes it did not make.
@@ -127,7 +130,7 @@ fn decode(bytes: &[u8]) -> Option<WriteReceipt> {
         Some(Ok(Applied::Other))
     };
     let results = message.results.into_iter().map(result).collect::<Option<Vec<_>>>()?;
-    Some(WriteReceipt { results, position: message.position, replayed: true })
+    Some(WriteReceipt { results, position: message.position, replayed: true, note: message.note })
 }
 
 impl Group<'_> {
@@ -235,6 +238,7 @@ mod tests {
             ],
             position: 12,
             replayed: false,
+            note: b"as it was".to_vec(),
         };
         let again = decode(&encode(&receipt)).unwrap();
         assert_eq!(again, WriteReceipt { replayed: true, ..receipt });

@@ -41,7 +41,7 @@ pub(crate) struct Ready {
 /// `too_large`, `invalid_argument`; nothing was queued.
 pub(crate) fn ready(request: WriteRequest, space: &EmbeddingSpace) -> Result<Ready, Reject> {
     let count = request.intents.len();
-    if count == 0 {
+    if count == 0 && request.idempotency.is_none() {
         let reject = Reject::new(Reason::InvalidArgument, "the request asks for nothing");
         return Err(reject.with("field", "intents"));
     }

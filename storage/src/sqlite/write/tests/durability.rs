@@ -107,7 +107,8 @@ async fn an_idempotent_request_is_done_once_across_a_restart() {
     let keyed = |body: u8, number: u128| {
         let new = memory(&ann, number, "once", Scope::Private);
         let mut request = request(&ann, vec![store_intent(new)]);
-        request.idempotency = Some(Idempotency { key: "k".into(), body_sha256: [body; 32] });
+        request.idempotency =
+            Some(Idempotency { key: "k".into(), body_sha256: [body; 32], note: b"n".to_vec() });
         request
     };
     let store = open(folder.path());

@@ -20,16 +20,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet},
     metrics::{
-        counter::{ConstCounter, Counter},
-        family::Family,
-        gauge::ConstGauge,
-        histogram::Histogram,
+        MetricType, counter::Counter, family::Family, gauge::ConstGauge, histogram::Histogram,
     },
     registry::Registry,
 };
-use storage::answer::StoreStats;
+use storage::answer::{COMMIT_BOUNDS_MICROS, StoreStats};
 
 use super::exposition;
 
@@ -94,7 +91,6 @@ pub struct Metrics {
     store_latency: Histogram,
     recalls: Family<ReasonLabels, Counter>,
     recall_latency: Histogram,
-    commit_latency: Histogram,
     figures: Arc<StoreFigures>,
 }
 
@@ -117,7 +113,7 @@ impl Metrics {
         let requests = Family::default();
         let durations = Latencies::new_with_constructor(latency);
         let (stores, recalls) = (Family::default(), Family::default());
-        let (store_latency, recall_latency, commit_latency) = (latency(), latency(), latency());
+        let (store_latency, recall_latency) = (latency(), latency());
         let figures = Arc::new(StoreFigures::default());
         registry.register(
             "requests",
@@ -145,11 +141,6 @@ impl Metrics {
             "Time to answer a recall",
             recall_latency.clone(),
         );
-        registry.register(
-            "commit_latency_seconds",
-            "Time of one group commit, fsync included",
-            commit_latency.clone(),
-        );
         registry.register_collector(Box::new(figures.clone()));
         Self {
             registry,
@@ -159,7 +150,6 @@ impl Metrics {
             store_latency,
             recalls,
             recall_latency,
-            commit_latency,
             figures,
         }
     }
@@ -187,11 +177,6 @@ impl Metrics {
             }
             _ => {}
         }
-    }
-
-    /// Counts a group commit of the store.
-    pub fn committed(&self, elapsed: Duration) {
-        self.commit_latency.observe(elapsed.as_secs_f64());
     }
 
     /// All metrics as text of type [`CONTENT_TYPE`]; `stats` are the store's figures now.
@@ -236,6 +221,23 @@ const GAUGES: &[(&str, &str, Figure)] = &[
     ("write_queue_depth", "Writes waiting for the writer", |s| s.write_queue),
 ];
 
+/// The group commits that the store counted, as the histogram they are.
+struct Commits<'a>(&'a StoreStats);
+
+impl EncodeMetric for Commits<'_> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let Self(stats) = self;
+        let bounds = COMMIT_BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6);
+        let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(stats.commits).collect();
+        let (sum, count) = (stats.commit_micros as f64 / 1e6, stats.commits.iter().sum());
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
 impl Collector for StoreFigures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let figures = self.0.lock();
@@ -244,18 +246,9 @@ impl Collector for StoreFigures {
             let gauge = ConstGauge::new(i64::try_from(figure(stats)).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
-        let commits = ConstCounter::new(stats.commits);
-        let help = "Group commits of the store";
-        commits.encode(encoder.encode_descriptor(
-            "commits",
-            help,
-            None,
-            commits.metric_type(),
-        )?)?;
-        let spent = ConstCounter::new(stats.commit_micros as f64 / 1e6);
-        let help = "Time spent in group commits, fsync included";
-        let name = "commit_seconds";
-        spent.encode(encoder.encode_descriptor(name, help, None, spent.metric_type())?)?;
+        let commits = Commits(stats);
+        let (name, help) = ("commit_latency_seconds", "Time of one group commit, fsync included");
+        commits.encode(encoder.encode_descriptor(name, help, None, commits.metric_type())?)?;
         if let Some(bytes) = runtime::process::resident_bytes() {
             let resident = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
             let help = "Resident memory of the process";
@@ -279,10 +272,11 @@ mod tests {
         let metrics = Metrics::new();
         metrics.finished(Door::Http, "store", "ok", Duration::from_millis(3));
         metrics.finished(Door::Grpc, "recall", "overloaded", Duration::from_micros(200));
-        metrics.committed(Duration::from_micros(900));
+        let mut commits = [0; COMMIT_BOUNDS_MICROS.len() + 1];
+        (commits[1], commits[14]) = (4, 1);
         metrics.render(StoreStats {
             memories: 7,
-            commits: 5,
+            commits,
             commit_micros: 2_500_000,
             ..StoreStats::default()
         })
@@ -296,11 +290,15 @@ mod tests {
             "hivemem_requests_total{door=\"http\",operation=\"store\",reason=\"ok\"} 1",
             "hivemem_recall_total{reason=\"overloaded\"} 1",
             "hivemem_memory_store_latency_seconds_count 1",
-            "hivemem_commit_latency_seconds_count 1",
+            "# TYPE hivemem_commit_latency_seconds histogram",
+            "hivemem_commit_latency_seconds_count 5",
+            "hivemem_commit_latency_seconds_sum 2.5",
+            "hivemem_commit_latency_seconds_bucket{le=\"0.0005\"} 0",
+            "hivemem_commit_latency_seconds_bucket{le=\"0.001\"} 4",
+            "hivemem_commit_latency_seconds_bucket{le=\"10.0\"} 4",
+            "hivemem_commit_latency_seconds_bucket{le=\"+Inf\"} 5",
             "# TYPE hivemem_memories gauge",
             "hivemem_memories 7",
-            "hivemem_commits_total 5",
-            "hivemem_commit_seconds_total 2.5",
         ] {
             assert!(text.lines().any(|l| l == line), "missing {line:?} in\n{text}");
         }

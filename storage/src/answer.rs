@@ -235,6 +235,12 @@ impl ChainReport {
     }
 }
 
+/// Upper bounds of the counts in [`StoreStats::commits`], microseconds.
+pub const COMMIT_BOUNDS_MICROS: [u64; 14] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000,
+];
+
 /// What the store knows of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoreStats {
@@ -264,9 +270,11 @@ pub struct StoreStats {
     pub wal_bytes: u64,
     /// Writes waiting for the writer.
     pub write_queue: u64,
-    /// Group commits so far.
-    pub commits: u64,
-    /// Seconds spent in commits (fsync included) so far, in microseconds.
+    /// Group commits so far by how long they took, fsync included: one count for each of
+    /// [`COMMIT_BOUNDS_MICROS`], of those that took at most so long and longer than the bound
+    /// before, and one for those that took longer than the last.
+    pub commits: [u64; COMMIT_BOUNDS_MICROS.len() + 1],
+    /// Time spent in them, microseconds.
     pub commit_micros: u64,
     /// Further figures by name, for `doctor` and metrics.
     pub extra: BTreeMap<String, u64>,

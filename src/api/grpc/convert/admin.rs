@@ -118,7 +118,7 @@ pub(in crate::api::grpc) fn store_status(stats: storage::answer::StoreStats) -> 
         database_bytes: stats.database_bytes,
         wal_bytes: stats.wal_bytes,
         write_queue: stats.write_queue,
-        commits: stats.commits,
+        commits: stats.commits.iter().sum(),
         extra: stats.extra,
     }
 }

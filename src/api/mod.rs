@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod http;
 #[cfg(feature = "host")]
 pub mod mcp;
+mod panic;
 #[cfg(feature = "host")]
 pub(crate) mod uri;
 

@@ -102,6 +102,8 @@ reasons! {
     StorageFull = "storage_full",
     /// The store failed and the node is stopping; the outcome is unknown.
     StorageFailed = "storage_failed",
+    /// A fault of the program itself; the outcome is unknown and the node's log has the details.
+    Internal = "internal",
     /// The audit chain does not hold; appends are refused until it is repaired.
     ChainBroken = "chain_broken",
     /// The node is shutting down.

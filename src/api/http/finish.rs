@@ -15,7 +15,6 @@ use axum::{
 use futures::FutureExt as _;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use runtime::{clock, random};
-use types::{Reason, Reject};
 
 use super::{
     App,
@@ -41,20 +40,8 @@ fn request_id(request: &Request) -> HeaderValue {
     HeaderValue::try_from(id).expect("a UUID is a header value")
 }
 
-/// The answer to a handler that panicked. The simulator stops a node by unwinding with a value of
-/// its own, which is not ours to catch.
 fn panicked(cause: Box<dyn Any + Send>) -> Response {
-    let text = match (cause.downcast_ref::<&str>(), cause.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_owned(),
-        (None, Some(text)) => text.clone(),
-        (None, None) => std::panic::resume_unwind(cause),
-    };
-    tracing::error!(panic = text, "a handler panicked");
-    Refusal::from(Reject::new(
-        Reason::StorageFailed,
-        "an error inside the node; its log has the details under the id in X-Request-Id",
-    ))
-    .into_response()
+    Refusal::from(crate::api::panic::refusal(cause)).into_response()
 }
 
 /// The refusal that a response stands for, if it is one.

@@ -92,7 +92,7 @@ pub struct ImportResult {
 fn line_of(value: &impl Serialize) -> Reply<String> {
     serde_json::to_string(value)
         .map(|line| line + "\n")
-        .map_err(|e| Reject::new(Reason::StorageFailed, format!("cannot write a line: {e}")))
+        .map_err(|e| Reject::new(Reason::Internal, format!("cannot write a line: {e}")))
 }
 
 fn draft_of(memory: MemoryOut) -> (MemoryDraft, Option<String>, String) {

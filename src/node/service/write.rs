@@ -104,12 +104,12 @@ pub(crate) fn link_of(receipt: &WriteReceipt) -> Reply<LinkRef> {
 
 fn unexpected(result: Option<&Result<Applied, Reject>>) -> Reject {
     tracing::error!(?result, "the store answered another kind of result than it was asked for");
-    Reject::new(Reason::StorageFailed, "the store's answer does not fit the request")
+    Reject::new(Reason::Internal, "the store's answer does not fit the request")
 }
 
 fn unreadable(error: &serde_json::Error) -> Reject {
     tracing::error!(%error, "the note of a remembered answer does not fit its operation");
-    Reject::new(Reason::StorageFailed, "the remembered answer cannot be read")
+    Reject::new(Reason::Internal, "the remembered answer cannot be read")
 }
 
 impl Service {

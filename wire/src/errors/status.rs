@@ -72,7 +72,8 @@ fn nearest_reason(code: Code) -> Reason {
         Code::Unimplemented => Reason::Unimplemented,
         Code::Unavailable => Reason::Stopping,
         Code::DeadlineExceeded | Code::Cancelled => Reason::DeadlineExceeded,
-        Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Reason::StorageFailed,
+        Code::DataLoss => Reason::StorageFailed,
+        Code::Ok | Code::Unknown | Code::Internal => Reason::Internal,
     }
 }
 

@@ -160,6 +160,6 @@ async fn a_panic_is_a_500_without_details() {
         .layer(middleware::from_fn_with_state(app, super::super::finish::finish));
     let door = Door { router, ..door };
     let answer = door.send(get("/boom")).await;
-    answer.problem(500, "storage_failed");
+    answer.problem(500, "internal");
     assert!(!answer.text().contains("secret detail"), "{}", answer.text());
 }

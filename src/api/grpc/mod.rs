@@ -5,6 +5,7 @@
 //! | [`memory`], [`recall`], [`watch`], [`admin`] | the services, method by method |
 //! | [`health`] | `grpc.health.v1` and the two versions of reflection |
 //! | [`auth`] | from metadata to a caller |
+//! | [`bare`] | words for refusals made before a handler ran |
 //! | [`convert`] | messages to and from the words of `node::model` |
 //!
 //! Invariants: `GRPC-1` every refusal is a `google.rpc.Status` with the reason of `wire::errors`,
@@ -17,6 +18,7 @@
 
 mod admin;
 mod auth;
+mod bare;
 mod convert;
 mod health;
 mod memory;
@@ -25,9 +27,10 @@ mod recall;
 mod tests;
 mod watch;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
-use axum::{Router, extract::Request, response::Response};
+use axum::{Router, extract::Request, middleware, response::Response};
+use futures::FutureExt;
 use http::header::CONTENT_TYPE;
 use runtime::{
     clock::{self, Instant},
@@ -133,7 +136,11 @@ impl Door {
         R: Future<Output = Reply<A>>,
     {
         let caller = auth::caller(&self.service, request.metadata(), request.extensions())?;
-        run(self.service.clone(), caller, request.into_inner()).await
+        let service = self.service.clone();
+        let message = request.into_inner();
+        // Without this a panic would end the connection and every other call on it.
+        let run = AssertUnwindSafe(async { run(service, caller, message).await });
+        run.catch_unwind().await.unwrap_or_else(|cause| Err(super::panic::refusal(cause)))
     }
 
     /// [`Self::attend`] for a method with one answer.
@@ -173,6 +180,7 @@ pub fn router(service: Arc<Service>, settings: GrpcSettings) -> Router {
         .route_service(&path_of(&admin), guard(admin, admission, times))
         .merge(health::routes(&door))
         .fallback(unknown_method)
+        .layer(middleware::from_fn(bare::explain))
 }
 
 /// One router for both doors: calls by their content type to `grpc`, everything else to `http`.
@@ -212,7 +220,5 @@ fn place(places: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Re
 }
 
 async fn unknown_method(request: Request) -> Response {
-    let path = request.uri().path();
-    let detail = format!("no such method: {path}; server reflection lists those there are");
-    status(&Reject::new(Reason::Unimplemented, detail)).into_http()
+    status(&bare::unknown_method(request.uri().path())).into_http()
 }

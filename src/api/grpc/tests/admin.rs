@@ -1,15 +1,21 @@
 //! Operators, reflection, and what no service answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::stream;
 use http_body_util::Full;
 use tonic::{Code, Request};
 use tonic_reflection::pb::{v1 as current, v1alpha as alpha};
 use tower::ServiceExt;
-use types::Reason;
-use wire::v1;
+use types::{Reason, Reject};
+use wire::{errors::reject_from_status, v1};
 
-use super::{World, as_operator, assert_refused};
+use super::{
+    super::{Door, GrpcSettings},
+    World, as_operator, assert_refused,
+};
+use crate::telemetry::health::ReadyProbe;
 
 #[tokio::test]
 async fn an_agent_is_registered_used_and_revoked() {
@@ -121,17 +127,53 @@ async fn both_versions_of_reflection_show_every_service() {
     }
 }
 
+/// Sends bytes as a call and returns the refusal, which is in the headers.
+async fn refused_call(world: &World, path: &str, bytes: Vec<u8>) -> (Code, Reject) {
+    let request = http::Request::post(path)
+        .header("content-type", "application/grpc")
+        .body(axum::body::Body::new(Full::new(Bytes::from(bytes))))
+        .expect("a request");
+    let answer = world.router.clone().oneshot(request).await.expect("an answer");
+    assert_eq!(answer.status(), http::StatusCode::OK);
+    let status = tonic::Status::from_header_map(answer.headers()).expect("a status");
+    assert!(!status.details().is_empty(), "GRPC-1: {status:?}");
+    (status.code(), reject_from_status(&status))
+}
+
 #[tokio::test]
-async fn unknown_methods_are_refused_in_the_form_of_grpc() {
+async fn what_no_handler_sees_is_refused_with_a_reason_too() {
     let world = World::new().await;
-    for path in ["/nonsense.Service/Method", "/hivemem.v1.MemoryService/Nonsense"] {
-        let request = http::Request::post(path)
-            .header("content-type", "application/grpc")
-            .body(axum::body::Body::new(Full::new(Bytes::new())))
-            .expect("a request");
-        let answer = world.router.clone().oneshot(request).await.expect("an answer");
-        assert_eq!(answer.status(), http::StatusCode::OK);
-        let status = answer.headers().get("grpc-status").expect("a status");
-        assert_eq!(status, (Code::Unimplemented as i32).to_string().as_str(), "{path}");
+    let health = "/grpc.health.v1.Health/Nonsense";
+    for path in ["/nonsense.Service/Method", "/hivemem.v1.MemoryService/Nonsense", health] {
+        let (code, reject) = refused_call(&world, path, Vec::new()).await;
+        assert_eq!((code, reject.reason), (Code::Unimplemented, Reason::Unimplemented), "{path}");
+        assert!(reject.detail.contains(path), "{reject}");
     }
+    let store = "/hivemem.v1.MemoryService/Store";
+    // No compression, and the length of the message: more than any door takes.
+    let (code, reject) = refused_call(&world, store, vec![0, 0x7f, 0, 0, 0]).await;
+    assert_eq!((code, reject.reason), (Code::ResourceExhausted, Reason::TooLarge), "{reject}");
+    assert_eq!(reject.fact("limit"), Some("16777216"));
+    // Two bytes that end in the middle of a field.
+    let (code, reject) = refused_call(&world, store, vec![0, 0, 0, 0, 2, 0x0a, 9]).await;
+    assert_eq!((code, reject.reason), (Code::InvalidArgument, Reason::Malformed), "{reject}");
+}
+
+#[tokio::test]
+async fn a_panic_is_an_internal_error_without_details() {
+    let world = World::new().await;
+    let settings = GrpcSettings::new(ReadyProbe::always(), world.shutdown.clone());
+    let streams = Arc::new(tokio::sync::Semaphore::new(1));
+    let door = Door { service: world.service.clone(), settings, streams };
+    let answer = door
+        .call(Request::new(()), |_, _, ()| async {
+            if true { panic!("secret detail") } else { Ok(()) }
+        })
+        .await;
+    let status = answer.expect_err("a refusal");
+    assert_eq!(
+        (status.code(), reject_from_status(&status).reason),
+        (Code::Internal, Reason::Internal)
+    );
+    assert!(!format!("{status:?}").contains("secret detail"));
 }

@@ -76,7 +76,7 @@ pub(super) fn writing(mut caller: Caller, options: Option<WriteOptions>) -> Repl
 /// Makes this node fresh enough for a read.
 ///
 /// # Errors
-/// `unimplemented` for a consistency that needs peers, `position_not_reached`, `invalid_argument`.
+/// `unimplemented` for a consistency that needs a root tier, `position_not_reached`, `invalid_argument`.
 pub(super) async fn reading(
     service: &Service,
     caller: &Caller,

@@ -87,7 +87,7 @@ async fn recall(
         ("explain" = Option<bool>, Query, description = "Show every signal's score."),
         ("keep_duplicates" = Option<bool>, Query, description = "Keep hits that say nearly the same as a better one."),
         ("min_position" = Option<u64>, Query, description = "Wait until this node has reached the position.", minimum = 0),
-        ("consistency" = Option<String>, Query, description = "Only `local` on this node.", pattern = "^local$"),
+        ("consistency" = Option<String>, Query, description = "`local` (default), or `quorum`: what a majority of the replicas has, which on a node without peers is the node itself.", pattern = "^(local|quorum)$"),
         FilterInput,
     ),
     responses((status = 200, description = "Best first.", body = RecallAnswer)),

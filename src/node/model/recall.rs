@@ -42,8 +42,9 @@ pub struct RecallInput {
     /// Wait until this node has reached the position (read your writes).
     #[schema(minimum = 0)]
     pub min_position: Option<u64>,
-    /// `local` (default). `quorum` and `root` need a topology that has them.
-    #[schema(pattern = "^local$")]
+    /// `local` (default), or `quorum`: what a majority of the replicas has, which on a node without
+    /// peers is the node itself. `root` needs a root tier.
+    #[schema(pattern = "^(local|quorum)$")]
     pub consistency: Option<String>,
 }
 

@@ -202,7 +202,7 @@ impl Service {
         CapabilitiesOut {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api: "v1".to_owned(),
-            consistency: vec!["local".to_owned()],
+            consistency: vec!["local".to_owned(), "quorum".to_owned()],
             embedding_model: space.model,
             embedding_dimension: space.dimension,
             limits: limits.into_iter().map(|(name, n)| (name.to_owned(), n as u64)).collect(),

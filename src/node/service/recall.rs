@@ -39,7 +39,7 @@ impl Service {
     /// Answers a question from memory.
     ///
     /// # Errors
-    /// `invalid_argument`, `position_not_reached`, `unimplemented` for a consistency that needs peers.
+    /// `invalid_argument`, `position_not_reached`, `unimplemented` for a consistency that needs a root tier.
     pub async fn recall(&self, caller: &Caller, input: &RecallInput) -> Reply<RecallAnswer> {
         Consistency::parse(input.consistency.as_deref())?;
         let wanted = input.wanted()?;

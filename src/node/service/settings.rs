@@ -49,6 +49,8 @@ pub enum Consistency {
     /// What this node has.
     #[default]
     Local,
+    /// What a majority of the replicas has. A node without peers is its own majority.
+    Quorum,
 }
 
 impl Consistency {
@@ -59,9 +61,10 @@ impl Consistency {
     pub fn parse(text: Option<&str>) -> Result<Self, Reject> {
         match text.unwrap_or("local") {
             "local" => Ok(Self::Local),
-            level @ ("quorum" | "root") => Err(Reject::new(
+            "quorum" => Ok(Self::Quorum),
+            "root" => Err(Reject::new(
                 Reason::Unimplemented,
-                format!("consistency {level} needs peers, and this node has none; use local"),
+                "consistency root needs a root tier, and this node has none; use quorum or local",
             )),
             other => Err(Invalid::new(
                 "consistency",

@@ -197,7 +197,9 @@ async fn recall_answers_by_url_by_body_and_by_words() {
     let far = door.send(get("/api/v1/recall?q=tea&min_position=1000000")).await;
     far.problem(409, "position_not_reached");
     assert_eq!(far.header("retry-after"), "1");
-    door.send(get("/api/v1/recall?q=tea&consistency=quorum")).await.problem(501, "unimplemented");
+    let majority = door.ok(get("/api/v1/recall?q=tea&consistency=quorum")).await;
+    assert_eq!(majority["hits"][0]["memory"]["id"], tea);
+    door.send(get("/api/v1/recall?q=tea&consistency=root")).await.problem(501, "unimplemented");
     assert_eq!(
         door.send(get("/api/v1/recall")).await.problem(400, "invalid_argument")["field"],
         "q"

@@ -29,7 +29,7 @@ impl Service {
     /// Links two memories; `supersedes` also ends the target's validity.
     ///
     /// # Errors
-    /// `not_found`, `cycle`, `already_exists`, `quota_exceeded`, `invalid_argument`.
+    /// `not_found`, `cycle`, `forbidden`, `already_exists`, `quota_exceeded`, `invalid_argument`.
     pub async fn link(&self, caller: &Caller, input: LinkInput) -> Reply<Written<LinkRef>> {
         let asked = Asked::new(caller, "link", &input)?;
         let plan = async {

@@ -13,6 +13,7 @@ use super::{
     cases,
     world::{Outcome, Person, Problem, World, holds, refused, same},
 };
+use crate::error::StoreError;
 use crate::request::{
     Direction, DuplicateQuery, ForgetQuery, GraphQuery, Intent, ListQuery, MemoryFilter,
     NamespaceFilter, PathQuery, Reader, TimelineQuery,
@@ -23,6 +24,7 @@ cases![
     archived_memories_stay_within_their_scope,
     a_prefix_is_ambiguous_only_among_visible_memories,
     graphs_and_paths_never_pass_through_hidden_memories,
+    a_cycle_through_hidden_memories_is_refused_without_a_word_of_it,
     a_narrowed_scope_hides_at_once_everywhere,
     the_operator_sees_everything,
     an_operators_own_eyes_see_no_more_than_its_groups,
@@ -252,6 +254,36 @@ async fn graphs_and_paths_never_pass_through_hidden_memories(world: &World<'_>) 
         same!(links.len(), paths, "links of {}", who.viewer.agent);
     }
     Ok(())
+}
+
+async fn a_cycle_through_hidden_memories_is_refused_without_a_word_of_it(
+    world: &World<'_>,
+) -> Outcome {
+    let ann = Person::new("ann", "acme/eng/core")?;
+    let eve = Person::new("eve", "")?;
+    let mut operator = Person::new("op", "")?;
+    operator.viewer.operator = true;
+    let start = world.note(&ann, "start", Scope::Collective).await?;
+    let bridge = world.note(&ann, "bridge", Scope::Private).await?;
+    let end = world.note(&ann, "end", Scope::Collective).await?;
+    world.connect(&ann, end, Relation::DependsOn, bridge).await?;
+    world.connect(&ann, bridge, Relation::DependsOn, start).await?;
+    let circle = || Intent::Link(world.link(start, Relation::DependsOn, end));
+    for who in [&ann, &operator] {
+        refused(world.act(who, circle()).await, Reason::Cycle, "a circle in plain sight")?;
+    }
+    match world.act(&eve, circle()).await {
+        Err(StoreError::Rejected(reject)) => {
+            same!(reject.reason, Reason::Forbidden, "the reason for a circle out of sight");
+            for word in ["cycle", "back", "depends"] {
+                holds!(!reject.detail.contains(word), "the refusal hints: {}", reject.detail);
+            }
+        }
+        other => return Err(Problem::new(format!("got {other:?}, expected a refusal"))),
+    }
+    // Where Eve can see a way round, she is told.
+    world.connect(&ann, end, Relation::DependsOn, start).await?;
+    refused(world.act(&eve, circle()).await, Reason::Cycle, "a circle that Eve can see")
 }
 
 async fn a_narrowed_scope_hides_at_once_everywhere(world: &World<'_>) -> Outcome {

@@ -2,7 +2,8 @@
 //!
 //! Invariants: `LNK-1` both ends of a link are visible to whoever makes or changes it; `LNK-2` a
 //! relation that must not lead back to its start does not, over all links whether they hold now or not; `LNK-3`
-//! what is superseded ends in the same transaction.
+//! what is superseded ends in the same transaction; `LNK-4` a refusal says nothing of links whose ends the
+//! caller may not see.
 //!
 //! Not here: reading links for clients.
 
@@ -29,6 +30,13 @@ use crate::{
 /// Most memories a search for a cycle looks at; a longer chain is refused.
 const CYCLE_WALK_MAX: usize = 10_000;
 
+/// Where following a relation ended.
+enum Walk {
+    Ends,
+    LeadsBack,
+    TooLong,
+}
+
 impl Group<'_> {
     /// Links two memories.
     pub(crate) fn link(&mut self, terms: &Terms, link: NewLink) -> Done<Applied> {
@@ -46,7 +54,7 @@ impl Group<'_> {
             }
         }
         if link.relation.is_acyclic() {
-            self.must_not_lead_back(&link)?;
+            self.must_not_lead_back(terms, &link)?;
         }
         let namespace = self.entry(link.source)?.record.namespace.clone();
         let charge = Charge { links: 1, ..Charge::default() };
@@ -129,28 +137,62 @@ impl Group<'_> {
         Ok(link)
     }
 
-    fn must_not_lead_back(&mut self, link: &NewLink) -> Done<()> {
+    /// Refuses a link that would lead back to its start. Every link counts, but what is said rests on
+    /// those alone that the caller may see (`LNK-4`).
+    fn must_not_lead_back(&mut self, terms: &Terms, link: &NewLink) -> Done<()> {
+        if matches!(self.walk_back(None, link)?, Walk::Ends) {
+            return Ok(());
+        }
+        let reject = match self.walk_back(Some(terms), link)? {
+            Walk::LeadsBack => Reject::new(
+                Reason::Cycle,
+                format!("{} leads back to {}", link.relation, link.source),
+            ),
+            Walk::TooLong => Reject::new(
+                Reason::FailedPrecondition,
+                format!(
+                    "more than {CYCLE_WALK_MAX} memories follow the target along {}; too many to rule out a cycle",
+                    link.relation
+                ),
+            ),
+            Walk::Ends => {
+                Reject::new(Reason::Forbidden, "these two memories may not be linked this way")
+            }
+        };
+        Err(reject.into())
+    }
+
+    /// Follows the relation from the link's target, through what `terms` allow to see or, without
+    /// them, through everything.
+    fn walk_back(&mut self, terms: Option<&Terms>, link: &NewLink) -> Done<Walk> {
         let mut reached = BTreeSet::from([link.target]);
         let mut ahead = vec![link.target];
         while let Some(here) = ahead.pop() {
             for (_, next) in self.targets(here, link.relation)? {
                 if next == link.source {
-                    let detail = format!("{} leads back to {}", link.relation, link.source);
-                    return Err(Reject::new(Reason::Cycle, detail).into());
+                    return Ok(Walk::LeadsBack);
                 }
-                if reached.insert(next) {
-                    ahead.push(next);
+                if reached.contains(&next) || !self.in_sight(terms, next)? {
+                    continue;
                 }
+                reached.insert(next);
+                ahead.push(next);
             }
             if reached.len() > CYCLE_WALK_MAX {
-                let detail = format!(
-                    "more than {CYCLE_WALK_MAX} memories follow the target along {}; too many to rule out a cycle",
-                    link.relation
-                );
-                return Err(Reject::new(Reason::FailedPrecondition, detail).into());
+                return Ok(Walk::TooLong);
             }
         }
-        Ok(())
+        Ok(Walk::Ends)
+    }
+
+    /// Whether a memory's audience includes the viewer, alive or not.
+    fn in_sight(&mut self, terms: Option<&Terms>, id: MemoryId) -> Done<bool> {
+        let Some(viewer) = terms.map(|terms| &terms.viewer).filter(|viewer| !viewer.operator)
+        else {
+            return Ok(true);
+        };
+        let entry = self.overlay.memory(self.connection, id)?;
+        Ok(entry.is_some_and(|entry| viewer.audiences.contains(&entry.record.scope.value.1)))
     }
 
     /// Links of this relation that start at a memory: their ids and ends.

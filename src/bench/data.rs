@@ -89,6 +89,8 @@ pub fn memory(seed: u64, number: u64) -> MemoryDraft {
         title: format!("{} {number}", title_words.join(" ")),
         content: sentence(&mut generator, &topic, length),
         tier: Some("long".into()),
+        // Whoever asks, by whichever way, may see it.
+        scope: Some("collective".into()),
         tags: vec![format!("t{}", generator.below(50))],
         ..MemoryDraft::default()
     }

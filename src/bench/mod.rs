@@ -12,6 +12,8 @@ pub mod data;
 mod machine;
 mod report;
 mod run;
+mod through;
 
 pub use report::Report;
 pub use run::{Plan, Work, run};
+pub use through::Through;

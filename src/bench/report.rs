@@ -42,6 +42,8 @@ pub struct Report {
     pub memories: u64,
     /// Concurrent clients.
     pub clients: u32,
+    /// By which way they came: `process`, `grpc` or `http`.
+    pub through: &'static str,
     /// Seed of the data.
     pub seed: u64,
     /// Seconds measured.

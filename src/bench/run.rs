@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -10,20 +11,28 @@ use std::{
     time::Duration,
 };
 
-use runtime::{clock::Instant, disk::DiskRef, task};
-use types::{Reject, limits::BULK_MAX};
+use futures::StreamExt;
+use runtime::{
+    clock::Instant,
+    disk::DiskRef,
+    task::{self, Shutdown},
+};
+use types::{Reason, Reject, limits::BULK_MAX};
 
 use super::{
     data, machine,
     report::{Percentiles, Report},
+    through::{Client, Through, Way, caller},
 };
 use crate::{
     config::Config,
+    doors::{self, Doors},
     node::{
         Node, StartError,
         model::{RecallInput, write::BulkInput},
-        service::{Caller, Credentials, Service},
+        service::Service,
     },
+    telemetry::health::ReadyProbe,
 };
 
 /// What is measured.
@@ -62,6 +71,8 @@ pub struct Plan {
     pub memories: u64,
     /// Concurrent clients.
     pub clients: u32,
+    /// By which way they come.
+    pub through: Through,
     /// How long.
     pub duration: Duration,
     /// Seed of the data.
@@ -70,28 +81,35 @@ pub struct Plan {
     pub folder: PathBuf,
 }
 
-fn caller(service: &Service) -> Result<Caller, Reject> {
-    let credentials = Credentials { local_socket: true, ..Credentials::default() };
-    let viewer = service.authenticate(&credentials)?;
-    Ok(Caller { viewer, idempotency_key: None, deadline: None, fence: 0 })
-}
-
-/// Stores memories until there are as many as planned; `progress` hears how many there are.
+/// Stores memories until there are as many as planned; `progress` hears how many there are. Two batches are on their
+/// way at a time: one is made while the other is written.
 async fn fill(
-    service: &Service,
+    service: &Arc<Service>,
     plan: &Plan,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<(), Reject> {
-    let caller = caller(service)?;
-    let mut have = service.stats().await?.memories;
-    while have < plan.memories {
-        let until = plan.memories.min(have + BULK_MAX as u64);
-        let memories = (have..until).map(|n| data::memory(plan.seed, n)).collect();
-        service.bulk_store(&caller, BulkInput { memories, atomic: false }).await?;
-        have = until;
-        progress(have);
+    let first = service.stats().await?.memories;
+    let batches = (first..plan.memories).step_by(BULK_MAX);
+    let stored = futures::stream::iter(batches.map(|from| {
+        let (service, seed) = (service.clone(), plan.seed);
+        let until = plan.memories.min(from + BULK_MAX as u64);
+        let batch = async move {
+            let caller = caller(&service)?;
+            let memories = (from..until).map(|n| data::memory(seed, n)).collect();
+            service.bulk_store(&caller, BulkInput { memories, atomic: false }).await?;
+            Ok::<u64, Reject>(until)
+        };
+        async move { task::spawn(batch).await.unwrap_or_else(|_| Err(lost())) }
+    }));
+    let mut stored = stored.buffered(2);
+    while let Some(until) = stored.next().await {
+        progress(until?);
     }
     Ok(())
+}
+
+fn lost() -> Reject {
+    Reject::new(Reason::Stopping, "a task of the measurement was lost")
 }
 
 /// What one client did.
@@ -103,12 +121,7 @@ struct Tally {
 }
 
 /// One operation; answers how many memories it stored or recalls it did.
-async fn once(
-    service: &Service,
-    caller: &Caller,
-    plan: &Plan,
-    counter: &AtomicU64,
-) -> Result<u64, Reject> {
+async fn once(client: &Client, plan: &Plan, counter: &AtomicU64) -> Result<u64, Reject> {
     let number = counter.fetch_add(1, Ordering::Relaxed);
     let fresh = plan.memories + number;
     match plan.work {
@@ -116,33 +129,26 @@ async fn once(
             let first = plan.memories + number * BULK_MAX as u64;
             let memories =
                 (first..first + BULK_MAX as u64).map(|n| data::memory(plan.seed, n)).collect();
-            service.bulk_store(caller, BulkInput { memories, atomic: false }).await?;
-            Ok(BULK_MAX as u64)
+            client.bulk(memories).await?;
+            return Ok(BULK_MAX as u64);
         }
-        Work::Store => service.store(caller, data::memory(plan.seed, fresh)).await.map(|_| 1),
+        Work::Store => client.store(data::memory(plan.seed, fresh)).await?,
         Work::Mixed if number.is_multiple_of(10) => {
-            service.store(caller, data::memory(plan.seed, fresh)).await.map(|_| 1)
+            client.store(data::memory(plan.seed, fresh)).await?;
         }
         Work::Recall | Work::Mixed | Work::Start => {
             let about = number.wrapping_mul(7919) % plan.memories.max(1);
-            let query = data::question(plan.seed, about);
-            let input = RecallInput { query, ..RecallInput::default() };
-            service.recall(caller, &input).await.map(|_| 1)
+            client.recall(data::question(plan.seed, about)).await?;
         }
     }
+    Ok(1)
 }
 
-async fn client(
-    service: Arc<Service>,
-    plan: Plan,
-    counter: Arc<AtomicU64>,
-    until: Instant,
-) -> Tally {
+async fn client(client: Client, plan: Plan, counter: Arc<AtomicU64>, until: Instant) -> Tally {
     let mut tally = Tally::default();
-    let Ok(caller) = caller(&service) else { return tally };
     while Instant::now() < until {
         let start = Instant::now();
-        match once(&service, &caller, &plan, &counter).await {
+        match once(&client, &plan, &counter).await {
             Ok(done) => {
                 tally.operations += done;
                 tally.latencies.push(start.elapsed().as_micros() as u64);
@@ -156,13 +162,15 @@ async fn client(
     tally
 }
 
-async fn load(service: &Arc<Service>, plan: &Plan) -> (Tally, Duration, Duration) {
+async fn load(way: &Way, plan: &Plan) -> Result<(Tally, Duration, Duration), Reject> {
     let counter = Arc::new(AtomicU64::new(0));
     let (start, cpu) = (Instant::now(), machine::cpu_time());
     let until = start + plan.duration;
-    let clients: Vec<_> = (0..plan.clients)
-        .map(|_| task::spawn(client(service.clone(), plan.clone(), counter.clone(), until)))
-        .collect();
+    let mut clients = Vec::new();
+    for _ in 0..plan.clients {
+        let one = way.client()?;
+        clients.push(task::spawn(client(one, plan.clone(), counter.clone(), until)));
+    }
     let mut total = Tally::default();
     for handle in clients {
         if let Ok(tally) = handle.await {
@@ -171,7 +179,7 @@ async fn load(service: &Arc<Service>, plan: &Plan) -> (Tally, Duration, Duration
             total.errors += tally.errors;
         }
     }
-    (total, start.elapsed(), machine::cpu_time().saturating_sub(cpu))
+    Ok((total, start.elapsed(), machine::cpu_time().saturating_sub(cpu)))
 }
 
 /// Waits until the indexes have caught up, so that every recall sees what it will see for good.
@@ -205,7 +213,8 @@ pub async fn run(
     plan: Plan,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Report, StartError> {
-    let config = Config { data_dir: plan.folder.clone(), ..config.clone() };
+    let mut config = Config { data_dir: plan.folder.clone(), ..config.clone() };
+    config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut node = Node::start(disk.clone(), &config).await?;
     fill(node.service(), &plan, progress).await.map_err(StartError::Store)?;
     settled(node.service()).await.map_err(StartError::Store)?;
@@ -218,10 +227,22 @@ pub async fn run(
         node = again;
         extra.insert("start_to_first_recall_ms", ms);
     }
+    let shutdown = Shutdown::new();
+    let doors = match plan.through {
+        Through::Process => None,
+        _ => Some(open_doors(&disk, &config, &node, &shutdown).await?),
+    };
+    let address = doors.as_ref().and_then(|doors| doors.addresses().first().cloned());
     let before = fsync(&disk, &plan.folder);
-    let (tally, elapsed, cpu) = load(node.service(), &plan).await;
+    let way = Way::to(plan.through, node.service(), address.as_deref());
+    let way = way.map_err(StartError::Store)?;
+    let (tally, elapsed, cpu) = load(&way, &plan).await.map_err(StartError::Store)?;
     let fsync_micros = [before, fsync(&disk, &plan.folder)].concat();
     let private_bytes = machine::private_bytes();
+    shutdown.trigger();
+    if let Some(doors) = doors {
+        doors.closed().await;
+    }
     node.stop().await;
     let seconds = elapsed.as_secs_f64();
     Ok(Report {
@@ -231,6 +252,7 @@ pub async fn run(
         optimised: !cfg!(debug_assertions),
         memories: plan.memories,
         clients: plan.clients,
+        through: plan.through.name(),
         seed: plan.seed,
         seconds,
         operations: tally.operations,
@@ -242,6 +264,17 @@ pub async fn run(
         fsync_micros: Percentiles::of(fsync_micros),
         extra,
     })
+}
+
+async fn open_doors(
+    disk: &DiskRef,
+    config: &Config,
+    node: &Node,
+    shutdown: &Shutdown,
+) -> Result<Doors, StartError> {
+    let (service, ready) = (node.service().clone(), ReadyProbe::always());
+    let opened = doors::open(disk.clone(), config, service, ready, shutdown.clone()).await;
+    opened.map_err(|error| StartError::Store(Reject::new(Reason::Stopping, error.to_string())))
 }
 
 /// A sample of the disk; empty when the folder cannot be written to.

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Shared memory for fleets of AI agents.
 #[derive(Parser, Debug)]
@@ -514,6 +514,9 @@ pub struct BenchArgs {
     /// Concurrent clients.
     #[arg(long, default_value_t = 32)]
     pub clients: u32,
+    /// By which way requests come: calls in the process, or a client on a loopback socket.
+    #[arg(long, value_enum, default_value_t = BenchThrough::Process)]
+    pub through: BenchThrough,
     /// Seconds to measure.
     #[arg(long, default_value_t = 10)]
     pub seconds: u64,
@@ -524,4 +527,15 @@ pub struct BenchArgs {
     /// at least --memories memories is used as it is.
     #[arg(long)]
     pub folder: Option<PathBuf>,
+}
+
+/// By which way requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchThrough {
+    /// Calls in the process.
+    Process,
+    /// gRPC.
+    Grpc,
+    /// HTTP.
+    Http,
 }

@@ -6,9 +6,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use runtime::disk::DiskRef;
 
 use crate::{
-    bench::{Plan, Work, run as measure},
+    bench::{Plan, Through, Work, run as measure},
     cli::{
-        args::{BenchArgs, BenchCommand},
+        args::{BenchArgs, BenchCommand, BenchThrough},
         exit::Failure,
         render,
     },
@@ -65,6 +65,11 @@ pub async fn run(disk: DiskRef, config: &Config, command: &BenchCommand) -> Resu
         work,
         memories: args.memories,
         clients: args.clients.max(1),
+        through: match args.through {
+            BenchThrough::Process => Through::Process,
+            BenchThrough::Grpc => Through::Grpc,
+            BenchThrough::Http => Through::Http,
+        },
         duration: Duration::from_secs(args.seconds),
         seed: args.seed,
         folder: place.folder.clone(),

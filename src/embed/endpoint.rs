@@ -8,6 +8,8 @@
 //!
 //! Not here: retries (the upkeep that asks has its own pace).
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderValue, Method, header};
 use runtime::disk::DiskRef;
 use serde_json::{Value, json};
@@ -80,6 +82,18 @@ impl EndpointEmbedder {
         EmbedError::BadAnswer { endpoint: self.url.clone(), problem: problem.into() }
     }
 
+    fn refusal(&self, status: u16, headers: &HeaderMap) -> EmbedError {
+        let endpoint = self.url.clone();
+        match status {
+            429 | 503 => EmbedError::Busy { endpoint, status, retry_after: retry_after(headers) },
+            400 | 413 | 422 => EmbedError::Refused { endpoint, status },
+            // The body is not told: it may quote the texts.
+            401 | 403 => self.bad(format!("status {status}; check embedder.api_key_file")),
+            404 => self.bad("status 404; check embedder.url and embedder.model"),
+            _ => self.bad(format!("status {status}")),
+        }
+    }
+
     async fn ask(&self, texts: Vec<String>) -> Result<Vec<Option<Vec<f32>>>, EmbedError> {
         let wanted = texts.len();
         let body = json!({ "model": self.model, "input": texts });
@@ -92,7 +106,7 @@ impl EndpointEmbedder {
                 cause: e.to_string(),
             })?;
         if answer.status != 200 {
-            return Err(self.bad(format!("status {}", answer.status)));
+            return Err(self.refusal(answer.status, &answer.headers));
         }
         let body = answer.json().ok_or_else(|| self.bad("something that is not JSON"))?;
         let rows = rows(self.protocol, &body).ok_or_else(|| self.bad("JSON without vectors"))?;
@@ -117,6 +131,12 @@ impl EndpointEmbedder {
         }
         Ok(unit(values))
     }
+}
+
+/// The seconds in `Retry-After`. A date there is taken for nothing said.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// A vector brought to unit length; `None` when it is zero.
@@ -195,6 +215,19 @@ mod tests {
         let body = json!({ "embeddings": [[1, 0]] });
         assert_eq!(rows(Protocol::Ollama, &body).map(|r| r.len()), Some(1));
         assert!(rows(Protocol::Ollama, &json!({ "error": "no" })).is_none());
+    }
+
+    #[test]
+    fn a_wait_is_a_number_of_seconds() {
+        let said = |text: &'static str| {
+            retry_after(&HeaderMap::from_iter([(
+                header::RETRY_AFTER,
+                HeaderValue::from_static(text),
+            )]))
+        };
+        assert_eq!(said("7"), Some(Duration::from_secs(7)));
+        assert_eq!(said("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub mod lexical;
 #[cfg(feature = "minilm")]
 pub mod minilm;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use runtime::disk::DiskRef;
@@ -34,6 +34,24 @@ pub enum EmbedError {
         endpoint: String,
         /// The cause.
         cause: String,
+    },
+    /// The endpoint is up and asks to be left alone for a while.
+    #[error("embedder at {endpoint} is busy (status {status})")]
+    Busy {
+        /// Where it was sent.
+        endpoint: String,
+        /// Its answer, 429 or 503.
+        status: u16,
+        /// How long it wants to be left alone, if it says.
+        retry_after: Option<Duration>,
+    },
+    /// The endpoint does not take what it was sent: one of the texts, or any.
+    #[error("embedder at {endpoint} does not take what it was sent (status {status})")]
+    Refused {
+        /// Where it was sent.
+        endpoint: String,
+        /// Its answer, 400, 413 or 422.
+        status: u16,
     },
     /// The endpoint answered with something else than vectors of the configured dimension.
     #[error("embedder at {endpoint} answered with {problem}")]

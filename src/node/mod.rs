@@ -8,5 +8,6 @@ pub mod recall;
 pub mod service;
 mod start;
 mod upkeep;
+mod vectors;
 
 pub use start::{Node, StartError};

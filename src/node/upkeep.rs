@@ -1,9 +1,10 @@
-//! Housekeeping: recalls are written down, expired memories archived, missing vectors computed.
+//! Housekeeping: recalls are written down, expired memories archived.
 //!
 //! Invariants: housekeeping goes through the same write path as everything else, under the node's
 //! own name; it holds no lock between steps and stops between any two.
 //!
-//! Not here: what a request waits for, and the upkeep of indexes (the store's own).
+//! Not here: what a request waits for, vectors that a model computes (`vectors`), and the upkeep of
+//! indexes (the store's own).
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,21 +12,18 @@ use runtime::{
     clock,
     task::{self, Shutdown},
 };
-use storage::request::{ComputedVector, Intent};
+use storage::request::Intent;
 use types::{ids::IdRef, limits::BULK_MAX};
 
-use super::service::{Service, reject};
+use super::{
+    service::{Service, reject},
+    vectors,
+};
 
 /// Time between two reports of recalls.
 const ACCESS_PERIOD: Duration = Duration::from_secs(5);
 /// Time between two looks for expired memories.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(30);
-/// Time between two looks for memories without a vector.
-const VECTOR_PERIOD: Duration = Duration::from_secs(1);
-/// Longest pause after an embedder's failures.
-const VECTOR_PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Memories embedded in one call.
-const VECTOR_BATCH: u32 = 32;
 
 /// Starts the background work of a node.
 pub(super) fn start(service: &Arc<Service>, shutdown: &Shutdown) -> Vec<task::JoinHandle<()>> {
@@ -34,13 +32,13 @@ pub(super) fn start(service: &Arc<Service>, shutdown: &Shutdown) -> Vec<task::Jo
         task::spawn_named("expiry", expiry(service.clone(), shutdown.clone())),
     ];
     if service.embedder.space().vectorizer.is_none() {
-        tasks.push(task::spawn_named("vectors", vectors(service.clone(), shutdown.clone())));
+        tasks.push(task::spawn_named("vectors", vectors::run(service.clone(), shutdown.clone())));
     }
     tasks
 }
 
 /// Waits; says whether to go on.
-async fn pause(shutdown: &Shutdown, period: Duration) -> bool {
+pub(super) async fn pause(shutdown: &Shutdown, period: Duration) -> bool {
     tokio::select! {
         () = shutdown.cancelled() => false,
         () = clock::sleep(period) => true,
@@ -87,38 +85,4 @@ async fn archive_expired(service: &Service, shutdown: &Shutdown) -> Result<(), t
         }
     }
     Ok(())
-}
-
-async fn vectors(service: Arc<Service>, shutdown: Shutdown) {
-    let mut wait = VECTOR_PERIOD;
-    while pause(&shutdown, wait).await {
-        wait = match embed_pending(&service).await {
-            Ok(0) => VECTOR_PERIOD,
-            Ok(_) => Duration::ZERO,
-            Err(problem) => {
-                tracing::warn!(problem, "memories wait for their vectors; words still find them");
-                (wait.max(VECTOR_PERIOD) * 2).min(VECTOR_PAUSE_MAX)
-            }
-        };
-    }
-}
-
-/// Embeds some memories; says how many. Resumable: what is missing is asked for anew each time.
-async fn embed_pending(service: &Service) -> Result<usize, String> {
-    let pending = service.store.pending_vectors(VECTOR_BATCH).await.map_err(|e| e.to_string())?;
-    if pending.is_empty() {
-        return Ok(0);
-    }
-    let texts = pending.iter().map(|p| p.text.clone()).collect();
-    let embedded = service.embedder.embed(texts).await.map_err(|e| e.to_string())?;
-    let computed: Vec<ComputedVector> = pending
-        .iter()
-        .zip(embedded)
-        .filter_map(|(p, values)| {
-            values.map(|values| ComputedVector { id: p.id, text_sha256: p.text_sha256, values })
-        })
-        .collect();
-    let done = computed.len();
-    service.store.put_vectors(computed).await.map_err(|e| e.to_string())?;
-    Ok(done)
 }

@@ -7,10 +7,12 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use parking_lot::Mutex;
 use serde_json::Value;
 use wire::http_client::{HttpAnswer, HttpClient, HttpError, HttpLimits, HttpStream};
 
@@ -48,6 +50,7 @@ pub struct Daemon {
     /// `http://127.0.0.1:PORT`.
     pub url: String,
     folder: PathBuf,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Daemon {
@@ -76,11 +79,18 @@ impl Daemon {
             }
             said.push(line);
         };
+        let log = Arc::new(Mutex::new(said));
+        let kept = log.clone();
         // Keep reading, or a full pipe would stop the daemon.
         std::thread::Builder::new()
-            .spawn(move || lines.for_each(drop))
+            .spawn(move || lines.map_while(Result::ok).for_each(|line| kept.lock().push(line)))
             .expect("a thread for the daemon's log");
-        Self { child, url, folder: folder.to_owned() }
+        Self { child, url, folder: folder.to_owned(), log }
+    }
+
+    /// What it wrote to its log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().clone()
     }
 
     /// A client of it.

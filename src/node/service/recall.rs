@@ -5,6 +5,8 @@
 //!
 //! Not here: the indexes and the ranking.
 
+use std::time::Duration;
+
 use runtime::clock;
 use storage::{
     answer::Candidates,
@@ -28,6 +30,8 @@ const BYTES_PER_TOKEN: usize = 4;
 const DEPTH_FACTOR: u32 = 5;
 /// A resemblance that no two texts have.
 const NEVER_PERMILLE: u16 = 1001;
+/// Longest wait for the embedder before words alone have to do.
+const QUESTION_WAIT: Duration = Duration::from_secs(2);
 /// Least number of candidates taken from each signal.
 const DEPTH_MIN: u32 = 50;
 
@@ -51,7 +55,7 @@ impl Service {
             Mode::Lexical => None,
             Mode::Hybrid | Mode::Dense => match &input.embedding {
                 Some(embedding) => Some(self.given_vector(embedding)?),
-                None => self.embed_question(question).await,
+                None => self.embed_question(caller, question).await,
             },
         };
         let now_ms = clock::now_unix_ms();
@@ -95,14 +99,19 @@ impl Service {
         Ok(embedding.values.iter().map(|x| x / length).collect())
     }
 
-    async fn embed_question(&self, question: &str) -> Option<Vec<f32>> {
-        match self.embedder.embed(vec![question.to_owned()]).await {
-            Ok(mut vectors) => vectors.pop().flatten(),
-            Err(error) => {
-                tracing::warn!(%error, "the question could not be embedded; recall uses words alone");
-                None
-            }
-        }
+    /// Half of the caller's time at most: the words need the rest.
+    async fn embed_question(&self, caller: &Caller, question: &str) -> Option<Vec<f32>> {
+        let now = clock::Instant::now();
+        let half = |deadline: clock::Instant| deadline.saturating_duration_since(now) / 2;
+        let wait = caller.deadline.map_or(QUESTION_WAIT, |d| half(d).min(QUESTION_WAIT));
+        let cause = match clock::timeout(wait, self.embedder.embed(vec![question.to_owned()])).await
+        {
+            Ok(Ok(mut vectors)) => return vectors.pop().flatten(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} ms", wait.as_millis()),
+        };
+        tracing::warn!(cause, "the question could not be embedded; recall uses words alone");
+        None
     }
 
     fn answer(

@@ -87,7 +87,7 @@ pub trait Embedder: Send + Sync {
 }
 
 /// Share of the lexical signal with embedders that understand meaning.
-pub const TRANSFORMER_LEXICAL_SHARE: f32 = 0.5;
+pub const TRANSFORMER_LEXICAL_SHARE: f32 = 0.2;
 
 /// The embedder an operator chose.
 ///

@@ -11,7 +11,7 @@
 //! Not here: stemming, which the lexical index does better. Lengths of the runs and weights were chosen with
 //! the retrieval benchmark (`docs/adr/0002-fusion.md`).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use storage::{
     index::text::stop::is_stop_word,
@@ -42,33 +42,42 @@ fn feature_hash(bytes: &[u8]) -> u64 {
     hash ^ (hash >> 33)
 }
 
-fn features(text: &str) -> BTreeMap<u64, f32> {
+/// The hashes of all features, ascending, each as often as it occurs.
+fn features(text: &str) -> Vec<u64> {
     let words: Vec<String> = text
         .split(|c: char| !c.is_alphanumeric())
         .filter(|w| !w.is_empty())
         .take(WORDS_MAX)
         .map(str::to_lowercase)
         .collect();
-    let telling = words.iter().any(|word| !is_stop_word(word));
-    let mut counts: BTreeMap<u64, f32> = BTreeMap::new();
-    for word in words.iter().filter(|word| !telling || !is_stop_word(word)) {
-        let bounded: Vec<char> = std::iter::once('^').chain(word.chars()).chain(['$']).collect();
-        let grams = GRAM_CHARS.into_iter().flat_map(|chars| bounded.windows(chars));
-        for feature in grams.chain([bounded.as_slice()]) {
-            let feature: String = feature.iter().collect();
-            *counts.entry(feature_hash(feature.as_bytes())).or_default() += 1.0;
+    let stop: Vec<bool> = words.iter().map(|word| is_stop_word(word)).collect();
+    let telling = stop.contains(&false);
+    let mut hashes = Vec::with_capacity(text.len() * 2);
+    let (mut bounded, mut ends) = (String::new(), Vec::new());
+    for (word, _) in words.iter().zip(&stop).filter(|(_, stop)| !telling || !**stop) {
+        bounded.clear();
+        bounded.extend(std::iter::once('^').chain(word.chars()).chain(['$']));
+        // Where each character begins, and where the last one ends.
+        ends.clear();
+        ends.extend(bounded.char_indices().map(|(at, _)| at).chain([bounded.len()]));
+        let bytes = bounded.as_bytes();
+        for chars in GRAM_CHARS {
+            hashes.extend(ends.windows(chars + 1).map(|w| feature_hash(&bytes[w[0]..w[chars]])));
         }
+        hashes.push(feature_hash(bytes));
     }
-    counts
+    hashes.sort_unstable();
+    hashes
 }
 
 /// The unit vector of a text; `None` when it has no letter or digit.
 pub fn vector(text: &str) -> Option<Vec<f32>> {
     let mut sum = vec![0f32; usize::from(DIMENSION)];
-    for (hash, count) in features(text) {
+    for same in features(text).chunk_by(|one, next| one == next) {
+        let (hash, count) = (same[0], same.len() as f32);
         let bucket = (hash % u64::from(DIMENSION)) as usize;
         let sign = if hash >> 63 == 0 { 1.0 } else { -1.0 };
-        sum[bucket] += sign * (1.0 + count).ln();
+        sum[bucket] += sign * damped(count);
     }
     let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
     if length <= f32::EPSILON {
@@ -76,6 +85,12 @@ pub fn vector(text: &str) -> Option<Vec<f32>> {
     }
     sum.iter_mut().for_each(|x| *x /= length);
     Some(sum)
+}
+
+/// The weight of a feature that occurs so often.
+fn damped(count: f32) -> f32 {
+    // Most features of a text occur once.
+    if count == 1.0 { std::f32::consts::LN_2 } else { (1.0 + count).ln() }
 }
 
 impl Vectorizer for LexicalEmbedder {
@@ -131,6 +146,10 @@ mod tests {
         let v = vector("hive memory").expect("has features");
         let length: f32 = v.iter().map(|x| x * x).sum();
         assert!((length - 1.0).abs() < 1e-5);
+        let text = "The quick brown fox, the Füchse und 東京の狐; quick quick!";
+        let bytes: Vec<u8> =
+            vector(text).expect("has features").iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(format!("{:016x}", feature_hash(&bytes)), "739c5128f6567de7");
         assert_eq!(vector("hive memory"), vector("hive memory"));
         assert_eq!(vector("  …  "), None);
     }

@@ -16,12 +16,15 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use wire::http_client::{HttpAnswer, HttpClient, HttpError, HttpLimits, HttpStream};
 
-/// The binary under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_hivemem");
+/// The binary under test: the one `HIVEMEM_TEST_BINARY` names, else the one built with the tests.
+pub fn binary() -> PathBuf {
+    let given = std::env::var_os("HIVEMEM_TEST_BINARY").map(PathBuf::from);
+    given.unwrap_or_else(|| env!("CARGO_BIN_EXE_hivemem").into())
+}
 
 /// A command of the binary on a data folder, free of the caller's environment.
 pub fn hivemem(folder: &Path) -> Command {
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     command.env_clear().env("HOME", folder).arg("--data-dir").arg(folder);
     command
 }

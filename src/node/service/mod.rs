@@ -133,9 +133,12 @@ impl Service {
     pub(crate) async fn reach(&self, caller: &Caller, position: Option<u64>) -> Reply<()> {
         let Some(wanted) = position else { return Ok(()) };
         let mut signal = self.position.clone();
-        let latest = clock::Instant::now() + self.settings.position_wait;
-        let deadline = caller.deadline.map_or(latest, |d| d.min(latest));
-        let reached = clock::timeout_at(deadline, signal.wait_for(|p| *p >= wanted)).await;
+        let now = clock::Instant::now();
+        // Before the caller's time is up, or it would hear of a deadline instead of the position.
+        let most = |deadline: clock::Instant| deadline.saturating_duration_since(now) * 9 / 10;
+        let wait = self.settings.position_wait;
+        let wait = caller.deadline.map_or(wait, |deadline| most(deadline).min(wait));
+        let reached = clock::timeout(wait, signal.wait_for(|p| *p >= wanted)).await;
         match reached {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(Reject::new(Reason::Stopping, "the node is stopping")),

@@ -86,6 +86,12 @@ fn draft_json(draft: &DraftArgs) -> Result<Value, Failure> {
 
 async fn store(client: &Client, draft: &DraftArgs, json: bool) -> Result<(), Failure> {
     let body = draft_json(draft)?;
+    let visible = |key: &str| key.bytes().all(|b| (b' '..=b'~').contains(&b));
+    if draft.idempotency_key.as_deref().is_some_and(|key| !visible(key)) {
+        return Err(Failure::usage(
+            "--idempotency-key: needs visible ASCII characters on one line",
+        ));
+    }
     let once =
         Conditions { idempotency_key: draft.idempotency_key.as_deref(), ..Conditions::default() };
     let done = client.call_if(Method::Post, "/api/v1/memories", Some(body), once).await?;

@@ -67,7 +67,7 @@ pub enum OpenError {
     },
     /// The file is not a database, or fails its integrity check.
     #[error(
-        "{path} is damaged: {problem}; restore the newest backup with `hivemem restore`, or inspect it with `hivemem doctor`"
+        "{path} is damaged: {problem}; restore the newest backup with `hivemem restore` into another folder"
     )]
     Corrupt {
         /// The database file.

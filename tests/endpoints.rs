@@ -106,7 +106,7 @@ async fn endures(manner: Manner, words_of_the_log: &str) -> Vec<Asked> {
     let running = start(folder.path(), &settings("openai", &endpoint, "tiny", DIMENSION));
     let api = running.client();
     let id = store(&api, "Parking", "The automobile stands behind the old mill.").await;
-    assert_eq!(recall(&api, "the old mill").await, [id.clone()], "{manner:?}");
+    assert_eq!(recall(&api, "the old mill").await, std::slice::from_ref(&id), "{manner:?}");
     let told = |log: &[String]| {
         log.iter().any(|l| l.contains("wait for their vectors") && l.contains(words_of_the_log))
     };
@@ -149,7 +149,7 @@ async fn an_endpoint_that_is_not_there_is_found_when_it_comes() {
     let running = start(folder.path(), &settings);
     let api = running.client();
     let id = store(&api, "Pet", "The feline sleeps on the stove.").await;
-    assert_eq!(recall(&api, "stove").await, [id.clone()]);
+    assert_eq!(recall(&api, "stove").await, std::slice::from_ref(&id));
     until!("a word in the log", running.log().iter().any(|line| line.contains("did not answer")));
     let _endpoint = Endpoint::start_at(&address, DIMENSION, Manner::Well).await;
     until!("the vector", pending(&api).await == 0);

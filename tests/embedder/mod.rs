@@ -5,10 +5,7 @@
 //!
 //! Not here: what is tested.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -20,6 +17,7 @@ use axum::{
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use runtime::{
+    clock::Instant,
     disk::OsDisk,
     task::{self, Shutdown},
 };

@@ -80,9 +80,18 @@ fn row(
 }
 
 fn rows() -> Vec<Row> {
-    use Other::{Body, Path};
-    let new = |content: &str| json!({"title": "new", "content": content, "on_conflict": "new"});
-    let lines = |title: &str| Value::from(draft(title, "imported").to_string());
+    let mut rows = single_memories();
+    rows.extend(archive_and_links());
+    rows.extend(many_and_agents());
+    rows
+}
+
+fn new(content: &str) -> Value {
+    json!({"title": "new", "content": content, "on_conflict": "new"})
+}
+
+fn single_memories() -> Vec<Row> {
+    use Other::Body;
     vec![
         row("store", ("POST", "/api/v1/memories"), new("x"), Body(new("y"))),
         row(
@@ -109,6 +118,12 @@ fn rows() -> Vec<Row> {
             json!({"reason": "x"}),
             Body(json!({"reason": "y"})),
         ),
+    ]
+}
+
+fn archive_and_links() -> Vec<Row> {
+    use Other::{Body, Path};
+    vec![
         row(
             "restore",
             ("POST", "/api/v1/memories/{old}/restore"),
@@ -152,6 +167,13 @@ fn rows() -> Vec<Row> {
             None,
             Path("/api/v1/memories/{entity}/aliases?alias=Nan"),
         ),
+    ]
+}
+
+fn many_and_agents() -> Vec<Row> {
+    use Other::{Body, Path};
+    let lines = |title: &str| Value::from(draft(title, "imported").to_string());
+    vec![
         row(
             "consolidate",
             ("POST", "/api/v1/consolidate"),

@@ -182,7 +182,7 @@ async fn a_text_that_is_not_taken_keeps_no_other_from_its_vector() {
     let id = store(&api, "Parking", "The automobile stands behind the old mill.").await;
     until!("the other vector", pending(&api).await == 1);
     assert_eq!(recall(&api, "car").await[0], id);
-    assert_eq!(recall(&api, "account of a meeting").await[0], long);
+    assert!(recall(&api, "account of a meeting").await.contains(&long), "by its words");
     let told = |log: &[String]| {
         log.iter().any(|line| line.contains("words alone find this memory") && line.contains(&long))
     };

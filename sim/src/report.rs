@@ -13,7 +13,10 @@ use runtime::disk::faulty::FaultyDisk;
 use serde_json::{Value, json};
 
 use crate::{
-    judge::{Ending, History, Violation},
+    judge::{
+        Violation,
+        stores::{Ending, Stores},
+    },
     options::{Options, Scenario},
 };
 
@@ -22,7 +25,7 @@ pub struct Report {
     /// What the seed decided.
     pub options: Options,
     /// What clients did.
-    pub history: History,
+    pub history: Stores,
     /// What the judges found; `Err` when the world did not heal.
     pub verdict: Result<Vec<Violation>, String>,
     /// How often each fault struck.
@@ -62,7 +65,7 @@ impl Report {
         let verdict = match &self.verdict {
             Ok(found) if found.is_empty() => json!("pass"),
             Ok(found) => json!(
-                found.iter().map(|v| format!("{}: {}", v.judge, v.detail)).collect::<Vec<_>>()
+                found.iter().map(|v| v.to_string()).collect::<Vec<_>>()
             ),
             Err(problem) => json!([format!("liveness: {problem}")]),
         };

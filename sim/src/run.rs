@@ -17,7 +17,10 @@ use runtime::{
 };
 
 use crate::{
-    judge::{History, Scan, Violation, durability},
+    judge::{
+        Violation, durability,
+        stores::{Scan, Stores},
+    },
     options::{Options, Scenario},
     report::{self, Report},
     workload::{self, Client},
@@ -50,7 +53,7 @@ async fn play(options: Options) -> Report {
     let clients: Vec<_> =
         (0..options.clients).map(|n| task::spawn(workload::live(options.clone(), n))).collect();
     let mut faults = strike(&machine, &options).await;
-    let mut history = History::default();
+    let mut history = Stores::default();
     let finished = clock::timeout(options.limit, async {
         for client in clients {
             if let Ok(part) = client.await {
@@ -77,7 +80,7 @@ async fn play(options: Options) -> Report {
 }
 
 /// The final power loss, restart and scan that every run ends with.
-async fn judge(machine: &Arc<Machine>, history: &History) -> Result<Vec<Violation>, String> {
+async fn judge(machine: &Arc<Machine>, history: &Stores) -> Result<Vec<Violation>, String> {
     machine.crash();
     machine.disk().power_loss(Loss::All);
     machine.restart();

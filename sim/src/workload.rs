@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use wire::http_client::{HttpAnswer, HttpClient, HttpError, HttpLimits};
 
 use crate::{
-    judge::history::{Ending, Found, History, Operation, Scan},
+    judge::stores::{Ending, Found, Scan, Store, Stores},
     options::Options,
     world::NODE_ADDRESS,
 };
@@ -92,7 +92,7 @@ impl Client {
     }
 
     /// Stores under a key until the outcome is known or the attempts are used up.
-    pub async fn store(&self, key: &str, content: &str) -> Operation {
+    pub async fn store(&self, key: &str, content: &str) -> Store {
         let body =
             json!({ "title": key, "content": content, "tier": "long", "on_conflict": "new" });
         let mut ending = Ending::Unknown;
@@ -126,7 +126,7 @@ impl Client {
             }
             clock::sleep(RETRY).await;
         }
-        Operation { key: key.to_owned(), content: content.to_owned(), attempts, ending }
+        Store { key: key.to_owned(), content: content.to_owned(), attempts, ending }
     }
 
     /// Whether a recall of the title returns the memory; `None` when nobody answered.
@@ -192,9 +192,9 @@ fn content(client: u64, number: u64) -> String {
 }
 
 /// One client's life.
-pub async fn live(options: Arc<Options>, number: u64) -> History {
+pub async fn live(options: Arc<Options>, number: u64) -> Stores {
     let client = Client::default();
-    let mut history = History::default();
+    let mut history = Stores::default();
     for n in 0..options.stores {
         let think_ms = options.think.as_millis() as u64;
         clock::sleep(Duration::from_millis(random::below(think_ms.max(1)))).await;

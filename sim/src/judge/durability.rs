@@ -5,13 +5,23 @@
 //!
 //! Not here: durability across nodes.
 
-use super::{Ending, History, Operation, Scan, Violation};
+use super::{
+    Rule, Violation,
+    stores::{Ending, Scan, Store, Stores},
+};
+
+/// What one node owes the clients that stored in it.
+pub const STORED: Rule = Rule {
+    judge: "durability",
+    name: "stored",
+    source: "STO-1, requirements A5, A7 and E1",
+};
 
 fn violation(detail: String) -> Violation {
-    Violation { judge: "durability", detail }
+    Violation::of(&STORED, detail)
 }
 
-fn judge_one(operation: &Operation, scan: &Scan) -> Option<Violation> {
+fn judge_one(operation: &Store, scan: &Scan) -> Option<Violation> {
     let found = scan.memories.get(&operation.key).map(Vec::as_slice).unwrap_or_default();
     let key = &operation.key;
     if found.len() > 1 {
@@ -38,7 +48,7 @@ fn judge_one(operation: &Operation, scan: &Scan) -> Option<Violation> {
 }
 
 /// Judges a single node's history.
-pub fn judge(history: &History, scan: &Scan) -> Vec<Violation> {
+pub fn judge(history: &Stores, scan: &Scan) -> Vec<Violation> {
     let mut found: Vec<Violation> =
         history.operations.iter().filter_map(|operation| judge_one(operation, scan)).collect();
     let stored: u64 = scan.memories.values().map(|m| m.len() as u64).sum();
@@ -58,12 +68,12 @@ pub fn judge(history: &History, scan: &Scan) -> Vec<Violation> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{super::history::Found, *};
+    use super::{super::stores::Found, *};
 
-    fn operation(ending: Ending) -> History {
+    fn operation(ending: Ending) -> Stores {
         let (key, content) = ("k".to_owned(), "whole".to_owned());
-        let operations = vec![Operation { key, content, attempts: 1, ending }];
-        History { operations, missed_recalls: Vec::new() }
+        let operations = vec![Store { key, content, attempts: 1, ending }];
+        Stores { operations, missed_recalls: Vec::new() }
     }
 
     fn scan(contents: &[&str]) -> Scan {

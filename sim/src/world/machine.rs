@@ -21,7 +21,7 @@ use runtime::{
 };
 use storage::sqlite::vfs::SimVfs;
 
-use crate::{judge::Scan, options::Options};
+use crate::{judge::stores::Scan, options::Options};
 
 /// Where the node listens.
 pub const NODE_ADDRESS: &str = "10.0.0.1:7747";

@@ -1,13 +1,14 @@
-//! What clients did and learned, in the order in which it began.
+//! What the clients of a single node stored and what its final scan found: the record that the
+//! judge `durability` reads.
 //!
-//! Invariant: an operation whose answer never came, or came as a timeout after sending, is Unknown
-//! and stays so: it may have happened or may yet.
+//! Invariant: a store whose answer never came, or came as a timeout after sending, is Unknown and
+//! stays so: it may have happened or may yet.
 //!
-//! Not here: faults (the report has them).
+//! Not here: the history of the root tier (`history`), faults (the report has them).
 
 use std::collections::BTreeMap;
 
-/// How an operation ended, as its client saw it.
+/// How a store ended, as its client saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Acknowledged with this memory id.
@@ -26,7 +27,7 @@ pub enum Ending {
 
 /// One store, all attempts under one idempotency key together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
+pub struct Store {
     /// Its idempotency key, which is also its title.
     pub key: String,
     /// What was stored.
@@ -61,11 +62,11 @@ pub struct Scan {
     pub findings: Vec<String>,
 }
 
-/// Everything the judges look at.
+/// Everything that the judge of durability looks at, but for the scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
-    /// Operations in the order they began.
-    pub operations: Vec<Operation>,
+pub struct Stores {
+    /// Stores in the order they began.
+    pub operations: Vec<Store>,
     /// Acknowledged memories that the very next recall did not return.
     pub missed_recalls: Vec<String>,
 }

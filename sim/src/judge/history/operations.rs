@@ -1,0 +1,215 @@
+//! Operations as intervals: the invocation and the end of each brought together.
+//!
+//! Invariant: the end of an operation bounds its effect only when it is Done. One that was Rejected
+//! had none; one that is Unknown may have it at any later time.
+//!
+//! Not here: judging.
+
+use std::collections::BTreeMap;
+
+use super::{Answer, Call, Done, History, Mode, Outcome, Request, What};
+
+/// One operation of one client.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation<'h> {
+    /// Its number in the run.
+    pub id: u64,
+    /// Who asked.
+    pub client: &'h str,
+    /// Which node was asked.
+    pub node: &'h str,
+    /// Identity across retries.
+    pub request: Option<Request>,
+    /// What was asked.
+    pub call: &'h Call,
+    /// Rank of its invocation.
+    pub invoked: u64,
+    /// Time of its invocation, microseconds.
+    pub invoked_us: u64,
+    /// Rank of its end; `None` when it never ended.
+    pub ended: Option<u64>,
+    /// Time of its end, microseconds.
+    pub ended_us: Option<u64>,
+    /// How it ended; `None` when it never did.
+    pub outcome: Option<&'h Outcome>,
+    /// When it was seen to join a queue: log index and rank.
+    pub queued: Option<(u64, u64)>,
+}
+
+impl<'h> Operation<'h> {
+    /// The answer and its circumstances, if it is Done.
+    pub fn done(&self) -> Option<&'h Done> {
+        match self.outcome {
+            Some(Outcome::Done(done)) => Some(done),
+            _ => None,
+        }
+    }
+
+    /// The answer, if it is Done.
+    pub fn answer(&self) -> Option<&'h Answer> {
+        self.done().map(|done| &done.answer)
+    }
+
+    /// Whether it certainly had no effect.
+    pub fn rejected(&self) -> bool {
+        matches!(self.outcome, Some(Outcome::Rejected { .. }))
+    }
+
+    /// Rank by which its effect has happened: its end when it is Done, otherwise never.
+    pub fn effective(&self) -> u64 {
+        self.done().and(self.ended).unwrap_or(u64::MAX)
+    }
+
+    /// Whether its effect certainly precedes the invocation of `other`.
+    pub fn precedes(&self, other: &Operation<'_>) -> bool {
+        self.effective() < other.invoked
+    }
+
+    /// A word and a place for the reader of a verdict: `o7 c1 put x=1`.
+    pub fn describe(&self) -> String {
+        let asked = describe_call(self.call);
+        let told = match self.outcome {
+            Some(Outcome::Done(done)) => describe_answer(&done.answer),
+            Some(Outcome::Rejected { reason, .. }) => format!("rejected: {reason}"),
+            Some(Outcome::Unknown { .. }) => "unknown".to_owned(),
+            None => "no end".to_owned(),
+        };
+        format!("o{} {} {asked} → {told}", self.id, self.client)
+    }
+}
+
+/// Everything a judge looks at.
+#[derive(Debug)]
+pub struct Case<'h> {
+    /// The history.
+    pub history: &'h History,
+    /// Its operations in the order of their invocation.
+    pub operations: Vec<Operation<'h>>,
+}
+
+impl<'h> Case<'h> {
+    /// Prepares a history for judging.
+    pub fn of(history: &'h History) -> Self {
+        let mut operations: Vec<Operation<'h>> = Vec::new();
+        let mut place: BTreeMap<u64, usize> = BTreeMap::new();
+        for (position, event) in history.events().iter().enumerate() {
+            let rank = history.rank(position);
+            match &event.what {
+                What::Invoke(invoke) => {
+                    place.insert(invoke.op, operations.len());
+                    operations.push(Operation {
+                        id: invoke.op,
+                        client: &invoke.client,
+                        node: &invoke.node,
+                        request: invoke.request,
+                        call: &invoke.call,
+                        invoked: rank,
+                        invoked_us: event.at_us,
+                        ended: None,
+                        ended_us: None,
+                        outcome: None,
+                        queued: None,
+                    });
+                }
+                What::Complete { op, outcome } => {
+                    if let Some(found) = place.get(op).and_then(|at| operations.get_mut(*at)) {
+                        found.ended = Some(rank);
+                        found.ended_us = Some(event.at_us);
+                        found.outcome = Some(outcome);
+                    }
+                }
+                What::Queued { op, index } => {
+                    if let Some(found) = place.get(op).and_then(|at| operations.get_mut(*at)) {
+                        found.queued = Some((*index, rank));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Self { history, operations }
+    }
+
+    /// The operation of this number.
+    pub fn operation(&self, id: u64) -> Option<&Operation<'h>> {
+        self.operations.iter().find(|operation| operation.id == id)
+    }
+
+    /// Rank and time of the last healing, if the run had one.
+    pub fn healed(&self) -> Option<(u64, u64)> {
+        let events = self.history.events().iter().enumerate();
+        let mut healed = events.filter(|(_, event)| event.what == What::Healed);
+        healed.next_back().map(|(at, event)| (self.history.rank(at), event.at_us))
+    }
+
+    /// Time of the last event, microseconds.
+    pub fn end_us(&self) -> u64 {
+        self.history.events().last().map_or(0, |event| event.at_us)
+    }
+}
+
+/// A value as a reader sees it.
+fn shown(value: Option<&String>) -> &str {
+    value.map_or("∅", String::as_str)
+}
+
+fn describe_mode(mode: Mode) -> String {
+    match mode {
+        Mode::Exclusive => "exclusive".to_owned(),
+        Mode::Shared => "shared".to_owned(),
+        Mode::Permits { take, of } => format!("{take} of {of}"),
+    }
+}
+
+fn describe_call(call: &Call) -> String {
+    match call {
+        Call::Put { key, value } => format!("put {key}={}", shown(value.as_ref())),
+        Call::Get { key } => format!("get {key}"),
+        Call::Cas { key, from, to } => {
+            format!("cas {key} {}→{}", shown(from.as_ref()), shown(to.as_ref()))
+        }
+        Call::Add { key, element } => format!("add {element} to {key}"),
+        Call::Remove { key, element } => format!("remove {element} from {key}"),
+        Call::Elements { key } => format!("elements of {key}"),
+        Call::OpenSession { ttl_ms } => format!("open session, ttl {ttl_ms} ms"),
+        Call::KeepAlive { session } => format!("keep session {session} alive"),
+        Call::CloseSession { session } => format!("close session {session}"),
+        Call::Acquire { session, keys, mode, .. } => {
+            format!("s{session} acquires {} {}", keys.join("+"), describe_mode(*mode))
+        }
+        Call::Release { session, keys, fence } => {
+            format!("s{session} releases {} fence {fence}", keys.join("+"))
+        }
+        Call::ForceRelease { key, fence } => format!("force {key} fence {fence}"),
+        Call::GuardedWrite { store, key, fence, value } => {
+            format!("write {key}={value} in {store} under fence {fence}")
+        }
+        Call::GuardedRead { store, key } => format!("read {key} in {store}"),
+        Call::SetRules { rules } => format!("set rules {rules}"),
+        Call::GetRules => "get rules".to_owned(),
+        Call::Propose { agent, action } => format!("{agent} proposes {action}"),
+        Call::Approve { agent, action } => format!("{agent} approves action {action}"),
+        Call::Reject { agent, action } => format!("{agent} rejects action {action}"),
+        Call::Observe { agent, action } => format!("{agent} observes action {action}"),
+    }
+}
+
+fn describe_answer(answer: &Answer) -> String {
+    match answer {
+        Answer::Ok => "ok".to_owned(),
+        Answer::Value { value } => shown(value.as_ref()).to_owned(),
+        Answer::Swapped { swapped: true, .. } => "swapped".to_owned(),
+        Answer::Swapped { swapped: false, seen } => format!("saw {}", shown(seen.as_ref())),
+        Answer::Elements { elements } => format!("{{{}}}", elements.join(", ")),
+        Answer::Session { session } => format!("session {session}"),
+        Answer::Granted { fence } => format!("fence {fence}"),
+        Answer::Released { held: true } => "released".to_owned(),
+        Answer::Released { held: false } => "was not held".to_owned(),
+        Answer::Guarded { value, fence } => format!("{} fence {fence}", shown(value.as_ref())),
+        Answer::Rules { version } => format!("version {version}"),
+        Answer::Proposed { action, needed } => format!("action {action}, needs {needed}"),
+        Answer::Pending { approvals } => format!("pending, {approvals} approvals"),
+        Answer::Decided { decision } => {
+            format!("{:?} at {}", decision.ruling, decision.index).to_lowercase()
+        }
+    }
+}

@@ -9,6 +9,7 @@
 
 pub mod durability;
 pub mod history;
+pub mod linearizable;
 pub mod stores;
 
 use std::fmt;

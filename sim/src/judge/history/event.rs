@@ -100,7 +100,7 @@ pub enum What {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invoke {
-    /// Number of the operation, unique in the run. A retry is an operation of its own.
+    /// Number of the operation from 1, unique in the run. A retry is an operation of its own.
     pub op: u64,
     /// Who asks.
     pub client: String,

@@ -153,6 +153,7 @@ impl Check {
             return Err("follows the end of the recording".to_owned());
         }
         match &event.what {
+            What::Invoke(invoke) if invoke.op == 0 => Err("operations count from 1".to_owned()),
             What::Invoke(invoke) => match self.invoked.insert(invoke.op, false) {
                 None => Ok(()),
                 Some(_) => Err(format!("operation {} is invoked twice", invoke.op)),

@@ -85,6 +85,9 @@ pub struct Case<'h> {
     pub history: &'h History,
     /// Its operations in the order of their invocation.
     pub operations: Vec<Operation<'h>>,
+    /// The same with all attempts under one request brought together: what happened once if requests
+    /// happen once, which `exactly_once` watches over.
+    pub requests: Vec<Operation<'h>>,
 }
 
 impl<'h> Case<'h> {
@@ -126,7 +129,8 @@ impl<'h> Case<'h> {
                 _ => {}
             }
         }
-        Self { history, operations }
+        let requests = together(&operations);
+        Self { history, operations, requests }
     }
 
     /// The operation of this number.
@@ -145,6 +149,32 @@ impl<'h> Case<'h> {
     pub fn end_us(&self) -> u64 {
         self.history.events().last().map_or(0, |event| event.at_us)
     }
+}
+
+/// Brings the attempts under one request together. The request begins with its first attempt that
+/// was not rejected and has ended with the first that is Done.
+fn together<'h>(operations: &[Operation<'h>]) -> Vec<Operation<'h>> {
+    let mut attempts: BTreeMap<Request, Vec<&Operation<'h>>> = BTreeMap::new();
+    let mut all: Vec<Operation<'h>> = Vec::new();
+    for operation in operations {
+        match operation.request {
+            None => all.push(*operation),
+            Some(request) => attempts.entry(request).or_default().push(operation),
+        }
+    }
+    for group in attempts.values() {
+        let effective = group.iter().filter(|attempt| !attempt.rejected());
+        let done = group.iter().filter(|attempt| attempt.done().is_some());
+        let first = effective.clone().min_by_key(|attempt| attempt.invoked);
+        let told = done.min_by_key(|attempt| attempt.ended).or(first).or(group.last());
+        let Some(told) = told else { continue };
+        let begun = first.unwrap_or(told);
+        let queued = group.iter().filter_map(|attempt| attempt.queued).min();
+        let (invoked, invoked_us) = (begun.invoked, begun.invoked_us);
+        all.push(Operation { invoked, invoked_us, queued, ..**told });
+    }
+    all.sort_by_key(|operation| (operation.invoked, operation.id));
+    all
 }
 
 /// A value as a reader sees it.

@@ -7,9 +7,13 @@
 //!
 //! Not here: collecting histories (the worlds), the rules that need every memory of every node.
 
+pub mod actions;
 pub mod durability;
+pub mod exactly_once;
+pub mod fairness;
 pub mod history;
 pub mod linearizable;
+pub mod locks;
 pub mod stores;
 
 use std::fmt;

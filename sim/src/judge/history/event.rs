@@ -24,7 +24,7 @@ pub struct Event {
 pub enum What {
     /// A client asks.
     Invoke(Invoke),
-    /// A client's question ends. An operation without one was cut off with its client.
+    /// A client's question ends: it was answered, or the client gave up.
     Complete {
         /// Which operation.
         op: u64,

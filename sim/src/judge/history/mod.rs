@@ -18,7 +18,7 @@ pub use event::{
     RaftStep, Request, Ruling, What,
 };
 pub use lines::ReadError;
-pub use operations::{Case, Operation};
+pub use operations::{Case, Operation, Span, greatest_before};
 
 /// Version of the recorded form. A reader refuses any other.
 pub const VERSION: u32 = 1;

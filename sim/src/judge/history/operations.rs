@@ -243,3 +243,35 @@ fn describe_answer(answer: &Answer) -> String {
         }
     }
 }
+
+/// Something that lasted from one rank to another and has a value.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Rank at which it can have begun.
+    pub from: u64,
+    /// Rank by which it had happened.
+    pub until: u64,
+    /// What is compared.
+    pub value: u64,
+}
+
+/// For each span, the one of greatest value among those that had happened before it began: pairs of
+/// positions, the later span first.
+pub fn greatest_before(spans: &[Span]) -> Vec<(usize, usize)> {
+    let mut starts: Vec<usize> = (0..spans.len()).collect();
+    starts.sort_by_key(|at| spans[*at].from);
+    let mut ends: Vec<usize> = (0..spans.len()).collect();
+    ends.sort_by_key(|at| spans[*at].until);
+    let mut ended = ends.into_iter().peekable();
+    let mut greatest: Option<usize> = None;
+    let mut pairs = Vec::new();
+    for at in starts {
+        while let Some(before) = ended.next_if(|end| spans[*end].until < spans[at].from) {
+            if greatest.is_none_or(|g| spans[before].value > spans[g].value) {
+                greatest = Some(before);
+            }
+        }
+        pairs.extend(greatest.map(|greatest| (at, greatest)));
+    }
+    pairs
+}

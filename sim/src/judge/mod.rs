@@ -8,17 +8,23 @@
 //! Not here: collecting histories (the worlds), the rules that need every memory of every node.
 
 pub mod actions;
+pub mod bounded;
+pub mod chains;
 pub mod durability;
 pub mod exactly_once;
 pub mod fairness;
 pub mod history;
 pub mod linearizable;
+pub mod liveness;
 pub mod locks;
+pub mod raft;
 pub mod stores;
+pub mod verdict;
 
 use std::fmt;
 
 pub use history::{Case, History};
+pub use verdict::{Verdict, judge};
 
 /// One thing that is promised.
 #[derive(Debug, PartialEq, Eq)]

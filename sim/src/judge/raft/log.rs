@@ -1,0 +1,108 @@
+//! The log of one node, as its steps add up to it.
+//!
+//! Invariant: what is below `base` is covered by a snapshot and stands for every entry there.
+//!
+//! Not here: comparing nodes.
+
+use std::collections::BTreeMap;
+
+/// An entry as its node has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) term: u64,
+    pub(super) hash: String,
+}
+
+/// One node's log and what it says of it.
+#[derive(Debug, Default)]
+pub(super) struct NodeLog {
+    /// Last index covered by a snapshot, and its term.
+    pub(super) base: (u64, u64),
+    entries: BTreeMap<u64, Entry>,
+    /// Greatest index on stable storage.
+    pub(super) durable: u64,
+    /// Greatest index that it knows to be committed.
+    pub(super) committed: u64,
+    /// Greatest index that it has applied since it was started; `None` when it just was.
+    pub(super) applied: Option<u64>,
+    /// Its vote in each term.
+    pub(super) votes: BTreeMap<u64, String>,
+    /// Memberships by the index of their entry.
+    memberships: BTreeMap<u64, Vec<Vec<String>>>,
+}
+
+impl NodeLog {
+    /// Index of the last entry.
+    pub(super) fn last(&self) -> u64 {
+        self.entries.keys().next_back().copied().unwrap_or(0).max(self.base.0)
+    }
+
+    /// The entry at an index, unless a snapshot covers it.
+    pub(super) fn entry(&self, index: u64) -> Option<&Entry> {
+        self.entries.get(&index)
+    }
+
+    /// Term of the entry at an index, if it is known.
+    pub(super) fn term(&self, index: u64) -> Option<u64> {
+        if index == self.base.0 {
+            return Some(self.base.1);
+        }
+        self.entries.get(&index).map(|entry| entry.term)
+    }
+
+    /// Whether it has this entry, possibly inside a snapshot.
+    pub(super) fn has(&self, index: u64, entry: &Entry) -> bool {
+        index <= self.base.0 || self.entries.get(&index) == Some(entry)
+    }
+
+    /// Adds an entry; one of another term at its index goes first, with all behind it.
+    pub(super) fn append(&mut self, index: u64, entry: Entry) {
+        if self.entries.get(&index).is_some_and(|old| *old != entry) {
+            self.truncate(index);
+        }
+        if index > self.base.0 {
+            self.entries.insert(index, entry);
+        }
+    }
+
+    /// Drops everything from `from` on.
+    pub(super) fn truncate(&mut self, from: u64) {
+        self.entries.split_off(&from);
+        self.memberships.split_off(&from);
+        self.durable = self.durable.min(from.saturating_sub(1));
+    }
+
+    /// A snapshot up to `index` stands for the log.
+    pub(super) fn install(&mut self, index: u64, term: u64) {
+        if self.term(index).is_some_and(|known| known != term) {
+            self.entries.clear();
+        }
+        self.cover(index, term);
+        self.durable = self.durable.max(index);
+        self.committed = self.committed.max(index);
+        self.applied = Some(index);
+    }
+
+    /// The log begins after `index`.
+    pub(super) fn purge(&mut self, index: u64) {
+        let term = self.term(index).unwrap_or(self.base.1);
+        self.cover(index, term);
+    }
+
+    fn cover(&mut self, index: u64, term: u64) {
+        if index >= self.base.0 {
+            self.base = (index, term);
+            self.entries = self.entries.split_off(&index.saturating_add(1));
+        }
+    }
+
+    /// It follows these voters from `index` on.
+    pub(super) fn follow(&mut self, index: u64, voters: Vec<Vec<String>>) {
+        self.memberships.insert(index, voters);
+    }
+
+    /// The voters that it follows: the latest in its log, committed or not.
+    pub(super) fn voters(&self) -> Option<&Vec<Vec<String>>> {
+        self.memberships.values().next_back()
+    }
+}

@@ -1,0 +1,87 @@
+//! The verdict: all judges over one history.
+//!
+//! Invariant: every judge is heard, whatever the others found; one broken promise is a Fail, and only
+//! without any does an undecided rule make the verdict Unknown.
+//!
+//! Not here: the judge of durability, which reads another record (`stores`).
+
+use std::fmt;
+
+use super::{
+    Case, Findings, History, Rule, Undecided, Violation, actions, bounded, chains, durability,
+    exactly_once, fairness, linearizable, liveness, locks, raft,
+};
+
+/// What is to be thought of a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every promise was kept.
+    Pass,
+    /// These were broken.
+    Fail(Vec<Violation>),
+    /// None is known to be broken, and these could not be decided.
+    Unknown(Vec<Undecided>),
+}
+
+/// A judge: it looks at the case and notes what it finds.
+type Judge = fn(&Case<'_>, &mut Findings);
+
+/// All judges with their rules.
+const JUDGES: &[(Judge, &[&Rule])] = &[
+    (linearizable::judge, linearizable::RULES),
+    (locks::judge, locks::RULES),
+    (fairness::judge, fairness::RULES),
+    (exactly_once::judge, exactly_once::RULES),
+    (actions::judge, actions::RULES),
+    (raft::judge, raft::RULES),
+    (chains::judge, chains::RULES),
+    (bounded::judge, bounded::RULES),
+    (liveness::judge, liveness::RULES),
+];
+
+/// All rules, in the order of their judges; that of the stores last.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    let of_histories = JUDGES.iter().flat_map(|(_, rules)| rules.iter().copied());
+    of_histories.chain([&durability::STORED])
+}
+
+/// Hears every judge.
+pub fn findings(history: &History) -> Findings {
+    let case = Case::of(history);
+    let mut findings = Findings::default();
+    for (judge, _) in JUDGES {
+        judge(&case, &mut findings);
+    }
+    findings
+}
+
+/// Hears every judge and concludes.
+pub fn judge(history: &History) -> Verdict {
+    let findings = findings(history);
+    if !findings.violations.is_empty() {
+        Verdict::Fail(findings.violations)
+    } else if !findings.undecided.is_empty() {
+        Verdict::Unknown(findings.undecided)
+    } else {
+        Verdict::Pass
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass => write!(f, "pass"),
+            Self::Fail(violations) => {
+                write!(f, "fail")?;
+                violations.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
+            }
+            Self::Unknown(undecided) => {
+                write!(f, "unknown")?;
+                undecided.iter().try_for_each(|undecided| {
+                    let Rule { judge, name, .. } = undecided.rule;
+                    write!(f, "\n  {judge}/{name}: {}", undecided.detail)
+                })
+            }
+        }
+    }
+}

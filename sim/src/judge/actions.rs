@@ -87,7 +87,7 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
         // The first to learn it: whoever asks after that must hear the same.
         if let Some((first, decision)) = told.min_by_key(|(operation, _)| operation.ended) {
             one_decision(*action, affair, first, decision, findings);
-            voters_told(*action, affair, first, findings);
+            voters_told(*action, affair, first, decision, findings);
             earned(*action, affair, first, decision, findings);
         }
     }
@@ -133,11 +133,17 @@ fn voters_told(
     action: u64,
     affair: &Affair<'_, '_>,
     first: &Operation<'_>,
+    decision: Decision,
     findings: &mut Findings,
 ) {
+    // A vote that was refused in the log after the decision lost against it.
+    let lost = |operation: &Operation<'_>| match operation.outcome {
+        Some(Outcome::Rejected { index, .. }) => index.is_some_and(|at| at > decision.index),
+        _ => false,
+    };
     let votes = affair.asked.iter().filter(|(_, operation)| {
         matches!(operation.call, Call::Approve { .. } | Call::Reject { .. })
-            && !operation.rejected()
+            && (!operation.rejected() || lost(operation))
     });
     let voters: BTreeSet<&str> = votes.map(|(agent, _)| *agent).collect();
     for voter in voters {
@@ -145,11 +151,7 @@ fn voters_told(
         if mine().any(|operation| learned(operation).is_some()) {
             continue;
         }
-        // A refusal that went through the log after the decision must name it.
-        let owed = mine().find(|operation| {
-            matches!(operation.outcome, Some(Outcome::Rejected { index: Some(_), .. }))
-                && first.ended.is_some_and(|ended| ended < operation.invoked)
-        });
+        let owed = mine().find(|operation| lost(operation));
         let asked_again = mine().any(|operation| {
             matches!(operation.answer(), Some(Answer::Pending { .. }))
                 && first.ended.is_some_and(|ended| ended < operation.invoked)

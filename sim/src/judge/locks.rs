@@ -220,7 +220,9 @@ fn holders(ends: &Ends<'_, '_>, grants: &[Grant<'_, '_>], findings: &mut Finding
         held.retain(|(_, ends)| !ends.iter().any(|end| end.allows(grant)));
         let others = || held.iter().map(|(other, _)| *other);
         let excluded = |other: &&Grant<'_, '_>| {
-            other.session != grant.session
+            // A smaller token that was asked for later is the business of the other rule.
+            other.from <= grant.acquire.effective()
+                && other.session != grant.session
                 && !matches!(
                     (other.mode, grant.mode),
                     (Mode::Shared, Mode::Shared) | (Mode::Permits { .. }, Mode::Permits { .. })

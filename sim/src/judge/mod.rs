@@ -13,6 +13,8 @@ pub mod chains;
 pub mod durability;
 pub mod exactly_once;
 pub mod fairness;
+#[cfg(test)]
+mod fixtures;
 pub mod history;
 pub mod linearizable;
 pub mod liveness;

@@ -21,6 +21,7 @@ pub mod liveness;
 pub mod locks;
 pub mod raft;
 pub mod stores;
+pub mod timeline;
 pub mod verdict;
 
 use std::fmt;

@@ -21,6 +21,8 @@ pub mod liveness;
 pub mod locks;
 pub mod raft;
 pub mod stores;
+#[cfg(test)]
+mod tests;
 pub mod timeline;
 pub mod verdict;
 

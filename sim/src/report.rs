@@ -64,9 +64,7 @@ impl Report {
         let name = Scenario::ALL.iter().find(|(_, s)| *s == self.options.scenario).map(|(n, _)| *n);
         let verdict = match &self.verdict {
             Ok(found) if found.is_empty() => json!("pass"),
-            Ok(found) => json!(
-                found.iter().map(|v| v.to_string()).collect::<Vec<_>>()
-            ),
+            Ok(found) => json!(found.iter().map(|v| v.to_string()).collect::<Vec<_>>()),
             Err(problem) => json!([format!("liveness: {problem}")]),
         };
         json!({

@@ -99,7 +99,8 @@ fn no_self_approval(action: u64, affair: &Affair<'_, '_>, findings: &mut Finding
         // Being told the decision of others in answer to it is no acceptance.
         let accepted = operation.done().is_some() && learned(operation).is_none();
         if approves && accepted && affair.proposer == Some(agent) {
-            let detail = format!("action {action}: its proposer approved it: {}", operation.describe());
+            let detail =
+                format!("action {action}: its proposer approved it: {}", operation.describe());
             findings.violated(Violation::of(&NO_SELF_APPROVAL, detail).by([operation.id]));
         }
     }
@@ -159,14 +160,17 @@ fn voters_told(
         match owed {
             Some(operation) => {
                 let told = operation.describe();
-                let detail = format!("action {action} was decided and {voter} was not told: {told}");
+                let detail =
+                    format!("action {action} was decided and {voter} was not told: {told}");
                 let violation = Violation::of(&VOTERS_TOLD, detail).by([first.id, operation.id]);
                 findings.violated(violation.at(operation.ended_us.unwrap_or(0)));
             }
             // That is the other rule's business.
             None if asked_again => {}
             None => {
-                let detail = format!("{voter} had a say in action {action} and never asked what became of it");
+                let detail = format!(
+                    "{voter} had a say in action {action} and never asked what became of it"
+                );
                 findings.undecided(&VOTERS_TOLD, detail);
             }
         }

@@ -102,8 +102,6 @@ fn has_row(
         findings.undecided(&NOTHING_MISSING, detail);
     } else if after.any(|(_, changes)| !changes.contains(change)) {
         let detail = format!("{} has no row {change} on {node}", operation.describe());
-        findings.violated(
-            Violation::of(&NOTHING_MISSING, detail).by([operation.id]).on([node]),
-        );
+        findings.violated(Violation::of(&NOTHING_MISSING, detail).by([operation.id]).on([node]));
     }
 }

@@ -11,11 +11,8 @@ use super::{
 };
 
 /// What one node owes the clients that stored in it.
-pub const STORED: Rule = Rule {
-    judge: "durability",
-    name: "stored",
-    source: "STO-1, requirements A5, A7 and E1",
-};
+pub const STORED: Rule =
+    Rule { judge: "durability", name: "stored", source: "STO-1, requirements A5, A7 and E1" };
 
 fn violation(detail: String) -> Violation {
     Violation::of(&STORED, detail)

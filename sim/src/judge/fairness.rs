@@ -77,12 +77,7 @@ fn in_order(case: &Case<'_>, findings: &mut Findings) {
     }
 }
 
-fn report_passed(
-    key: &str,
-    passed: &Stay<'_, '_>,
-    winner: &Stay<'_, '_>,
-    findings: &mut Findings,
-) {
+fn report_passed(key: &str, passed: &Stay<'_, '_>, winner: &Stay<'_, '_>, findings: &mut Findings) {
     let (first, second) = (passed.request.describe(), winner.request.describe());
     let detail = format!(
         "lock {key}: {second} joined at {} and passed {first}, which had waited since {}",
@@ -125,9 +120,7 @@ fn no_dead_waiter(case: &Case<'_>, findings: &mut Findings) {
                 let detail = format!("session {session}: {how}, and {}", request.describe());
                 let involved = end.close.map(|close| close.id);
                 let violation = Violation::of(&NO_DEAD_WAITER, detail).by(involved);
-                findings.violated(
-                    violation.by([request.id]).at(request.ended_us.unwrap_or(0)),
-                );
+                findings.violated(violation.by([request.id]).at(request.ended_us.unwrap_or(0)));
             }
         }
     }

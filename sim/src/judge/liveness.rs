@@ -74,9 +74,10 @@ fn first_sign_us(case: &Case<'_>, rank: u64) -> Option<u64> {
             break;
         }
     }
-    let answered = case.operations.iter().filter(|operation| {
-        operation.invoked >= rank && place(operation).is_some()
-    });
+    let answered = case
+        .operations
+        .iter()
+        .filter(|operation| operation.invoked >= rank && place(operation).is_some());
     first.into_iter().chain(answered.filter_map(|operation| operation.ended_us)).min()
 }
 

@@ -22,8 +22,11 @@ pub const ONE_HOLDER: Rule = Rule {
     source: "requirement D4; design §5; Burrows, The Chubby lock service, 2006, §2.4",
 };
 /// A semaphore gives out no more permits than it has.
-pub const PERMITS: Rule =
-    Rule { judge: "locks", name: "permits", source: "requirement D4; design §5: semaphores by permits" };
+pub const PERMITS: Rule = Rule {
+    judge: "locks",
+    name: "permits",
+    source: "requirement D4; design §5: semaphores by permits",
+};
 /// A later grant has the greater token.
 pub const FENCE_GROWS: Rule = Rule {
     judge: "locks",
@@ -44,8 +47,7 @@ pub const FENCE_READ: Rule = Rule {
 };
 
 /// Rules of this judge.
-pub const RULES: &[&Rule] =
-    &[&ONE_HOLDER, &PERMITS, &FENCE_GROWS, &FENCE_ENFORCED, &FENCE_READ];
+pub const RULES: &[&Rule] = &[&ONE_HOLDER, &PERMITS, &FENCE_GROWS, &FENCE_ENFORCED, &FENCE_READ];
 
 /// One holding of one lock, its re-entrances included.
 #[derive(Debug)]
@@ -149,9 +151,7 @@ impl<'c, 'h> Ends<'c, 'h> {
         let mut released = 0;
         for operation in self.case.requests.iter().filter(|operation| !operation.rejected()) {
             match operation.call {
-                Call::ForceRelease { key, fence }
-                    if key == grant.key && *fence == grant.fence =>
-                {
+                Call::ForceRelease { key, fence } if key == grant.key && *fence == grant.fence => {
                     ends.push(end_by(operation));
                 }
                 Call::Release { session, keys, fence }

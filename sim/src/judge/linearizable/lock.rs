@@ -7,9 +7,9 @@
 //!
 //! Not here: queues (`fairness`) and time (an expiry is an operation like any other).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::search::Model;
+use super::search::{Model, Timed};
 use crate::judge::history::Mode;
 
 /// The lock of one key, free at first.
@@ -49,6 +49,8 @@ pub struct Holder {
     mode: Mode,
     /// `None` when nobody learned the token.
     fence: Option<u64>,
+    /// The greatest token learned before it was granted: an unknown one is not smaller.
+    above: u64,
     /// How often the session has acquired it.
     depth: u32,
 }
@@ -96,25 +98,36 @@ impl LockState {
         next
     }
 
+    /// Whether a holder may hold it under this token.
+    fn may_be(holder: &Holder, fence: u64) -> bool {
+        match holder.fence {
+            Some(held) => held == fence,
+            // Those who share may have one token.
+            None if holder.mode == Mode::Exclusive => fence > holder.above,
+            None => fence > 0 && fence >= holder.above,
+        }
+    }
+
     fn acquire(&self, session: u64, mode: Mode, fence: Option<u64>) -> Vec<Self> {
         if self.ended.contains(&session) {
             return Vec::new();
         }
         let mut states = Vec::new();
         for (at, held) in self.holders.iter().enumerate().filter(|(_, h)| h.session == session) {
-            if held.fence.is_none() || fence.is_none() || held.fence == fence {
-                let again = Holder { fence: held.fence.or(fence), depth: held.depth + 1, ..held.clone() };
-                states.push(self.without(at).with(again));
+            if held.mode == mode && fence.is_none_or(|fence| Self::may_be(held, fence)) {
+                let (fence, depth) = (held.fence.or(fence), held.depth + 1);
+                states.push(self.without(at).with(Holder { fence, depth, ..held.clone() }));
             }
         }
         // Those who share may be admitted by one entry and then have one token.
-        let fresh = match fence {
-            None => true,
-            Some(fence) if mode == Mode::Exclusive => fence > self.greatest,
-            Some(fence) => fence >= self.greatest,
+        let together = |fence: u64| {
+            mode != Mode::Exclusive && self.holders.iter().any(|held| held.fence == Some(fence))
         };
+        let fresh = fence
+            .is_none_or(|fence| fence > self.greatest || fence == self.greatest && together(fence));
         if fresh && self.admits(mode) {
-            states.push(self.with(Holder { session, mode, fence, depth: 1 }));
+            let above = self.greatest;
+            states.push(self.with(Holder { session, mode, fence, above, depth: 1 }));
         }
         states
     }
@@ -122,12 +135,12 @@ impl LockState {
     /// The states after somebody gave up the token, once for each holder that may have meant.
     fn give_up(&self, fence: u64, session: Option<u64>, wholly: bool) -> Vec<Self> {
         let meant = |holder: &Holder| {
-            session.is_none_or(|session| session == holder.session)
-                && holder.fence.is_none_or(|held| held == fence)
+            session.is_none_or(|session| session == holder.session) && Self::may_be(holder, fence)
         };
         let mut states = Vec::new();
         for (at, held) in self.holders.iter().enumerate().filter(|(_, holder)| meant(holder)) {
-            let rest = self.without(at);
+            let mut rest = self.without(at);
+            rest.greatest = rest.greatest.max(fence);
             if wholly || held.depth == 1 {
                 states.push(rest);
             } else {
@@ -143,6 +156,27 @@ impl LockState {
         let mut holders = self.holders.iter();
         holders.any(|h| h.fence == Some(fence) && session.is_none_or(|s| s == h.session))
     }
+}
+
+/// Whether a grant may only be understood as that of a lock which its session held already.
+fn is_older(
+    grant: &Timed<LockCall, LockAnswer>,
+    operations: &[Timed<LockCall, LockAnswer>],
+) -> bool {
+    let (LockCall::Acquire { mode, .. }, Some(LockAnswer::Granted { fence })) =
+        (&grant.call, &grant.answer)
+    else {
+        return false;
+    };
+    let greater_before = operations.iter().any(|other| {
+        let theirs = match (&other.call, &other.answer) {
+            (_, Some(LockAnswer::Granted { fence })) => fence,
+            (LockCall::Release { fence, .. } | LockCall::Force { fence }, Some(_)) => fence,
+            _ => return false,
+        };
+        theirs >= fence && other.id != grant.id && other.invoked <= grant.effective
+    });
+    greater_before || matches!(mode, Mode::Permits { .. })
 }
 
 impl Model for Lock {
@@ -186,6 +220,46 @@ impl Model for Lock {
             states.push(state.clone());
         }
         states
+    }
+
+    /// A grant that nobody learned of explains two things: that a session gave the lock back more often
+    /// than it was told to hold it, and that it was told of a holding older than it could be by itself
+    /// or beside others. What may have ended a grant matters if there was one.
+    fn matters(&self, operations: &[Timed<LockCall, LockAnswer>]) -> Vec<bool> {
+        let mut told: BTreeMap<(u64, u64), i64> = BTreeMap::new();
+        for operation in operations {
+            match (&operation.call, &operation.answer) {
+                (LockCall::Acquire { session, .. }, Some(LockAnswer::Granted { fence })) => {
+                    *told.entry((*session, *fence)).or_default() += 1;
+                }
+                (
+                    LockCall::Release { session, fence },
+                    Some(LockAnswer::Released { held: true }),
+                ) => *told.entry((*session, *fence)).or_default() -= 1,
+                _ => {}
+            }
+        }
+        let again = operations.iter().filter(|operation| is_older(operation, operations));
+        let again = again.filter_map(|operation| match operation.call {
+            LockCall::Acquire { session, .. } => Some(session),
+            _ => None,
+        });
+        let over = told.iter().filter(|(_, left)| **left < 0).map(|((session, _), _)| *session);
+        let hidden: BTreeSet<u64> = over.chain(again).collect();
+        let holds = |session: &u64| {
+            hidden.contains(session) || told.keys().any(|(holder, _)| holder == session)
+        };
+        let matters = |operation: &Timed<LockCall, LockAnswer>| match &operation.call {
+            LockCall::Acquire { session, .. } => hidden.contains(session),
+            LockCall::Release { session, fence } => {
+                hidden.contains(session) || told.contains_key(&(*session, *fence))
+            }
+            LockCall::Force { fence } => {
+                !hidden.is_empty() || told.keys().any(|(_, held)| held == fence)
+            }
+            LockCall::End { session } => holds(session),
+        };
+        operations.iter().map(matters).collect()
     }
 
     fn pure(&self, _: &LockCall, answer: Option<&LockAnswer>) -> bool {

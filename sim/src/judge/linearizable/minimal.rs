@@ -26,10 +26,7 @@ fn forgive<C, A>(operation: &mut Timed<C, A>) {
 }
 
 /// The history as it was at `rank`: what had not ended by then is pending, what had not begun is gone.
-fn until<M: Model>(
-    operations: &[Timed<M::Call, M::Answer>],
-    rank: u64,
-) -> Operations<M> {
+fn until<M: Model>(operations: &[Timed<M::Call, M::Answer>], rank: u64) -> Operations<M> {
     let begun = operations.iter().filter(|operation| operation.invoked <= rank).cloned();
     begun
         .map(|mut operation| {

@@ -49,11 +49,8 @@ pub const LOG_RESPECTS_TIME: Rule = Rule {
     source: "requirement D1; ReadIndex: Ongaro, Consensus, 2014, §6.4",
 };
 /// An entry of the log is one change.
-pub const ONE_ENTRY: Rule = Rule {
-    judge: "linearizable",
-    name: "one-entry",
-    source: "design §4: one entry, one command",
-};
+pub const ONE_ENTRY: Rule =
+    Rule { judge: "linearizable", name: "one-entry", source: "design §4: one entry, one command" };
 
 /// Rules of this judge.
 pub const RULES: &[&Rule] = &[&LINEARIZABLE, &LOG_EXPLAINS, &LOG_RESPECTS_TIME, &ONE_ENTRY];
@@ -111,10 +108,7 @@ fn timed<C, A>(operation: &Operation<'_>, call: C, answer: Option<A>) -> Timed<C
 
 type Parts<'h, C, A> = BTreeMap<&'h str, Vec<Timed<C, A>>>;
 
-fn by_key<'h>(
-    case: &Case<'h>,
-    key: impl Fn(&Call) -> Option<&str>,
-) -> Parts<'h, Call, Answer> {
+fn by_key<'h>(case: &Case<'h>, key: impl Fn(&Call) -> Option<&str>) -> Parts<'h, Call, Answer> {
     let mut parts: Parts<'h, Call, Answer> = BTreeMap::new();
     for operation in case.requests.iter().filter(|operation| !operation.rejected()) {
         if let Some(key) = key(operation.call) {

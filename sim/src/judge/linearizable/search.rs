@@ -152,8 +152,7 @@ impl<M: Model> Search<'_, M> {
 
     fn run(&mut self) -> Found {
         let mut seen: BTreeSet<Configuration<M::State>> = BTreeSet::new();
-        let first =
-            Configuration { frontier: 0, beyond: Vec::new(), state: self.model.initial() };
+        let first = Configuration { frontier: 0, beyond: Vec::new(), state: self.model.initial() };
         let mut order: Vec<u32> = Vec::new();
         let Some(next) = self.next(&first) else { return Found::Undecided };
         let mut levels = vec![Level { configuration: first, next }];

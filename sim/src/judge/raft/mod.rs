@@ -212,8 +212,9 @@ impl Judge<'_> {
                 known.before = known.before.or(before);
                 if differs {
                     let (other, term) = (known.node.clone(), entry.term);
-                    let detail =
-                        format!("entry {index} of term {term} differs, or what is before it, between {other} and {node}");
+                    let detail = format!(
+                        "entry {index} of term {term} differs, or what is before it, between {other} and {node}"
+                    );
                     self.broken(&LOG_MATCHING, &[&other, node], detail);
                 }
             }
@@ -296,8 +297,7 @@ impl Judge<'_> {
 
     fn same_state(&mut self, node: &str, index: u64, state: &str) {
         let first = self.states.entry(index);
-        let (hash, other) =
-            first.or_insert_with(|| (state.to_owned(), node.to_owned())).clone();
+        let (hash, other) = first.or_insert_with(|| (state.to_owned(), node.to_owned())).clone();
         if hash != state {
             let detail = format!("after entry {index}, {other} and {node} have different states");
             self.broken(&STATE_EQUAL, &[&other, node], detail);
@@ -318,12 +318,14 @@ impl Judge<'_> {
             self.broken(&DURABLE_KEPT, &[node], detail);
         }
         if vote_term < voted {
-            let detail = format!("{node} is back in term {vote_term}; it had voted in term {voted}");
+            let detail =
+                format!("{node} is back in term {vote_term}; it had voted in term {voted}");
             self.broken(&DURABLE_KEPT, &[node], detail);
         }
         if let Some(term) = term.filter(|term| *term != last_term) {
-            let detail =
-                format!("{node} is back with entry {last} of term {last_term}; it was of term {term}");
+            let detail = format!(
+                "{node} is back with entry {last} of term {last_term}; it was of term {term}"
+            );
             self.broken(&DURABLE_KEPT, &[node], detail);
         }
     }

@@ -136,7 +136,13 @@ impl Root {
         self.complete(op, 1, done(answer, self.index));
     }
 
-    fn invoke(&mut self, client: &str, request: Option<Request>, call: Call, before_us: u64) -> u64 {
+    fn invoke(
+        &mut self,
+        client: &str,
+        request: Option<Request>,
+        call: Call,
+        before_us: u64,
+    ) -> u64 {
         self.op += 1;
         let (op, client, node) = (self.op, client.to_owned(), "n1".to_owned());
         let invoke = Invoke { op, client, node, request, call };
@@ -162,8 +168,7 @@ impl Root {
         let again = call.is_some();
         let call = call.unwrap_or_else(|| self.choose(&plan, session));
         let once = matches!(call, Call::Put { .. } | Call::Cas { .. } | Call::Release { .. });
-        let request =
-            request.or(once.then_some(Request { session, seq: self.now_us }));
+        let request = request.or(once.then_some(Request { session, seq: self.now_us }));
         let op = self.invoke(&format!("c{client}"), request, call.clone(), plan.before_us);
         let unknown = Outcome::Unknown { detail: "lost".to_owned() };
         if plan.fate == 1 && !again {
@@ -311,10 +316,7 @@ impl Root {
         let shared = self.holders.iter().all(|(_, _, held)| *held == Mode::Shared);
         match mode {
             Mode::Shared => shared,
-            _ => {
-                self.holders.is_empty()
-                    || shared && self.mistake == Mistake::WriterBesideReaders
-            }
+            _ => self.holders.is_empty() || shared && self.mistake == Mistake::WriterBesideReaders,
         }
     }
 

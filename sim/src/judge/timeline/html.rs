@@ -97,7 +97,7 @@ impl<'t> Drawing<'t> {
     /// The pixel of a time.
     fn x(&self, us: u64) -> u64 {
         let end_us = u128::from(self.timeline.end_us.max(1));
-        let x = u128::from(us) * u128::from(self.width.saturating_sub(20)) / end_us;
+        let x = u128::from(us) * u128::from(self.width.saturating_sub(70)) / end_us;
         10 + u64::try_from(x).unwrap_or(self.width).min(self.width)
     }
 
@@ -246,8 +246,8 @@ pub fn page(timeline: &Timeline) -> String {
     let broken = timeline.remarks.iter().filter(|remark| remark.broken).count();
     let (class, headline) = match (broken, timeline.remarks.len()) {
         (0, 0) => ("", "pass: every promise was kept".to_owned()),
-        (0, open) => ("", format!("unknown: {open} rules could not be decided")),
-        (broken, _) => ("fail", format!("fail: {broken} promises were broken")),
+        (0, open) => ("", format!("unknown: {open} not decided")),
+        (broken, _) => ("fail", format!("fail: {broken} broken")),
     };
     let title = escape(&timeline.title);
     let remarks: String = timeline.remarks.iter().map(remark).collect();

@@ -306,9 +306,7 @@ fn node_lanes(case: &Case<'_>, violations: &[Violation]) -> Vec<Lane> {
         }
     }
     let named = lanes.into_iter();
-    named
-        .map(|(name, lane)| in_rows(Lane { name: name.to_owned(), node: true, ..lane }))
-        .collect()
+    named.map(|(name, lane)| in_rows(Lane { name: name.to_owned(), node: true, ..lane })).collect()
 }
 
 fn open(lane: &mut Lane, tone: Tone, from_us: u64, label: String) {

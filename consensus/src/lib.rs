@@ -7,6 +7,8 @@
 //! Not here yet: the state machine, the log and the group. Never here: peers that move memories
 //! (`federation`).
 
+pub mod log;
+
 pub use types::{
     lock::{Fence, LockMode},
     rule::{Approver, NamespacePolicy},

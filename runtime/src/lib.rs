@@ -12,6 +12,7 @@
 //! | [`disk`] | files | an in-memory disk that fails on purpose |
 //! | [`fatal`] | abort | kill of one simulated node |
 //! | [`process`] | figures of the process | none |
+//! | `raft` (feature) | all of these for the Raft library | the same |
 //! | [`signal`] | SIGINT and SIGTERM | never |
 //! | [`trace`] | nothing | the run's fingerprint |
 //!
@@ -33,6 +34,8 @@ pub mod disk;
 pub mod fatal;
 pub mod parallel;
 pub mod process;
+#[cfg(feature = "raft")]
+pub mod raft;
 pub mod random;
 pub mod signal;
 #[cfg(madsim)]

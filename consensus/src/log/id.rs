@@ -1,6 +1,6 @@
 //! The name of an entry, and where a log begins and ends.
 //!
-//! Invariant: ids compare by term, then leader, then index, which is the order of Raft.
+//! Invariant: ids compare by term, then index, which is the order of Raft.
 //!
 //! Not here: votes (`vote`) and what an entry means (the state machine).
 
@@ -9,17 +9,15 @@ use std::fmt;
 /// Names one entry for ever: two entries with the same id are the same entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EntryId {
-    /// Term of the leader that made it.
+    /// Term of the leader that made it; a term has one leader at most.
     pub term: u64,
-    /// Member number of that leader.
-    pub leader: u64,
     /// Place in the log, counted from 0 without gaps.
     pub index: u64,
 }
 
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}.{}", self.index, self.term, self.leader)
+        write!(f, "{} of term {}", self.index, self.term)
     }
 }
 

@@ -80,8 +80,8 @@ impl Memory {
 
     pub(super) fn set_vote(&mut self, vote: Vote) -> Result<(), LogError> {
         self.guard()?;
-        if self.vote.is_some_and(|before| vote < before) {
-            let problem = format!("the vote {vote:?} is older than {:?}", self.vote);
+        if self.vote.is_some_and(|before| !vote.may_follow(&before)) {
+            let problem = format!("the vote {vote:?} must not replace {:?}", self.vote);
             return Err(LogError::refused(problem));
         }
         self.vote = Some(vote);
@@ -190,7 +190,7 @@ mod tests {
     use crate::log::Bounds;
 
     fn entry(index: u64, bytes: usize) -> Change {
-        let id = EntryId { term: 1, leader: 1, index };
+        let id = EntryId { term: 1, index };
         Change::Entry { id, payload: Bytes::from(vec![index as u8; bytes]) }
     }
 
@@ -202,7 +202,7 @@ mod tests {
     fn write(memory: &mut Memory, range: Range<u64>) {
         let written: Vec<Written> = range
             .map(|index| Written {
-                id: EntryId { term: 1, leader: 1, index },
+                id: EntryId { term: 1, index },
                 place: Place { segment: 1, offset: index, bytes: 100 },
             })
             .collect();
@@ -234,7 +234,7 @@ mod tests {
         let mut memory = memory(25);
         let changes: Vec<Change> = (0..5).map(|index| entry(index, 10)).collect();
         memory.accept(&changes).unwrap();
-        let id = |index| EntryId { term: 1, leader: 1, index };
+        let id = |index| EntryId { term: 1, index };
         memory.accept(&[Change::Truncate { after: Some(id(3)) }]).unwrap();
         memory.accept(&[Change::Purge { upto: id(0) }]).unwrap();
         assert_eq!(memory.cached_bytes, 30);
@@ -254,5 +254,9 @@ mod tests {
         assert!(memory.set_vote(vote(3, false)).is_err());
         assert!(memory.set_vote(vote(2, true)).is_err());
         memory.set_vote(vote(4, false)).unwrap();
+        let other = |committed| Vote { term: 4, member: 3, committed };
+        assert!(memory.set_vote(other(false)).is_err(), "two votes in one term");
+        memory.set_vote(other(true)).unwrap();
+        assert!(memory.set_vote(vote(4, true)).is_err(), "two winners of one term");
     }
 }

@@ -5,7 +5,7 @@
 //! could let this member vote twice, so it refuses. `LOG-15` the identity is written last, so a log
 //! with an identity was whole once, and a missing part of it is damage.
 
-use std::path::Path;
+use std::{cmp::Ordering, path::Path};
 
 use bytes::Bytes;
 use runtime::disk::{Disk, DiskRef};
@@ -32,7 +32,7 @@ pub struct Identity {
 }
 
 /// What this member has promised: whom it voted for, and whether that one became the leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vote {
     /// The term.
     pub term: u64,
@@ -40,6 +40,19 @@ pub struct Vote {
     pub member: u64,
     /// Whether a majority did the same.
     pub committed: bool,
+}
+
+impl Vote {
+    /// Whether this vote may replace `before`: a later term, or in the same term the news that
+    /// somebody has won it. Nobody votes for two in one term, and no term has two winners.
+    pub fn may_follow(&self, before: &Vote) -> bool {
+        match self.term.cmp(&before.term) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal if self.member == before.member => self.committed >= before.committed,
+            Ordering::Equal => self.committed && !before.committed,
+        }
+    }
 }
 
 /// A log that was opened.

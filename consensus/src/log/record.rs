@@ -5,9 +5,9 @@
 //!  4  length     u32   of the payload in bytes
 //!  8  salt       u64   of the segment; a recycled file's old records have another
 //! 16  synced_to  u64   offset up to which the segment was known to be durable when this was written
-//! 24  index      u64   \
-//! 32  term       u64    > the id, zeros if there is none
-//! 40  leader     u64   /
+//! 24  index      u64   of the id, 0 if there is none
+//! 32  term       u64   of the id, 0 if there is none
+//! 40  0          u64
 //! 48  kind       u32
 //! 52  flags      u32   bit 0: there is an id
 //! 56  previous   u32   checksum of the record before, or of the segment's head
@@ -123,7 +123,7 @@ pub(super) struct Frame {
 pub(super) fn encode(frame: Frame, change: &Change, out: &mut Vec<u8>) -> u32 {
     let start = out.len();
     let (id, payload) = (change.id(), change.payload());
-    let parts = id.map_or([0; 3], |id| [id.index, id.term, id.leader]);
+    let parts = id.map_or([0; 3], |id| [id.index, id.term, 0]);
     out.extend_from_slice(&MAGIC.to_le_bytes());
     // A payload is bounded by the size of a segment, which `Options::check` keeps below 4 GiB.
     out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
@@ -170,7 +170,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, &'static str> {
         return Err("the checksum does not match");
     }
     let (kind, flags) = (u32_at(head, 48), u32_at(head, 52));
-    let id = EntryId { index: u64_at(head, 24), term: u64_at(head, 32), leader: u64_at(head, 40) };
+    let id = EntryId { index: u64_at(head, 24), term: u64_at(head, 32) };
     let id = match flags {
         HAS_ID => Some(id),
         0 => None,
@@ -203,7 +203,7 @@ mod tests {
     const FRAME: Frame = Frame { salt: 7, synced_to: 512, previous: 9 };
 
     fn samples() -> Vec<Change> {
-        let id = EntryId { term: 3, leader: 1, index: 40 };
+        let id = EntryId { term: 3, index: 40 };
         vec![
             Change::Entry { id, payload: Bytes::from_static(b"thirteen byte") },
             Change::Entry { id, payload: Bytes::new() },

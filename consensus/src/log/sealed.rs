@@ -13,7 +13,7 @@ use std::{io, path::Path};
 use prost::Message;
 use runtime::disk::{self, Disk};
 
-use super::{LogError, id::EntryId, record::u32_at};
+use super::{LogError, record::u32_at};
 
 const MAGIC: [u8; 8] = *b"hivseal\0";
 const HEAD: usize = 20;
@@ -53,29 +53,6 @@ pub(crate) struct VoteMessage {
 
 impl Sealed for VoteMessage {
     const KIND: u32 = 2;
-}
-
-/// An entry's name.
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct EntryIdMessage {
-    #[prost(uint64, tag = "1")]
-    pub(crate) term: u64,
-    #[prost(uint64, tag = "2")]
-    pub(crate) leader: u64,
-    #[prost(uint64, tag = "3")]
-    pub(crate) index: u64,
-}
-
-impl From<EntryId> for EntryIdMessage {
-    fn from(id: EntryId) -> Self {
-        Self { term: id.term, leader: id.leader, index: id.index }
-    }
-}
-
-impl From<EntryIdMessage> for EntryId {
-    fn from(id: EntryIdMessage) -> Self {
-        Self { term: id.term, leader: id.leader, index: id.index }
-    }
 }
 
 /// Replaces the file (`LOG-5`).

@@ -10,7 +10,7 @@
 //!  48  previous_end   u64   where the segment before ends, 0 for the first
 //!  56  previous       u32   checksum of its last record
 //!  60  0              u32
-//!  64  purged, last, committed: each a flag u64, index, term, leader u64
+//!  64  purged, last, committed: each a flag, index, term, 0; u64
 //! 160  zeros
 //! 508  checksum       u32   CRC-32C of bytes 0..508
 //! ```
@@ -87,7 +87,7 @@ impl Head {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for id in [self.bounds.purged, self.bounds.last, self.bounds.committed] {
-            let parts = id.map_or([0; 4], |id| [1, id.index, id.term, id.leader]);
+            let parts = id.map_or([0; 4], |id| [1, id.index, id.term, 0]);
             out.extend(parts.into_iter().flat_map(u64::to_le_bytes));
         }
         out.resize(HEAD - 4, 0);
@@ -133,8 +133,7 @@ impl Head {
 }
 
 fn optional_id(bytes: &[u8]) -> Option<EntryId> {
-    let id =
-        EntryId { index: u64_at(bytes, 8), term: u64_at(bytes, 16), leader: u64_at(bytes, 24) };
+    let id = EntryId { index: u64_at(bytes, 8), term: u64_at(bytes, 16) };
     (u64_at(bytes, 0) == 1).then_some(id)
 }
 
@@ -186,7 +185,7 @@ mod tests {
     use super::*;
 
     fn head() -> Head {
-        let id = |index| Some(EntryId { term: 2, leader: 3, index });
+        let id = |index| Some(EntryId { term: 2, index });
         let bounds = Bounds { purged: id(4), last: id(9), committed: None };
         Head { cluster: [7; 16], number: 5, salt: 11, previous_end: 4000, previous: 99, bounds }
     }

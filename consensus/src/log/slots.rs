@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     fn id(index: u64) -> EntryId {
-        EntryId { term: 1, leader: 1, index }
+        EntryId { term: 1, index }
     }
 
     fn entry(index: u64) -> Change {

@@ -32,7 +32,7 @@ fn reopen(disk: &FaultyDisk) -> Result<Opened, LogError> {
 }
 
 fn id(term: u64, index: u64) -> EntryId {
-    EntryId { term, leader: 2, index }
+    EntryId { term, index }
 }
 
 fn entry(term: u64, index: u64, bytes: usize) -> Change {

@@ -8,6 +8,7 @@
 //! (`federation`).
 
 pub mod log;
+pub mod raft;
 
 pub use types::{
     lock::{Fence, LockMode},

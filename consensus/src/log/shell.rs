@@ -167,7 +167,7 @@ impl Log {
     /// the next append is.
     ///
     /// # Errors
-    /// There is no such entry, a committed one would go, or the log is poisoned.
+    /// The entry is purged, a committed one would go, or the log is poisoned.
     pub async fn truncate(&self, after: Option<EntryId>) -> io::Result<()> {
         self.note(Change::Truncate { after }).await
     }

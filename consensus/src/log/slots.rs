@@ -35,8 +35,8 @@ impl Bounds {
             },
             Change::Truncate { after } => {
                 let next = after.map_or(0, |id| id.index + 1);
-                if next < self.first_index() || self.next_index().unwrap_or(0) < next {
-                    refused(format!("no entry {after:?} to cut behind"))
+                if next < self.first_index() {
+                    refused(format!("entry {after:?} is purged, nothing can be cut behind it"))
                 } else if let Some(committed) = self.committed.filter(|id| next <= id.index) {
                     refused(format!("entry {committed} is committed and cannot be cut"))
                 } else {
@@ -53,6 +53,8 @@ impl Bounds {
         let mut bounds = *self;
         match change {
             Change::Entry { id, .. } => bounds.last = Some(*id),
+            // Nothing is behind an entry that is not there yet.
+            Change::Truncate { after: Some(after) } if self.next_index() <= Some(after.index) => {}
             Change::Truncate { after } => bounds.last = *after,
             Change::Purge { upto } if upto.index >= self.first_index() => {
                 bounds.purged = Some(*upto);
@@ -86,6 +88,12 @@ impl<T> Slots<T> {
 
     /// Applies one change; an entry is given `value`.
     pub(super) fn apply(&mut self, change: &Change, value: T) -> Result<(), LogError> {
+        if let Change::Truncate { after: Some(after) } = change
+            && let Some((found, _)) = self.get(after.index)
+            && found != after
+        {
+            return Err(LogError::refused(format!("cut behind {after}, but {found} is there")));
+        }
         self.bounds = self.bounds.after(change)?;
         match change {
             Change::Entry { id, .. } => self.items.push_back((*id, value)),
@@ -179,11 +187,13 @@ mod tests {
             entry(4),
             Change::Truncate { after: Some(id(2)) },
             Change::Truncate { after: Some(id(0)) },
-            Change::Truncate { after: Some(id(5)) },
+            Change::Truncate { after: Some(EntryId { term: 2, index: 3 }) },
             Change::Truncate { after: None },
         ] {
             assert!(slots.apply(&bad, ()).is_err(), "{bad:?}");
         }
         assert_eq!(indices(&slots), [2, 3, 4]);
+        slots.apply(&Change::Truncate { after: Some(id(9)) }, ()).unwrap();
+        assert_eq!(slots.bounds().last, Some(id(4)), "nothing is behind the end");
     }
 }

@@ -1,0 +1,81 @@
+//! The snapshot on the disk: one file, replaced as a whole.
+//!
+//! Invariants: `RFT-2` the file is the old snapshot or the new one, and durable before anybody is told
+//! of it, so the log is purged only behind a snapshot that will be there. `RFT-3` a snapshot carries
+//! the membership and the last entry it contains, and is never replaced by one that contains less.
+//!
+//! Not here: when one is made (the library decides) and what is in it (the state machine).
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use runtime::disk::DiskRef;
+
+use super::{codec, types::SnapshotMeta};
+use crate::log::{LogError, sealed};
+
+const FILE: &str = "snapshot";
+
+/// A snapshot as it is in memory; clones share the bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Stored {
+    pub(super) meta: SnapshotMeta,
+    pub(super) data: Bytes,
+}
+
+/// Where a member keeps its snapshot. Clones are one and the same.
+#[derive(Clone)]
+pub(super) struct SnapshotStore {
+    disk: DiskRef,
+    path: Arc<PathBuf>,
+    current: Arc<Mutex<Option<Stored>>>,
+    /// Held while the file is replaced.
+    replacing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl SnapshotStore {
+    /// The store in `dir`, with the snapshot that is there. Blocks.
+    pub(super) fn open(disk: DiskRef, dir: &Path) -> Result<Self, LogError> {
+        let path = dir.join(FILE);
+        let current = match sealed::read(&*disk, &path)? {
+            None => None,
+            Some(message) => {
+                let (meta, data) = codec::snapshot_parts(message)
+                    .map_err(|error| LogError::damaged(FILE, 0, error.to_string()))?;
+                Some(Stored { meta, data })
+            }
+        };
+        let (path, current) = (Arc::new(path), Arc::new(Mutex::new(current)));
+        Ok(Self { disk, path, current, replacing: Arc::default() })
+    }
+
+    /// The snapshot on the disk, if there is one.
+    pub(super) fn current(&self) -> Option<Stored> {
+        self.current.lock().clone()
+    }
+
+    /// Replaces the snapshot; durable on return (`RFT-2`).
+    ///
+    /// # Errors
+    /// The disk failed, or a snapshot that contains more is there already.
+    pub(super) async fn save(&self, stored: Stored) -> io::Result<()> {
+        let _alone = self.replacing.lock().await;
+        let contains_more = |there: &Stored| there.meta.last_log_id > stored.meta.last_log_id;
+        if self.current.lock().as_ref().is_some_and(contains_more) {
+            return Err(io::Error::other("a newer snapshot is there already"));
+        }
+        let (store, message) =
+            (self.clone(), codec::snapshot_message(&stored.meta, stored.data.clone()));
+        runtime::blocking::run_on(self.disk.clone(), move || {
+            sealed::write(&*store.disk, &store.path, &message)
+        })
+        .await?;
+        *self.current.lock() = Some(stored);
+        Ok(())
+    }
+}

@@ -7,12 +7,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PROTO_FILES: [&str; 5] = [
+const PROTO_FILES: [&str; 6] = [
     "hivemem/v1/common.proto",
     "hivemem/v1/memory.proto",
     "hivemem/v1/recall.proto",
     "hivemem/v1/watch.proto",
     "hivemem/v1/admin.proto",
+    "hivemem/v1/raft.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

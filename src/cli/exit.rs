@@ -110,6 +110,7 @@ fn code_of(reason: Reason) -> Code {
         R::Unauthenticated | R::Forbidden | R::AgentRevoked => Code::Forbidden,
         R::QuotaExceeded
         | R::Overloaded
+        | R::NotLeader
         | R::PositionNotReached
         | R::StorageFull
         | R::ClockSkew => Code::Later,

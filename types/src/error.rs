@@ -94,6 +94,8 @@ reasons! {
     DeadlineExceeded = "deadline_exceeded",
     /// Too few peers have the write; the outcome is unknown.
     QuorumNotMet = "quorum_not_met",
+    /// This member does not lead the root; the facts name who does, if that is known.
+    NotLeader = "not_leader",
     /// The position asked for has not been reached here.
     PositionNotReached = "position_not_reached",
     /// The change stream cannot be resumed at that position any more.

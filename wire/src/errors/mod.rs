@@ -103,6 +103,7 @@ pub const TABLE: &[Row] = &[
     refused(Reason::FenceTooSmall, Code::FailedPrecondition, 409, -32025, "Fence too small"),
     unknown(Reason::DeadlineExceeded, Code::DeadlineExceeded, 504, -32026, "Deadline exceeded"),
     unknown(Reason::QuorumNotMet, Code::Unavailable, 503, -32027, "Quorum not met"),
+    later(Reason::NotLeader, Code::Unavailable, 503, -32060, "Not the leader"),
     later(Reason::PositionNotReached, Code::Unavailable, 409, -32028, "Position not reached"),
     refused(Reason::PositionTooOld, Code::OutOfRange, 410, -32029, "Position too old"),
     refused(Reason::StorageFull, Code::ResourceExhausted, 507, -32030, "Storage full"),

@@ -134,12 +134,12 @@ impl AsyncRuntime for RaftRuntime {
         self.own.block_on(future)
     }
 
-    fn spawn_blocking<F, T>(work: F) -> impl Future<Output = Result<T, io::Error>> + Send
+    async fn spawn_blocking<F, T>(work: F) -> Result<T, io::Error>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        async move { Ok(blocking::run(work).await) }
+        Ok(blocking::run(work).await)
     }
 }
 

@@ -5,12 +5,26 @@
 //! | `types`, `codec` | the library's parameters, and their bytes |
 //! | `log_store` | `crate::log` as the library wants it |
 //! | `snapshot`, `apply` | the state machine, fed and saved |
+//! | `boot` | starts counted, so that a member put back from a backup is found out |
+//! | `message`, `network`, `serve` | asking and answering peers, over any [`Transport`] |
+//! | `grpc` | the transport of the product |
+//! | `options`, `group`, `membership` | [`Group`]: a running member |
+//!
+//! The invariants are `RFT-1` to `RFT-17`, each stated where it is kept.
 //!
 //! Not here: what is decided (`crate::machine`), and sockets.
 
 mod apply;
+mod boot;
 mod codec;
+mod group;
+mod grpc;
 mod log_store;
+mod membership;
+mod message;
+mod network;
+mod options;
+mod serve;
 mod snapshot;
 mod types;
 
@@ -18,5 +32,11 @@ mod types;
 mod tests;
 
 pub use apply::{EffectSink, StateMachine};
+pub use boot::{Boot, StaleBoot};
 pub use codec::CodecError;
+pub use group::{Group, Home, StartError};
+pub use grpc::{Dialer, GrpcTransport, MESSAGE_BYTES_MAX, PEER_TIMES, PeerService, dialer};
+pub use membership::{Role, Status};
+pub use network::{Answers, NoAnswer, Transport};
+pub use options::GroupOptions;
 pub use types::{Answer, Command, Member, MemberId, TypeConfig};

@@ -1,4 +1,9 @@
 //! The group in one process, on real files and a real runtime.
 
+mod cluster;
+mod failure;
+mod grpc;
+mod life;
 mod machine;
+mod starts;
 mod suite;

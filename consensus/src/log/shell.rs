@@ -63,6 +63,7 @@ pub struct Log {
     reader: Reader,
     options: LogOptions,
     worker: WorkerHandle<Job>,
+    spares: WorkerHandle<u64>,
     /// Held while changes are accepted and queued (`LOG-17`).
     order: Arc<tokio::sync::Mutex<()>>,
 }
@@ -99,6 +100,7 @@ impl Log {
         let memory = Arc::new(Mutex::new(Memory::new(slots, vote, &options)));
         let reader = Reader::new(disk.clone(), dir.to_path_buf(), memory.clone());
         let spares = Spares::start(disk.clone(), dir.to_path_buf(), options.segment_bytes)?;
+        let spares_worker = spares.worker.clone();
         let mut writer = Writer {
             disk: disk.clone(),
             dir: dir.to_path_buf(),
@@ -118,7 +120,7 @@ impl Log {
             },
             move |jobs: &mut Vec<Job>, replies: &mut Replies| writer.turn(jobs, replies),
         )?;
-        Ok(Self { reader, options, worker, order: Arc::default() })
+        Ok(Self { reader, options, worker, spares: spares_worker, order: Arc::default() })
     }
 
     /// Where the log begins and ends, counting all that was accepted.
@@ -212,10 +214,12 @@ impl Log {
         flushed.await.map_err(|_| closed())?
     }
 
-    /// Makes everything durable and ends the thread. Clones refuse from then on.
+    /// Makes everything durable and ends the threads. Clones refuse from then on, and another log may
+    /// be opened in the same folder.
     pub async fn close(&self) -> io::Result<()> {
         let flushed = self.flush().await;
         self.worker.close().await;
+        self.spares.close().await;
         flushed
     }
 

@@ -1,7 +1,8 @@
 //! The one encoding of operations and of record state: protobuf, written by hand.
 //!
 //! Layout: `memory` (a new memory and a patch), `op` (an operation), `state` (a record without the
-//! columns that storage keeps beside it), `edges` (links and agents), `parts` (what they share).
+//! columns that storage keeps beside it), `edges` (links and agents), `parts` (what they share),
+//! `fields` (the vocabulary of the root, written straight from its types).
 //!
 //! Invariants: `COD-1` equal values have equal bytes, and bytes that decode are the bytes that
 //! encoding gives back: there is no second spelling of anything, so a hash of the bytes is a hash of
@@ -22,6 +23,7 @@ use thiserror::Error;
 use crate::{Invalid, OpId};
 
 mod edges;
+pub mod fields;
 mod memory;
 mod op;
 mod parts;

@@ -106,11 +106,18 @@ fn code_of(reason: Reason) -> Code {
         | R::FailedPrecondition
         | R::Cycle
         | R::FenceTooSmall
+        | R::SessionExpired
+        | R::SequenceTooOld
+        | R::NotHolder
+        | R::PolicyConflict
+        | R::AlreadyDecided
+        | R::StaleEpoch
         | R::PositionTooOld => Code::Conflict,
         R::Unauthenticated | R::Forbidden | R::AgentRevoked => Code::Forbidden,
         R::QuotaExceeded
         | R::Overloaded
         | R::NotLeader
+        | R::LockBusy
         | R::PositionNotReached
         | R::StorageFull
         | R::ClockSkew => Code::Later,

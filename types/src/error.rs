@@ -86,7 +86,7 @@ reasons! {
     FailedPrecondition = "failed_precondition",
     /// A reflection would exceed the depth cap.
     ReflectionDepth = "reflection_depth_exceeded",
-    /// A link or reflection would close a cycle.
+    /// A link or reflection would close a cycle, or a lock request a deadlock.
     Cycle = "cycle",
     /// A hot key was written without a fence, or with one that is too small.
     FenceTooSmall = "fence_too_small",
@@ -114,6 +114,20 @@ reasons! {
     Unimplemented = "unimplemented",
     /// The caller's clock or an operation's time is out of bounds.
     ClockSkew = "clock_skew",
+    /// The session has ended: its locks are gone, open another.
+    SessionExpired = "session_expired",
+    /// The answer to a request this old is not kept any more; whether it was done can be read.
+    SequenceTooOld = "sequence_too_old",
+    /// Somebody else holds the lock, or it rests after a lost session.
+    LockBusy = "lock_busy",
+    /// The caller does not hold the lock it wants to give back.
+    NotHolder = "not_holder",
+    /// A namespace's policy would allow what one above it forbids.
+    PolicyConflict = "policy_conflict",
+    /// The action has been decided already; the facts say how.
+    AlreadyDecided = "already_decided",
+    /// The node or the cluster has gone on to a later epoch; this is from before.
+    StaleEpoch = "stale_epoch",
 }
 
 impl fmt::Display for Reason {

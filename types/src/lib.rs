@@ -28,6 +28,7 @@ pub mod outcome;
 pub mod ratchet;
 pub mod record;
 pub mod register;
+pub mod root_limits;
 pub mod rule;
 pub mod tags;
 pub mod text;

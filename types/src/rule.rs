@@ -1,40 +1,28 @@
-//! Governance vocabulary: what a namespace policy can say.
+//! Governance vocabulary: what policies and operator rules can say, and what they mean for a request.
 //!
-//! Invariant: a policy is data; the same policy and request give the same verdict everywhere.
+//! Layout: `pattern` (text with stars), `approver` (who must agree), `policy` (what a namespace
+//! asks for, and what contradicts its parent), `operator` (rules that match requests), `set` (all of
+//! them at one version), `verdict` (the evaluation).
 //!
-//! Not here: deciding and distributing policies (the root tier), which is why there is no evaluator.
+//! Invariants: `GOV-1` a policy is data; the same rule set and request give the same verdict
+//! everywhere. `GOV-2` a child namespace only tightens what its ancestors say. `GOV-3` of several
+//! verdicts the strictest holds: refuse before escalate before allow.
+//!
+//! Not here: deciding on rules and distributing them (the root tier), and acting on a verdict (the
+//! node's service).
 
-use crate::{Namespace, NamespaceGlob, Scope};
+mod approver;
+mod operator;
+mod pattern;
+mod policy;
+mod set;
+#[cfg(test)]
+mod tests;
+mod verdict;
 
-/// Who must approve an action.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Approver {
-    /// Nobody.
-    None,
-    /// A person.
-    Human,
-    /// One named agent.
-    Agent(crate::AgentId),
-    /// So many distinct approvers.
-    Consensus {
-        /// How many.
-        needed: u32,
-    },
-}
-
-/// The rules of one namespace and those below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamespacePolicy {
-    /// Where it applies.
-    pub namespace: Namespace,
-    /// Version in the root's log; newer replaces older.
-    pub version: u64,
-    /// Who must approve a promotion.
-    pub promote: Approver,
-    /// Greatest depth of a reflection.
-    pub reflection_depth_max: u8,
-    /// Scope that every memory here must have, if any.
-    pub required_scope: Option<Scope>,
-    /// Keys that need a fence.
-    pub hot_keys: Vec<NamespaceGlob>,
-}
+pub use approver::Approver;
+pub use operator::{OperatorRule, RuleEffect, RuleId, RuleMatch};
+pub use pattern::Pattern;
+pub use policy::{Access, Contradiction, NamespacePolicy, Operation, Pii, Settings, Who};
+pub use set::RuleSet;
+pub use verdict::{Cause, Decision, RuleRequest, Verdict};

@@ -72,7 +72,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`Invalid`] when the bytes are cut short or use a kind of field that nothing here has.
     pub fn take(&mut self, tag: u32) -> Result<Option<Wire<'a>>, Invalid> {
-        if self.next_tag()? != tag {
+        if self.0.is_empty() || self.next_tag()? != tag {
             return Ok(None);
         }
         let (key, rest) = varint(self.0)?;
@@ -503,9 +503,8 @@ macro_rules! proto_element {
             }
 
             fn get(wire: $crate::codec::fields::Wire<'_>) -> Result<Self, $crate::Invalid> {
-                let mut fields = $crate::codec::fields::Fields::new(
-                    $crate::codec::fields::bytes(wire)?,
-                );
+                let mut fields =
+                    $crate::codec::fields::Fields::new($crate::codec::fields::bytes(wire)?);
                 let value = $crate::codec::fields::Message::read(&mut fields)?;
                 fields.finish()?;
                 Ok(value)

@@ -113,6 +113,13 @@ pub const TABLE: &[Row] = &[
     later(Reason::Stopping, Code::Unavailable, 503, -32032, "Stopping"),
     refused(Reason::Unimplemented, Code::Unimplemented, 501, -32601, "Not offered"),
     refused(Reason::ClockSkew, Code::FailedPrecondition, 409, -32033, "Clock out of bounds"),
+    refused(Reason::SessionExpired, Code::FailedPrecondition, 410, -32035, "Session ended"),
+    refused(Reason::SequenceTooOld, Code::OutOfRange, 410, -32036, "Answer not kept"),
+    later(Reason::LockBusy, Code::Unavailable, 423, -32037, "Lock held by another"),
+    refused(Reason::NotHolder, Code::FailedPrecondition, 409, -32038, "Not the holder"),
+    refused(Reason::PolicyConflict, Code::FailedPrecondition, 409, -32039, "Contradicts a policy"),
+    refused(Reason::AlreadyDecided, Code::FailedPrecondition, 409, -32040, "Already decided"),
+    refused(Reason::StaleEpoch, Code::FailedPrecondition, 409, -32041, "Of an earlier epoch"),
 ];
 
 /// The row of a reason.

@@ -1,13 +1,14 @@
-//! The law: the root tier, where a Raft group will decide on rules and hot keys.
+//! The law: the root tier, where a Raft group decides on rules and hot keys.
 //!
-//! Today this crate holds the words of that tier and nothing that acts: a single node decides alone.
+//! Layout: `machine` (what a decided entry does, pure), `log` (where entries are kept), `raft` (the
+//! group that decides their order).
 //!
 //! Invariant: a fencing token is the log index of its grant, so tokens of one key only grow.
 //!
-//! Not here yet: the state machine, the log and the group. Never here: peers that move memories
-//! (`federation`).
+//! Never here: peers that move memories (`federation`).
 
 pub mod log;
+pub mod machine;
 pub mod raft;
 
 pub use types::{

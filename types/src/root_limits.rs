@@ -91,6 +91,8 @@ pub const AGENTS_MAX: usize = 64 * 1024;
 pub const AGENT_KEYS_KEPT: usize = 16;
 /// Most approvals an action can need.
 pub const APPROVALS_MAX: u32 = 64;
+/// Most requirements of one action: the rules that escalate it.
+pub const APPROVERS_MAX: usize = 16;
 /// Most undecided actions.
 pub const ACTIONS_PENDING_MAX: usize = 1024;
 /// Largest payload of an action, in bytes: a description or a hash, not the content itself.
@@ -130,6 +132,10 @@ const _: () = assert!(
 const _: () = assert!(
     2 * PATTERNS_MAX * PATTERN_BYTES_MAX + 4 * AGENT_BYTES_MAX < COMMAND_BYTES_MAX,
     "a policy with two full lists of patterns fits one command",
+);
+const _: () = assert!(
+    (APPROVERS_MAX + APPROVALS_MAX as usize) * (AGENT_BYTES_MAX + 16) < RESPONSE_BYTES_MAX,
+    "an action's approvals fit one answer",
 );
 const _: () = assert!(SESSION_TTL_MS_MIN < SESSION_TTL_MS_MAX);
 const _: () = assert!(

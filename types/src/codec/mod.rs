@@ -2,7 +2,7 @@
 //!
 //! Layout: `memory` (a new memory and a patch), `op` (an operation), `state` (a record without the
 //! columns that storage keeps beside it), `edges` (links and agents), `parts` (what they share),
-//! `fields` (the vocabulary of the root, written straight from its types).
+//! `fields` (the vocabulary of the root, written straight from its types), `reject` (refusals).
 //!
 //! Invariants: `COD-1` equal values have equal bytes, and bytes that decode are the bytes that
 //! encoding gives back: there is no second spelling of anything, so a hash of the bytes is a hash of
@@ -27,6 +27,7 @@ pub mod fields;
 mod memory;
 mod op;
 mod parts;
+pub mod reject;
 mod state;
 
 #[cfg(test)]

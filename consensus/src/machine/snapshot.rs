@@ -1,0 +1,70 @@
+//! The whole state as bytes, and back.
+//!
+//! Invariants: `ROOT-1` equal states have equal bytes and different ones different bytes: the encoding
+//! is canonical, derived parts are left out and made again. Bytes that do not describe a state that
+//! the invariants allow are refused, so that a damaged snapshot stops a node instead of letting it
+//! differ.
+//!
+//! Not here: files, checksums and when a snapshot is taken (`raft`).
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use types::{
+    codec::{
+        CodecError,
+        fields::{decode, encode},
+    },
+    root_limits::SNAPSHOT_BYTES_MAX,
+};
+
+use super::{Machine, invariants::Broken};
+
+/// Why bytes are no state.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SnapshotError {
+    /// They are not a snapshot.
+    #[error("not a snapshot of the root: {0}")]
+    Codec(#[from] CodecError),
+    /// They are one, of a state that can't be.
+    #[error("a snapshot that contradicts itself: {0}")]
+    Broken(#[from] Broken),
+}
+
+types::proto_message!(Machine {
+    1 => applied,
+    2 => time_ms,
+    3 => sessions,
+    4 => requests,
+    5 => locks,
+    6 => rules,
+    7 => agents,
+    8 => actions,
+    9 => members,
+    10 => epochs,
+});
+
+impl Machine {
+    /// The state as bytes: equal states have equal bytes, and only they.
+    pub fn snapshot(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// The state that [`Machine::snapshot`] described.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when the bytes are damaged, of another version or contradict themselves.
+    pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let mut machine: Machine = decode("root", bytes, SNAPSHOT_BYTES_MAX)?;
+        machine.sessions.rebuild();
+        machine.requests.rebuild();
+        machine.locks.rebuild();
+        machine.actions.rebuild();
+        machine.check()?;
+        Ok(machine)
+    }
+
+    /// SHA-256 of the snapshot: members that have applied the same entries have the same.
+    pub fn state_hash(&self) -> [u8; 32] {
+        Sha256::digest(self.snapshot()).into()
+    }
+}

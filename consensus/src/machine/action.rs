@@ -182,7 +182,10 @@ impl Propose {
             return Err(Invalid::new("kind", format!("needs 1 to {ACTION_KIND_BYTES_MAX} bytes")));
         }
         if self.payload.0.len() > ACTION_PAYLOAD_BYTES_MAX {
-            return Err(Invalid::new("payload", format!("has at most {ACTION_PAYLOAD_BYTES_MAX} bytes")));
+            return Err(Invalid::new(
+                "payload",
+                format!("has at most {ACTION_PAYLOAD_BYTES_MAX} bytes"),
+            ));
         }
         if self.ttl_ms == 0 || self.ttl_ms > ACTION_TTL_MS_MAX {
             return Err(Invalid::new("ttl_ms", format!("use 1 to {ACTION_TTL_MS_MAX} ms")));
@@ -294,7 +297,8 @@ impl Machine {
             return Err(reject.with("rules_version", verdict.rules_version));
         }
         if approvers.len() > APPROVERS_MAX {
-            let detail = format!("{} rules escalate it; at most {APPROVERS_MAX} may", approvers.len());
+            let detail =
+                format!("{} rules escalate it; at most {APPROVERS_MAX} may", approvers.len());
             return Err(Reject::new(Reason::TooLarge, detail).with("limit", APPROVERS_MAX));
         }
         if self.actions.pending.len() >= ACTIONS_PENDING_MAX {
@@ -328,7 +332,9 @@ impl Machine {
 
     pub(super) fn decide(&mut self, entry: &mut Entry, body: &Decide) -> Result<Response, Reject> {
         if body.note.len() > REASON_BYTES_MAX {
-            return Err(Invalid::new("note", format!("has at most {REASON_BYTES_MAX} bytes")).into());
+            return Err(
+                Invalid::new("note", format!("has at most {REASON_BYTES_MAX} bytes")).into()
+            );
         }
         let id = body.action;
         let action = self.actions.undecided(id)?;
@@ -341,8 +347,12 @@ impl Machine {
             let detail = format!("{} is none of those who decide action {id}", entry.by);
             return Err(Reject::new(Reason::Forbidden, detail).with("action", id));
         }
-        if body.approve && !action.approvals.contains_key(&entry.by) && !self.would_help(&entry.by, action) {
-            let detail = format!("what {} could approve of action {id} is approved already", entry.by);
+        if body.approve
+            && !action.approvals.contains_key(&entry.by)
+            && !self.would_help(&entry.by, action)
+        {
+            let detail =
+                format!("what {} could approve of action {id} is approved already", entry.by);
             return Err(Reject::new(Reason::FailedPrecondition, detail).with("action", id));
         }
         match (body.approve, is_own) {
@@ -386,7 +396,8 @@ impl Machine {
     /// Whether a requirement has enough approvals of agents that still count.
     fn is_met(&self, approver: &Approver, action: &Action) -> bool {
         let counting = action.approvals.keys().filter_map(|agent| self.agents.active(agent));
-        let admitted = counting.filter(|a| approver.admits(&a.agent, &a.affiliation, a.human)).count();
+        let admitted =
+            counting.filter(|a| approver.admits(&a.agent, &a.affiliation, a.human)).count();
         admitted as u64 >= u64::from(approver.needed())
     }
 

@@ -195,7 +195,9 @@ impl Machine {
         body: &RotateKey,
     ) -> Result<Response, Reject> {
         if body.public_key.is_none() && body.token_sha256.is_none() {
-            return Err(Invalid::new("public_key", "nothing is replaced: name a key or a token").into());
+            return Err(
+                Invalid::new("public_key", "nothing is replaced: name a key or a token").into()
+            );
         }
         let agent = self.agents.changeable(&body.agent)?;
         if body.public_key.is_some() && body.public_key == agent.public_key {

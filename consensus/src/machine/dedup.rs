@@ -146,7 +146,9 @@ impl Requests {
         }
         if request.valid_until_ms - now_ms > REQUEST_VALID_MS_MAX {
             let detail = format!("a request is valid for at most {REQUEST_VALID_MS_MAX} ms");
-            return Err(Reject::new(Reason::InvalidArgument, detail).with("field", "valid_until_ms"));
+            return Err(
+                Reject::new(Reason::InvalidArgument, detail).with("field", "valid_until_ms")
+            );
         }
         let own = self.per_agent.get(agent).copied().unwrap_or(0);
         if own >= REQUESTS_PER_AGENT_MAX || self.known.len() >= REQUESTS_MAX {

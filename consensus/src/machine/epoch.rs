@@ -78,8 +78,7 @@ types::proto_message!(Epochs { 1 => cluster, 2 => boots });
 
 /// Whether a start is the last one that was accepted, or a later one (`EPO-1`).
 fn is_current(known: &Boot, body: &RegisterBoot) -> bool {
-    body.boot_epoch > known.epoch
-        || (body.boot_epoch == known.epoch && body.nonce == known.nonce)
+    body.boot_epoch > known.epoch || (body.boot_epoch == known.epoch && body.nonce == known.nonce)
 }
 
 fn check_reason(reason: &str) -> Result<(), Invalid> {
@@ -105,7 +104,8 @@ impl Machine {
         let accepted = match (known, readmitted) {
             (_, Some(next)) => next.max(body.boot_epoch),
             (_, None) if body.cluster_epoch != 0 && body.cluster_epoch < cluster_epoch => {
-                let detail = format!("node {node} is of epoch {}, before a restore", body.cluster_epoch);
+                let detail =
+                    format!("node {node} is of epoch {}, before a restore", body.cluster_epoch);
                 let reject = Reject::new(Reason::StaleEpoch, detail);
                 return Err(reject.with("current_epoch", cluster_epoch));
             }
@@ -131,7 +131,11 @@ impl Machine {
         Ok(Response::Boot(BootAnswer { boot_epoch: accepted, cluster_epoch }))
     }
 
-    pub(super) fn readmit(&mut self, entry: &mut Entry, body: &Readmit) -> Result<Response, Reject> {
+    pub(super) fn readmit(
+        &mut self,
+        entry: &mut Entry,
+        body: &Readmit,
+    ) -> Result<Response, Reject> {
         check_reason(&body.reason)?;
         let Some(boot) = self.epochs.boots.get_mut(&body.node) else {
             let detail = format!("node {} has never started here", body.node);

@@ -176,9 +176,8 @@ types::proto_message!(Members { 1 => cluster, 2 => nodes, 3 => version });
 impl Member {
     fn check(&self) -> Result<(), Invalid> {
         let is_visible = |text: &str| text.chars().all(|c| !c.is_whitespace() && !c.is_control());
-        let is_label = |text: &str| {
-            !text.is_empty() && text.len() <= LABEL_BYTES_MAX && is_visible(text)
-        };
+        let is_label =
+            |text: &str| !text.is_empty() && text.len() <= LABEL_BYTES_MAX && is_visible(text);
         let endpoint = &self.endpoint;
         if endpoint.is_empty() || endpoint.len() > ENDPOINT_BYTES_MAX || !is_visible(endpoint) {
             let problem = format!("needs 1 to {ENDPOINT_BYTES_MAX} visible characters");
@@ -227,10 +226,8 @@ impl Machine {
             return Err(Reject::new(Reason::Overloaded, detail).with("limit", MEMBERS_MAX));
         }
         let member = Member { version: entry.index, ..body.member.clone() };
-        let facts = vec![
-            ("endpoint", member.endpoint.clone()),
-            ("role", member.role.as_str().to_owned()),
-        ];
+        let facts =
+            vec![("endpoint", member.endpoint.clone()), ("role", member.role.as_str().to_owned())];
         entry.audit("member.put", node, facts);
         self.members.nodes.insert(node, member);
         Ok(self.members_changed(entry))

@@ -80,7 +80,7 @@ pub use entry::Applied;
 pub use epoch::{AdvanceEpoch, Readmit, RegisterBoot};
 pub use invariants::Broken;
 pub use lock::{
-    Acquire, CancelWait, ForceRelease, HolderView, Held, LockExplanation, Release, WaitCause,
+    Acquire, CancelWait, ForceRelease, Held, HolderView, LockExplanation, Release, WaitCause,
     WaiterView,
 };
 pub use member::{ClusterId, Init, Member, PutMember, RemoveMember, Role};
@@ -92,7 +92,9 @@ pub use session::{CloseSession, EndCause, KeepAlive, OpenSession, SessionView};
 pub use snapshot::SnapshotError;
 
 use sha2::{Digest, Sha256};
-use types::{Hlc, Reason, Reject, codec::fields::Message, root_limits::COMMAND_BYTES_MAX, rule::RuleSet};
+use types::{
+    Hlc, Reason, Reject, codec::fields::Message, root_limits::COMMAND_BYTES_MAX, rule::RuleSet,
+};
 
 use self::{
     action::Actions,
@@ -249,7 +251,10 @@ impl Machine {
             _ => None,
         };
         let in_session = at.ok_or_else(|| {
-            Reject::new(Reason::InvalidArgument, "a lock command needs a session and a sequence number")
+            Reject::new(
+                Reason::InvalidArgument,
+                "a lock command needs a session and a sequence number",
+            )
         });
         match &command.body {
             Body::Tick(_) => Ok(Response::done()),

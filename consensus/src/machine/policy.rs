@@ -111,7 +111,9 @@ impl Machine {
         body: &PutRule,
     ) -> Result<Response, Reject> {
         if body.note.len() > REASON_BYTES_MAX {
-            return Err(Invalid::new("note", format!("has at most {REASON_BYTES_MAX} bytes")).into());
+            return Err(
+                Invalid::new("note", format!("has at most {REASON_BYTES_MAX} bytes")).into()
+            );
         }
         let current = self.rules.rule(&body.id).map_or(0, |rule| rule.version);
         check_version(body.expected_version, current)?;

@@ -35,7 +35,8 @@ impl Locks {
                 let more = if keys.len() > KEYS_NAMED { " -> …" } else { "" };
                 let named: Vec<&str> = keys.iter().take(KEYS_NAMED).map(LockKey::as_str).collect();
                 let named = format!("{}{more}", named.join(" -> "));
-                let detail = format!("waiting would be for ever: {named}; release one of them first");
+                let detail =
+                    format!("waiting would be for ever: {named}; release one of them first");
                 Err(Reject::new(Reason::Cycle, detail).with("keys", named))
             }
         }

@@ -44,7 +44,8 @@ pub(super) fn admits(lock: &Lock, session: SessionId, mode: LockMode) -> bool {
                 LockMode::Permits { permits, capacity: of } if of == capacity => Some(permits),
                 _ => None,
             };
-            let sum = others().try_fold(permits, |sum, hold| Some(sum.saturating_add(taken(hold)?)));
+            let sum =
+                others().try_fold(permits, |sum, hold| Some(sum.saturating_add(taken(hold)?)));
             sum.is_some_and(|sum| sum <= capacity)
         }
     }
@@ -120,10 +121,14 @@ impl Machine {
         }
         let own = self.locks.held.get(&session).map_or(0, BTreeSet::len);
         let waited = self.locks.waiting.get(&session).into_iter().flatten();
-        let waited: usize = waited.map(|id| self.locks.waits.get(id).map_or(0, |w| w.wants.len())).sum();
+        let waited: usize =
+            waited.map(|id| self.locks.waits.get(id).map_or(0, |w| w.wants.len())).sum();
         if own + waited + wants.len() > HOLDS_PER_SESSION_MAX {
-            let detail = format!("a session holds and waits for at most {HOLDS_PER_SESSION_MAX} keys");
-            return Err(Reject::new(Reason::Overloaded, detail).with("limit", HOLDS_PER_SESSION_MAX));
+            let detail =
+                format!("a session holds and waits for at most {HOLDS_PER_SESSION_MAX} keys");
+            return Err(
+                Reject::new(Reason::Overloaded, detail).with("limit", HOLDS_PER_SESSION_MAX)
+            );
         }
         if self.locks.table.len() + wants.len() > LOCKS_MAX {
             let detail = format!("at most {LOCKS_MAX} locks are in use at a time");
@@ -163,9 +168,7 @@ impl Machine {
             return reject.with("retry_after_ms", left);
         }
         match lock.holders.iter().max_by_key(|(_, hold)| hold.fence) {
-            Some((holder, hold)) => {
-                reject.with("holder", holder).with("current_fence", hold.fence)
-            }
+            Some((holder, hold)) => reject.with("holder", holder).with("current_fence", hold.fence),
             None => reject,
         }
     }
@@ -184,7 +187,10 @@ impl Machine {
             return overloaded(format!("a session waits at most {WAITS_PER_SESSION_MAX} times"));
         }
         let is_full = |want: &&Want| {
-            self.locks.table.get(&want.key).is_some_and(|lock| lock.queue.len() >= QUEUE_PER_KEY_MAX)
+            self.locks
+                .table
+                .get(&want.key)
+                .is_some_and(|lock| lock.queue.len() >= QUEUE_PER_KEY_MAX)
         };
         if let Some(want) = needs.iter().find(is_full) {
             return overloaded(format!("{QUEUE_PER_KEY_MAX} requests wait for {}", want.key));
@@ -208,7 +214,8 @@ impl Machine {
     /// Gives the session all it wants. `LOCK-2`: what it did not hold like this already gets the index
     /// of this entry as its fence.
     fn grant(&mut self, entry: &mut Entry, session: SessionId, wants: &[Want]) -> Granted {
-        let live = self.sessions.live.get(&session).filter(|s| !is_reached(s.expires_ms, entry.now_ms));
+        let live =
+            self.sessions.live.get(&session).filter(|s| !is_reached(s.expires_ms, entry.now_ms));
         assert!(live.is_some(), "LOCK-3: session {session} gets a lock after its end");
         let lease_ms = live.map_or(0, |live| live.expires_ms - entry.now_ms);
         let grants = wants.iter().map(|want| self.grant_one(entry, session, want)).collect();
@@ -226,7 +233,8 @@ impl Machine {
                 let lock = self.locks.table.get(&key);
                 let greatest = lock.and_then(|lock| lock.holders.values().map(|h| h.fence).max());
                 assert!(greatest <= Some(Fence(entry.index)), "LOCK-2: {key} at {}", entry.index);
-                let admitted = lock.is_none_or(|l| !l.is_resting() && admits(l, session, want.mode));
+                let admitted =
+                    lock.is_none_or(|l| !l.is_resting() && admits(l, session, want.mode));
                 assert!(admitted, "LOCK-1: {key} is granted beside its holders");
                 Hold { mode: want.mode, fence: Fence(entry.index), count, since_ms: entry.now_ms }
             }

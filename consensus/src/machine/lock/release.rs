@@ -16,7 +16,12 @@ use types::{
 };
 
 use super::{
-    super::{Machine, command::SessionSeq, entry::Entry, response::{Response, WaitEnded}},
+    super::{
+        Machine,
+        command::SessionSeq,
+        entry::Entry,
+        response::{Response, WaitEnded},
+    },
     CancelWait, ForceRelease, Held, Release, WaitCause,
     table::Hold,
 };
@@ -92,9 +97,9 @@ impl Machine {
         body: &CancelWait,
     ) -> Result<Response, Reject> {
         let own = self.locks.waiting.get(&at.session).into_iter().flatten();
-        let found = own.copied().find(|id| {
-            self.locks.waits.get(id).is_some_and(|wait| wait.seq == body.seq)
-        });
+        let found = own
+            .copied()
+            .find(|id| self.locks.waits.get(id).is_some_and(|wait| wait.seq == body.seq));
         if let Some(id) = found {
             self.end_wait(entry, id, WaitCause::Cancelled);
             self.hand_over_freed(entry);

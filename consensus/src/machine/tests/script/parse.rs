@@ -274,9 +274,7 @@ fn cluster(verb: &str, words: &Words<'_>) -> Body {
             nonce: words.number("nonce", 0),
             cluster_epoch: words.number("cluster", 0),
         }),
-        "readmit" => {
-            Body::Readmit(Readmit { node: node(words.at(0)), reason: words.rest(1) })
-        }
+        "readmit" => Body::Readmit(Readmit { node: node(words.at(0)), reason: words.rest(1) }),
         "epoch" => {
             Body::AdvanceEpoch(AdvanceEpoch { current: words.get(0), reason: words.rest(1) })
         }

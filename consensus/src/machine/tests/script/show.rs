@@ -66,7 +66,9 @@ fn response(response: &Response) -> String {
 
 fn effect(effect: &Effect) -> String {
     match effect {
-        Effect::LockChanged { key, holders, .. } if holders.is_empty() => format!("{key} has no holder"),
+        Effect::LockChanged { key, holders, .. } if holders.is_empty() => {
+            format!("{key} has no holder")
+        }
         Effect::LockChanged { key, fence, holders } => {
             format!("{key} fence {fence} held by {}", join(holders, ","))
         }
@@ -84,7 +86,13 @@ fn effect(effect: &Effect) -> String {
         Effect::Audit(e) => {
             let facts = e.facts.iter().map(|(name, value)| format!(" {name}={value:?}"));
             let (by, kind, subject) = (&e.by, e.event_type, &e.subject);
-            format!("audit {}.{} {} {by} {kind} {subject}{}", e.index, e.ordinal, e.at_ms, join(facts, ""))
+            format!(
+                "audit {}.{} {} {by} {kind} {subject}{}",
+                e.index,
+                e.ordinal,
+                e.at_ms,
+                join(facts, "")
+            )
         }
     }
 }
@@ -149,7 +157,8 @@ fn explain(machine: &Machine, key: &LockKey, say: &mut impl FnMut(String)) {
         say(format!("{key} rests {}", found.rests_ms));
     }
     for w in &found.queue {
-        let with = if w.with.is_empty() { String::new() } else { format!(" with {}", join(&w.with, " ")) };
+        let with =
+            if w.with.is_empty() { String::new() } else { format!(" with {}", join(&w.with, " ")) };
         say(format!(
             "waiting {} {} by session {} of {} for {}, left {}{with}",
             w.wait, w.mode, w.session, w.agent, w.age_ms, w.left_ms
@@ -187,7 +196,8 @@ fn agent(machine: &Machine, name: &str, say: &mut impl FnMut(String)) {
         return say("not registered".to_owned());
     };
     let first = |key: &[u8; 32]| key[0];
-    let past = agent.past_keys.iter().map(|past| format!("{}<{}", first(&past.public_key), past.until));
+    let past =
+        agent.past_keys.iter().map(|past| format!("{}<{}", first(&past.public_key), past.until));
     let state = match &agent.revoked {
         Some(r) => format!("revoked at {} by {} for {:?}", r.index, r.by, r.reason),
         None => "active".to_owned(),
@@ -220,7 +230,11 @@ fn action(action: &Action, say: &mut impl FnMut(String)) {
 }
 
 fn members(machine: &Machine, say: &mut impl FnMut(String)) {
-    say(format!("{:?} version {}", machine.cluster().map(|c| c.to_string()), machine.members_version()));
+    say(format!(
+        "{:?} version {}",
+        machine.cluster().map(|c| c.to_string()),
+        machine.members_version()
+    ));
     for m in machine.members() {
         let labels = m.labels.iter().map(|(name, value)| format!("{name}={value}"));
         let (node, role) = (m.node.0.as_u128(), m.role.as_str());

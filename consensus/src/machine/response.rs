@@ -57,7 +57,8 @@ pub struct SessionOpened {
 pub struct Granted {
     /// By key.
     pub grants: Vec<Grant>,
-    /// What was left of the session's TTL at the grant, in milliseconds.
+    /// What was left of the session's TTL at the grant, in milliseconds. The client counts it from when
+    /// it first sent the request, also when it got the answer by a retry; keep-alives extend it.
     pub lease_ms: u64,
 }
 

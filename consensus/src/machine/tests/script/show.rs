@@ -19,6 +19,12 @@ fn join<T: ToString>(parts: impl IntoIterator<Item = T>, between: &str) -> Strin
     parts.into_iter().map(|part| part.to_string()).collect::<Vec<_>>().join(between)
 }
 
+/// What there is, on one line.
+fn list<T: ToString>(parts: impl IntoIterator<Item = T>) -> String {
+    let line = join(parts, " ");
+    if line.is_empty() { "none".to_owned() } else { line }
+}
+
 /// An answer and its effects, on lines of their own.
 pub(in super::super) fn applied(index: u64, applied: &Applied) -> String {
     let mut out = format!("  {index}: {}\n", response(&applied.response));
@@ -107,7 +113,7 @@ pub(in super::super) fn read(machine: &Machine, words: &[String], names: &Names)
     let session = |name: &str| names.get(name).expect("a session's name").0;
     match word(0) {
         "lock" => explain(machine, &word(1).parse().expect("a key"), &mut say),
-        "keys" => say(join(machine.lock_keys(), " ")),
+        "keys" => say(list(machine.lock_keys())),
         "session" => match machine.session(session(word(1))) {
             Some(s) => say(format!(
                 "session {} of {} age {} left {} holds {} waits {}",
@@ -115,7 +121,7 @@ pub(in super::super) fn read(machine: &Machine, words: &[String], names: &Names)
             )),
             None => say("no such session".to_owned()),
         },
-        "sessions" => say(join(machine.sessions().map(|s| s.session), " ")),
+        "sessions" => say(list(machine.sessions().map(|s| s.session))),
         "answer" => match machine.answer(session(word(1)), word(2).parse().expect("a number")) {
             Some(answer) => say(response(answer)),
             None => say("nothing is known".to_owned()),
@@ -123,7 +129,7 @@ pub(in super::super) fn read(machine: &Machine, words: &[String], names: &Names)
         "next" => say(format!("{:?} at {}", machine.next_deadline_ms(), machine.time_ms())),
         "rules" => rules(machine, &mut say),
         "agent" => agent(machine, word(1), &mut say),
-        "agents" => say(join(machine.agents().map(|a| &a.agent), " ")),
+        "agents" => say(list(machine.agents().map(|a| &a.agent))),
         "action" => {
             let id = word(1).parse().expect("a number");
             match machine.action(id) {
@@ -131,7 +137,7 @@ pub(in super::super) fn read(machine: &Machine, words: &[String], names: &Names)
                 None => say(format!("gone: {}", decided(&machine.decision(id).cloned()))),
             }
         }
-        "pending" => say(join(machine.pending_actions().map(|(id, _)| id), " ")),
+        "pending" => say(list(machine.pending_actions().map(|(id, _)| id))),
         "members" => members(machine, &mut say),
         "boot" => {
             let node = NodeId(Uuid::from_u128(word(1).parse().expect("a number")));

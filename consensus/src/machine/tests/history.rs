@@ -160,7 +160,7 @@ pub(super) fn all_steps() -> impl Strategy<Value = Vec<Step>> {
 /// One entry of a log.
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
-    Command(Command),
+    Command(Box<Command>),
     Leader,
 }
 
@@ -219,17 +219,15 @@ impl Driver {
         let entry = self.entry(step, machine)?;
         // Some indexes are the group's own.
         self.index += 1 + u64::from(self.index % 7 == 3);
-        match &entry {
-            Entry::Command(Command { body: Body::OpenSession(_), by, identity: None }) => {
-                self.sessions.push((SessionId(self.index), by.clone(), 0));
-            }
-            Entry::Command(Command { body: Body::Propose(_), .. }) => {
-                self.actions.push(ActionId(self.index));
-            }
-            _ => {}
-        }
         if let Entry::Command(command) = &entry {
-            self.made.push(command.clone());
+            match &command.body {
+                Body::OpenSession(_) if command.identity.is_none() => {
+                    self.sessions.push((SessionId(self.index), command.by.clone(), 0));
+                }
+                Body::Propose(_) => self.actions.push(ActionId(self.index)),
+                _ => {}
+            }
+            self.made.push(command.as_ref().clone());
         }
         Some(Placed { index: self.index, leader_ms: self.clock_ms as u64, entry })
     }
@@ -239,7 +237,7 @@ impl Driver {
             Move::Leader => return Some(Entry::Leader),
             Move::Retry { back } => {
                 let at = self.made.len().checked_sub(1 + usize::from(*back))?;
-                return Some(Entry::Command(self.made[at].clone()));
+                return Some(Entry::Command(Box::new(self.made[at].clone())));
             }
             Move::Tick => Body::Tick(Empty {}),
             Move::KeepAlive { session } | Move::Close { session } => {
@@ -248,7 +246,7 @@ impl Driver {
                     Move::KeepAlive { .. } => Body::KeepAlive(KeepAlive { session }),
                     _ => Body::CloseSession(CloseSession { session }),
                 };
-                return Some(Entry::Command(Command::new(by, body)));
+                return Some(Entry::Command(Box::new(Command::new(by, body))));
             }
             Move::Acquire { session, .. }
             | Move::Release { session, .. }
@@ -257,7 +255,7 @@ impl Driver {
                 let (session, by, seq) = self.session(*session)?;
                 *seq += 1;
                 let command = Command::in_session(by.clone(), *session, *seq, body);
-                return Some(Entry::Command(command));
+                return Some(Entry::Command(Box::new(command)));
             }
             Move::Force { key: number, fence_off } => {
                 let held = machine.explain(&key(*number)).holders.first()?.fence.0;
@@ -278,7 +276,7 @@ impl Driver {
             let valid_until_ms = (self.clock_ms as u64 / 2000 + 1) * 2000;
             Identity::Request(RequestIdentity { id, valid_until_ms })
         });
-        Some(Entry::Command(Command { by, identity, body }))
+        Some(Entry::Command(Box::new(Command { by, identity, body })))
     }
 
     fn session(&mut self, number: u8) -> Option<&mut (SessionId, AgentId, u64)> {
@@ -324,7 +322,6 @@ impl Driver {
     fn other_body(&self, make: &Move, machine: &Machine) -> Option<Body> {
         let namespaces = ["a", "a/b", "a/b/c", "z"];
         let rule = |id: &u8| format!("rule-{id}").parse().expect("an id");
-        let reason = || "because".to_owned();
         Some(match make {
             Move::Open { ttl_ms, delay_ms, .. } => {
                 Body::OpenSession(OpenSession { ttl_ms: *ttl_ms, lock_delay_ms: *delay_ms })
@@ -348,6 +345,13 @@ impl Driver {
             Move::Rule { id, effect: None } => {
                 Body::RemoveRule(RemoveRule { id: rule(id), expected_version: None })
             }
+            _ => return self.people_body(make, machine),
+        })
+    }
+
+    fn people_body(&self, make: &Move, machine: &Machine) -> Option<Body> {
+        let reason = || "because".to_owned();
+        Some(match make {
             Move::Register { agent: number, human } => Body::RegisterAgent(RegisterAgent {
                 agent: agent(*number),
                 affiliation: Default::default(),
@@ -386,33 +390,40 @@ impl Driver {
                 let (action, approve) = (self.actions[at], *approve);
                 Body::Decide(Decide { action, approve, note: String::new() })
             }
-            Move::Init => Body::Init(Init { cluster: ClusterId(Uuid::from_u128(9)) }),
-            Move::Member { node: number } => Body::PutMember(PutMember {
-                member: Member {
-                    node: node(*number),
-                    endpoint: format!("10.0.0.{number}:7700"),
-                    labels: [("rack".to_owned(), "r1".to_owned())].into(),
-                    public_key: [1; 32],
-                    role: Role::Peer,
-                    version: 0,
-                },
-                expected_version: machine.member(node(*number)).map(|member| member.version),
-            }),
-            Move::Boot { node: number, epoch, nonce } => Body::RegisterBoot(RegisterBoot {
-                node: node(*number),
-                boot_epoch: *epoch,
-                nonce: *nonce,
-                cluster_epoch: machine.cluster_epoch().saturating_sub(*nonce),
-            }),
-            Move::Readmit { node: number } => {
-                Body::Readmit(Readmit { node: node(*number), reason: reason() })
-            }
-            Move::Epoch { current } => {
-                Body::AdvanceEpoch(AdvanceEpoch { current: *current, reason: reason() })
-            }
-            _ => return None,
+            _ => return member_body(make, machine),
         })
     }
+}
+
+fn member_body(make: &Move, machine: &Machine) -> Option<Body> {
+    let reason = || "because".to_owned();
+    Some(match make {
+        Move::Init => Body::Init(Init { cluster: ClusterId(Uuid::from_u128(9)) }),
+        Move::Member { node: number } => Body::PutMember(PutMember {
+            member: Member {
+                node: node(*number),
+                endpoint: format!("10.0.0.{number}:7700"),
+                labels: [("rack".to_owned(), "r1".to_owned())].into(),
+                public_key: [1; 32],
+                role: Role::Peer,
+                version: 0,
+            },
+            expected_version: machine.member(node(*number)).map(|member| member.version),
+        }),
+        Move::Boot { node: number, epoch, nonce } => Body::RegisterBoot(RegisterBoot {
+            node: node(*number),
+            boot_epoch: *epoch,
+            nonce: *nonce,
+            cluster_epoch: machine.cluster_epoch().saturating_sub(*nonce),
+        }),
+        Move::Readmit { node: number } => {
+            Body::Readmit(Readmit { node: node(*number), reason: reason() })
+        }
+        Move::Epoch { current } => {
+            Body::AdvanceEpoch(AdvanceEpoch { current: *current, reason: reason() })
+        }
+        _ => return None,
+    })
 }
 
 /// Runs steps on a new machine; the entries, and what came of each.

@@ -60,7 +60,7 @@ proptest! {
     fn commands_and_answers_survive_their_bytes(steps in all_steps()) {
         run(&steps, |_, placed, applied| {
             if let Entry::Command(command) = &placed.entry {
-                assert_eq!(Command::decode(&command.encode()).as_ref(), Ok(command), "COD-1");
+                assert_eq!(Command::decode(&command.encode()).as_ref(), Ok(&**command), "COD-1");
             }
             let response = &applied.response;
             assert_eq!(Response::decode(&response.encode()).as_ref(), Ok(response), "COD-1");
@@ -93,8 +93,8 @@ proptest! {
                     seen.insert((*session, *seq), response.clone());
                 }
             }
-            let Entry::Command(Command { identity: Some(Identity::Session(at)), .. }) = &placed.entry
-            else { return };
+            let Entry::Command(command) = &placed.entry else { return };
+            let Some(Identity::Session(at)) = command.identity else { return };
             if machine.session(at.session).is_none() {
                 return;
             }

@@ -25,7 +25,7 @@ use super::{
 
 /// What a line says.
 pub(in super::super) enum Step {
-    Apply { at_ms: u64, command: Command, opens: Option<String> },
+    Apply { at_ms: u64, command: Box<Command>, opens: Option<String> },
     Leader { at_ms: u64 },
     Raw { at_ms: u64, bytes: Vec<u8> },
     Read(Vec<String>),
@@ -117,7 +117,7 @@ pub(in super::super) fn step(line: &str, names: &Names) -> Step {
     }
     let by = words.option("by").or(by).unwrap_or_else(|| "ops".to_owned());
     let body = body(verb, &words, &by, names);
-    Step::Apply { at_ms, command: Command { by: value(&by), identity, body }, opens }
+    Step::Apply { at_ms, command: Box::new(Command { by: value(&by), identity, body }), opens }
 }
 
 /// A session by its name, or by its number, as of agent `ann`.

@@ -204,3 +204,90 @@ impl Requests {
         self.due.len() == self.known.len() && counted == self.known.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: [u8; 32] = [1; 32];
+
+    fn known(window: &Window, seq: u64) -> &'static str {
+        match window.look_up(seq, &HASH) {
+            Ok(Lookup::Fresh) => "fresh",
+            Ok(Lookup::Known(_)) => "known",
+            Err(reject) => reject.reason.code(),
+        }
+    }
+
+    fn filled(seqs: impl IntoIterator<Item = u64>) -> Window {
+        let mut window = Window::default();
+        for seq in seqs {
+            window.remember(seq, HASH, Response::Version(seq));
+            assert!(window.is_sound());
+        }
+        window
+    }
+
+    #[test]
+    fn the_last_answers_are_kept_and_nothing_older_is_fresh() {
+        let last = 3 * DEDUP_WINDOW as u64;
+        let window = filled(1..=last);
+        for seq in 1..=last {
+            let kept = seq > last - DEDUP_WINDOW as u64;
+            let expected = if kept { "known" } else { "sequence_too_old" };
+            assert_eq!(known(&window, seq), expected, "SES-1 {seq}");
+        }
+        assert_eq!(known(&window, last + 1), "fresh");
+        assert_eq!(known(&window, 0), "invalid_argument");
+    }
+
+    #[test]
+    fn a_number_that_came_late_into_a_full_window_is_never_fresh_again() {
+        let full = DEDUP_WINDOW as u64;
+        let mut window = filled(100..100 + full);
+        assert_eq!(known(&window, 60), "fresh", "nothing below was let go yet");
+        window.remember(60, HASH, Response::done());
+        assert_eq!(known(&window, 60), "sequence_too_old", "SES-1");
+        assert_eq!(known(&window, 61), "fresh");
+        assert_eq!(known(&window, 100), "known");
+    }
+
+    #[test]
+    fn an_answer_is_replaced_only_while_it_is_kept() {
+        let mut window = filled([5]);
+        window.replace(5, &Response::Version(9));
+        assert_eq!(window.answer(5), Some(&Response::Version(9)));
+        window.replace(6, &Response::done());
+        assert_eq!(window.answer(6), None);
+        let other = window.look_up(5, &[2; 32]).expect_err("another question");
+        assert_eq!(other.reason, Reason::IdempotencyMismatch);
+    }
+
+    #[test]
+    fn a_request_is_known_until_its_validity_ends() {
+        let mut requests = Requests::default();
+        let ann: AgentId = "ann".parse().expect("an agent");
+        let request =
+            |valid_until_ms| RequestIdentity { id: "r1".parse().expect("an id"), valid_until_ms };
+        let code = |requests: &Requests, valid_until_ms, now_ms| match requests.look_up(
+            &ann,
+            &request(valid_until_ms),
+            &HASH,
+            now_ms,
+        ) {
+            Ok(Lookup::Fresh) => "fresh",
+            Ok(Lookup::Known(_)) => "known",
+            Err(reject) => reject.reason.code(),
+        };
+        assert_eq!(code(&requests, 100, 99), "fresh");
+        assert_eq!(code(&requests, 100, 100), "sequence_too_old");
+        assert_eq!(code(&requests, REQUEST_VALID_MS_MAX + 1, 0), "invalid_argument");
+        requests.remember(&ann, &request(100), HASH, Response::done());
+        assert_eq!(code(&requests, 100, 99), "known");
+        requests.forget_due(99);
+        assert_eq!((code(&requests, 100, 99), requests.next_ms()), ("known", Some(100)));
+        requests.forget_due(100);
+        assert_eq!(code(&requests, 100, 100), "sequence_too_old", "SES-1");
+        assert!(requests.is_sound() && requests.per_agent.is_empty());
+    }
+}

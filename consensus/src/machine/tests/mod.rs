@@ -4,7 +4,9 @@
 mod bounds;
 mod codec;
 mod history;
+mod liveness;
 mod model;
+mod nodes;
 mod properties;
 mod script;
 mod snapshots;

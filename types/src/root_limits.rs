@@ -16,13 +16,13 @@ use crate::limits::{AGENT_BYTES_MAX, BODY_BYTES_MAX, REASON_BYTES_MAX};
 pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
 /// Largest answer, in bytes: the grant of every key of one request, and room.
 pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
-/// Largest snapshot, in bytes: more than all tables at their bounds.
-pub const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
+/// Largest snapshot, in bytes: more than all tables at their bounds together.
+pub const SNAPSHOT_BYTES_MAX: usize = 1 << 31;
 
 // Sessions.
 
-/// Most live sessions: 100 nodes with a hundred clients each, and room.
-pub const SESSIONS_MAX: usize = 16 * 1024;
+/// Most live sessions: 100 nodes with eighty clients each. Their answers are the largest table.
+pub const SESSIONS_MAX: usize = 8 * 1024;
 /// Most live sessions of one agent, so that one can't use up the table.
 pub const SESSIONS_PER_AGENT_MAX: usize = 1024;
 /// Shortest TTL, in milliseconds: three keep-alives must fit, and a leader change.
@@ -149,7 +149,21 @@ const _: () = assert!(WAITS_PER_SESSION_MAX < DEDUP_WINDOW, "a waiting request c
 const _: () = assert!(REQUESTS_PER_AGENT_MAX <= REQUESTS_MAX);
 const _: () = assert!(ACTIONS_DECIDED_KEPT <= DECISIONS_KEPT);
 const _: () = assert!(MEMBERS_MAX <= BOOT_EPOCHS_MAX);
+/// A granted key, or one that is waited for, at its longest.
+const KEY_BYTES: usize = LOCK_KEY_BYTES_MAX + 48;
+/// An action at its longest, with its approvals.
+const ACTION_BYTES: usize = ACTION_PAYLOAD_BYTES_MAX
+    + 4 * REASON_BYTES_MAX
+    + (APPROVERS_MAX + APPROVALS_MAX as usize) * 2 * AGENT_BYTES_MAX;
 const _: () = assert!(
-    (ACTIONS_PENDING_MAX + ACTIONS_DECIDED_KEPT) * 2 * ACTION_PAYLOAD_BYTES_MAX
-        < SNAPSHOT_BYTES_MAX
+    SESSIONS_MAX * KEYS_PER_ACQUIRE_MAX * KEY_BYTES * (DEDUP_WINDOW + WAITS_PER_SESSION_MAX)
+        + LOCKS_MAX * KEY_BYTES
+        + RULE_SET_BYTES_MAX
+        + AGENTS_MAX * (REASON_BYTES_MAX + 4 * AGENT_BYTES_MAX + AGENT_KEYS_KEPT * 48)
+        + (ACTIONS_PENDING_MAX + ACTIONS_DECIDED_KEPT) * ACTION_BYTES
+        + (DECISIONS_KEPT + BOOT_EPOCHS_MAX) * 2 * AGENT_BYTES_MAX
+        + MEMBERS_MAX * (ENDPOINT_BYTES_MAX + LABELS_MAX * 2 * (LABEL_BYTES_MAX + 8) + 128)
+        + REQUESTS_MAX * (APPROVERS_MAX + APPROVALS_MAX as usize) * (AGENT_BYTES_MAX + 16)
+        < SNAPSHOT_BYTES_MAX,
+    "all tables at their bounds fit one snapshot",
 );

@@ -10,7 +10,9 @@
 //! beginning of the first entry whose time has reached it, before that entry's own command is looked
 //! at. A leader with something due and nothing to propose sends [`Body::Tick`] at
 //! [`Machine::next_deadline_ms`]. When the leader changes, every session gets its full TTL again:
-//! clients can't have reached a leader that was not there.
+//! clients can't have reached a leader that was not there. The entry by which a leader takes office need
+//! not carry a reading of its clock, so the TTLs start once more at the first reading that it gives; a
+//! new leader does well to begin with a tick.
 //!
 //! # Retries
 //! A command can carry an [`Identity`]: a place in the sequence of a session, or, from callers without
@@ -120,6 +122,8 @@ pub struct Machine {
     actions: Actions,
     members: Members,
     epochs: Epochs,
+    /// The leader has changed, and no entry with a reading of the new one has come yet.
+    leader_unheard: bool,
 }
 
 impl Machine {
@@ -158,13 +162,16 @@ impl Machine {
         }
     }
 
-    /// Applies the first entry of a new leader: every session gets its full TTL again (`SES-3`).
+    /// Applies the first entry of a new leader: every session gets its full TTL again (`SES-3`), now
+    /// and at the first reading that the new leader gives. `leader_ms` is a reading of any leader so
+    /// far, or 0 when the entry carries none.
     ///
     /// # Panics
     /// As [`Machine::apply`].
     pub fn leader_changed(&mut self, index: u64, leader_ms: u64) -> Applied {
         let mut entry = self.begin(index, leader_ms);
         self.sessions.renew_all(entry.now_ms);
+        self.leader_unheard = true;
         self.expire(&mut entry);
         self.finish(entry, Response::done())
     }
@@ -185,6 +192,9 @@ impl Machine {
         assert!(index > self.applied, "ROOT-2: {index} is applied after {}", self.applied);
         self.applied = index;
         self.time_ms = self.time_ms.max(leader_ms.min(Hlc::WALL_MS_MAX));
+        if std::mem::take(&mut self.leader_unheard) {
+            self.sessions.renew_all(self.time_ms);
+        }
         Entry::new(index, self.time_ms)
     }
 

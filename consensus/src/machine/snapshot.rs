@@ -41,6 +41,7 @@ types::proto_message!(Machine {
     8 => actions,
     9 => members,
     10 => epochs,
+    11 => leader_unheard,
 });
 
 impl Machine {

@@ -78,6 +78,8 @@ proptest! {
     #[test]
     fn nothing_ends_before_its_time(steps in all_steps()) {
         let mut after = After::new(&run(&steps, |_, _, _| {}));
+        let now_ms = after.machine.time_ms();
+        after.send("ops", now_ms, Body::Tick(Empty {}));
         let Some(next) = after.machine.next_deadline_ms() else { return Ok(()) };
         let before = after.machine.untouched();
         let applied = after.send("ops", next - 1, Body::Tick(Empty {}));
@@ -125,9 +127,12 @@ proptest! {
         prop_assert_eq!(waiting, 0, "LOCK-6, LOCK-8: somebody waits for nobody");
     }
 
-    /// `SES-3`, after any history: a leader change ends no session, and gives each its full TTL.
+    /// `SES-3`, after any history: a leader change ends no session, and gives each its full TTL; so does
+    /// the new leader's first reading, however long nobody led.
     #[test]
-    fn a_leader_change_shortens_no_session(steps in lock_steps(), ahead_ms in 0u64..100_000) {
+    fn a_leader_change_shortens_no_session(
+        steps in lock_steps(), ahead_ms in 0u64..100_000, outage_ms in 0u64..10_000_000,
+    ) {
         let mut after = After::new(&run(&steps, |_, _, _| {}));
         let before: Vec<_> = after.machine.sessions().collect();
         let now_ms = after.machine.time_ms() + ahead_ms;
@@ -141,5 +146,14 @@ proptest! {
             prop_assert_eq!(now.left_ms, now.ttl_ms, "SES-3");
         }
         prop_assert_eq!(after.machine.check(), Ok(()));
+        // A snapshot between the two readings forgets nothing.
+        let machine = Machine::restore(&after.machine.snapshot()).expect("its own snapshot");
+        let mut after = After { index: after.index + 1, machine };
+        let applied = after.send("ops", now_ms + outage_ms, Body::Tick(Empty {}));
+        prop_assert!(!applied.effects.iter().any(ended), "SES-3");
+        prop_assert_eq!(after.machine.sessions().count(), before.len(), "SES-3");
+        for session in after.machine.sessions() {
+            prop_assert_eq!(session.left_ms, session.ttl_ms, "SES-3");
+        }
     }
 }

@@ -49,6 +49,8 @@ struct Model {
     holds: Vec<Hold>,
     waits: Vec<Wait>,
     rests: BTreeMap<LockKey, u64>,
+    /// A leader took office and has given no reading yet.
+    unheard: bool,
     asked: BTreeSet<(SessionId, u64)>,
 }
 
@@ -163,7 +165,7 @@ impl Model {
     fn pass_time(&mut self, leader_ms: u64, new_leader: bool) {
         self.now_ms = self.now_ms.max(leader_ms);
         let now_ms = self.now_ms;
-        if new_leader {
+        if std::mem::replace(&mut self.unheard, new_leader) || new_leader {
             for lease in self.leases.values_mut() {
                 lease.until_ms = now_ms + lease.ttl_ms;
             }

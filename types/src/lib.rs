@@ -15,6 +15,7 @@ pub mod audit;
 pub mod codec;
 pub mod counter;
 pub mod error;
+mod fence_guard;
 pub mod hlc;
 pub mod ids;
 pub mod kinds;
@@ -36,6 +37,7 @@ pub mod version_vector;
 
 pub use agent::{Affiliation, AgentId, AgentRecord, Audience};
 pub use error::{Invalid, Reason, Reject};
+pub use fence_guard::FenceGuard;
 pub use hlc::{Hlc, HlcClock};
 pub use ids::{LinkId, MemoryId, NodeId, OpId};
 pub use kinds::{Kind, Scope, Tier};

@@ -31,6 +31,8 @@ pub enum Code {
     Unknown = 7,
     /// The node cannot be reached or started.
     Unavailable = 8,
+    /// `lock run`: the lease was lost, and the program was stopped.
+    LeaseLost = 9,
 }
 
 /// A command that did not succeed.
@@ -42,12 +44,14 @@ pub struct Failure {
     pub reason: Option<String>,
     /// What, why, and the fix.
     pub detail: String,
+    /// Code of the program that was run, in the place of our own.
+    program: Option<u8>,
 }
 
 impl Failure {
     /// A failure without a reason code.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, reason: None, detail: detail.into() }
+        Self { code, reason: None, detail: detail.into(), program: None }
     }
 
     /// Something could not be started or reached.
@@ -73,11 +77,34 @@ impl Failure {
         let detail = text("detail")
             .or_else(|| text("title"))
             .unwrap_or_else(|| format!("the node answered with status {status}"));
-        Self { code, reason, detail }
+        Self { code, reason, detail, program: None }
     }
 
-    /// Prints the failure to standard error.
+    /// A program that was run ended with this code, or, as shells say it, by a signal (128 and its
+    /// number).
+    pub fn program(code: Option<i32>, status: &std::process::ExitStatus) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        let code = code.or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+        let program = Some(u8::try_from(code).unwrap_or(1));
+        Self { program, ..Self::new(Code::CheckFailed, format!("the program ended with {status}")) }
+    }
+
+    /// How the process ends.
+    pub fn exit_code(&self) -> u8 {
+        self.program.unwrap_or(self.code as u8)
+    }
+
+    /// Whether the same request may succeed, or tell its outcome, when it is sent again.
+    pub fn may_pass(&self) -> bool {
+        matches!(self.code, Code::Unknown | Code::Unavailable)
+            || matches!(self.reason.as_deref(), Some("not_leader" | "overloaded" | "rules_unknown"))
+    }
+
+    /// Prints the failure to standard error; a program that was run has said itself what went wrong.
     pub fn print(&self, as_json: bool) {
+        if self.program.is_some() {
+            return;
+        }
         if as_json {
             let body = json!({ "error": { "reason": self.reason, "detail": self.detail, "exit_code": self.code as u8 } });
             eprintln!("{body}");
@@ -113,11 +140,12 @@ fn code_of(reason: Reason) -> Code {
         | R::AlreadyDecided
         | R::StaleEpoch
         | R::PositionTooOld => Code::Conflict,
-        R::Unauthenticated | R::Forbidden | R::AgentRevoked => Code::Forbidden,
+        R::Unauthenticated | R::Forbidden | R::AgentRevoked | R::ApprovalNeeded => Code::Forbidden,
         R::QuotaExceeded
         | R::Overloaded
         | R::NotLeader
         | R::LockBusy
+        | R::RulesUnknown
         | R::PositionNotReached
         | R::StorageFull
         | R::ClockSkew => Code::Later,

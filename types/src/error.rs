@@ -128,6 +128,10 @@ reasons! {
     AlreadyDecided = "already_decided",
     /// The node or the cluster has gone on to a later epoch; this is from before.
     StaleEpoch = "stale_epoch",
+    /// The rules ask for an approval first; the facts say whose.
+    ApprovalNeeded = "approval_needed",
+    /// The node does not know yet which rules hold; nothing that needs them is done.
+    RulesUnknown = "rules_unknown",
 }
 
 impl fmt::Display for Reason {

@@ -120,6 +120,8 @@ pub const TABLE: &[Row] = &[
     refused(Reason::PolicyConflict, Code::FailedPrecondition, 409, -32039, "Contradicts a policy"),
     refused(Reason::AlreadyDecided, Code::FailedPrecondition, 409, -32040, "Already decided"),
     refused(Reason::StaleEpoch, Code::FailedPrecondition, 409, -32041, "Of an earlier epoch"),
+    refused(Reason::ApprovalNeeded, Code::PermissionDenied, 403, -32042, "Needs an approval"),
+    later(Reason::RulesUnknown, Code::Unavailable, 503, -32043, "Rules not known yet"),
 ];
 
 /// The row of a reason.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response, Uri, uri::PathAndQuery};
+use http::{Request, Response, Uri, header::AUTHORIZATION, uri::PathAndQuery};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use runtime::clock;
@@ -129,6 +129,9 @@ impl Channel {
         let stated = requested_timeout(request.headers())
             .map_err(|invalid| errors::status(&invalid.into()))?;
         let first = Deadline::after(stated.unwrap_or(self.0.times.call));
+        if let Some(credential) = self.0.endpoint.credential() {
+            request.headers_mut().insert(AUTHORIZATION, credential.clone());
+        }
         *request.uri_mut() = self.uri(request.uri().path_and_query());
         // A connection that the server closed while it was idle takes no request; a second one must.
         for _ in 0..2 {

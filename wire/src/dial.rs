@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use runtime::clock;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -25,6 +26,7 @@ use crate::net::{Address, Socket};
 pub struct Endpoint {
     place: Place,
     tls: Option<Arc<ClientConfig>>,
+    credential: Option<HeaderValue>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +95,7 @@ impl Endpoint {
             Address::Tcp(addr) => Place::Host(addr.to_string()),
             Address::Unix(path) => Place::Unix(path.clone()),
         };
-        Self { place, tls: None }
+        Self { place, tls: None, credential: None }
     }
 
     /// The same server over TLS.
@@ -101,6 +103,23 @@ impl Endpoint {
     pub fn with_tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Some(config);
         self
+    }
+
+    /// The same server, to which every gRPC call presents `key`.
+    ///
+    /// # Errors
+    /// [`Invalid`] for a key that no header can carry.
+    pub fn presenting(mut self, key: &str) -> Result<Self, Invalid> {
+        let problem = |_| Invalid::new("key", "has characters that a header cannot carry");
+        let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(problem)?;
+        value.set_sensitive(true);
+        self.credential = Some(value);
+        Ok(self)
+    }
+
+    /// What goes into `authorization`.
+    pub(crate) fn credential(&self) -> Option<&HeaderValue> {
+        self.credential.as_ref()
     }
 
     /// What goes into `:authority` and `Host`.
@@ -199,7 +218,7 @@ impl FromStr for Endpoint {
         let parsed: Result<http::uri::Authority, _> = authority.parse();
         match parsed {
             Ok(parsed) if parsed.port_u16().is_some() && !authority.contains('@') => {
-                Ok(Self { place: Place::Host(authority.to_owned()), tls: None })
+                Ok(Self { place: Place::Host(authority.to_owned()), tls: None, credential: None })
             }
             _ => invalid("is neither http://host:port nor unix:/path"),
         }

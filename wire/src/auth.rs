@@ -6,6 +6,7 @@
 //! | `x-agent-id` | the agent the caller says it is |
 //! | `idempotency-key` | do it at most once |
 //! | `if-match: "<version>"` | only if this is the current version |
+//! | `x-fence: <number>` | fencing token of the lock that the caller holds |
 //!
 //! Invariants: `AUTH-H1` a secret leaves this module only as its SHA-256; `AUTH-H2` a header that
 //! cannot be read is refused by name, never ignored.
@@ -31,6 +32,8 @@ pub struct Presented {
     pub idempotency_key: Option<String>,
     /// Version that must be the current one.
     pub expected_version: Option<u64>,
+    /// Fencing token; 0 without one.
+    pub fence: u64,
 }
 
 impl Presented {
@@ -45,6 +48,7 @@ impl Presented {
             agent: bounded(headers, "x-agent-id", AGENT_BYTES_MAX)?,
             idempotency_key: bounded(headers, "idempotency-key", IDEMPOTENCY_KEY_BYTES_MAX)?,
             expected_version: expected_version(headers)?,
+            fence: fence(headers)?,
         })
     }
 
@@ -108,6 +112,12 @@ fn secret(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Reject> {
     }
 }
 
+/// The token in `x-fence`.
+fn fence(headers: &HeaderMap) -> Result<u64, Invalid> {
+    let Some(digits) = text(headers, "x-fence")? else { return Ok(0) };
+    digits.parse().map_err(|_| Invalid::new("x-fence", format!("{digits} is no whole number")))
+}
+
 /// The version in `if-match`, an entity tag such as `"7"`; `*` asks for nothing.
 fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Invalid> {
     let Some(tag) = text(headers, "if-match")? else {
@@ -169,13 +179,18 @@ mod tests {
 
     #[test]
     fn the_other_headers_are_read_or_refused_by_name() {
-        let presented =
-            read(&[("x-agent-id", "ann"), ("idempotency-key", "k-1"), ("if-match", "\"7\"")]);
+        let presented = read(&[
+            ("x-agent-id", "ann"),
+            ("idempotency-key", "k-1"),
+            ("if-match", "\"7\""),
+            ("x-fence", "33"),
+        ]);
         let expected = Presented {
             secret_sha256: None,
             agent: Some("ann".into()),
             idempotency_key: Some("k-1".into()),
             expected_version: Some(7),
+            fence: 33,
         };
         assert_eq!(presented, Ok(expected));
         assert_eq!(read(&[("if-match", "*")]).expect("any").expected_version, None);
@@ -184,6 +199,7 @@ mod tests {
         let bad = [
             ("if-match", "\"x\""),
             ("if-match", "+7"),
+            ("x-fence", "-1"),
             ("idempotency-key", long.as_str()),
             ("x-agent-id", ""),
         ];

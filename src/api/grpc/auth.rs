@@ -49,7 +49,7 @@ pub(super) fn caller(
         viewer,
         idempotency_key: presented.idempotency_key,
         deadline: extensions.get::<Deadline>().map(Deadline::at),
-        fence: 0,
+        fence: presented.fence,
     })
 }
 
@@ -59,7 +59,9 @@ pub(super) fn caller(
 /// `invalid_argument` when header and message name different idempotency keys.
 pub(super) fn writing(mut caller: Caller, options: Option<WriteOptions>) -> Reply<Caller> {
     let WriteOptions { idempotency_key, fence } = options.unwrap_or_default();
-    caller.fence = fence;
+    if fence > 0 {
+        caller.fence = fence;
+    }
     if let Some(key) = some_text(idempotency_key) {
         if caller.idempotency_key.as_ref().is_some_and(|header| *header != key) {
             return Err(Invalid::new(

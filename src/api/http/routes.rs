@@ -99,6 +99,21 @@ fn idempotency_key() -> Parameter {
         .build()
 }
 
+/// The header with the token of a lock.
+fn fence() -> Parameter {
+    let mut number = Object::with_type(Type::Integer);
+    (number.minimum, number.maximum) = (Some(0.into()), Some(9_007_199_254_740_991_i64.into()));
+    ParameterBuilder::new()
+        .name("X-Fence")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "Fencing token of the lock that the caller holds; needed for hot titles.",
+        ))
+        .schema(Some(number))
+        .build()
+}
+
 impl Routes {
     /// Adds a handler under the path and method that its description names.
     pub(super) fn add<P, H, T>(
@@ -129,7 +144,8 @@ impl Routes {
         T: 'static,
     {
         let mut operation = P::operation();
-        operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
+        let parameters = operation.parameters.get_or_insert_default();
+        parameters.extend([idempotency_key(), fence()].map(RefOr::T));
         self.describe::<P, H, T>(name, handler, operation)
     }
 

@@ -88,7 +88,7 @@ pub(super) fn who(parts: &Parts, app: &App) -> Result<Who, Refusal> {
         viewer: app.service.authenticate(&credentials)?,
         idempotency_key: presented.idempotency_key,
         deadline: parts.extensions.get::<Deadline>().map(Deadline::at),
-        fence: 0,
+        fence: presented.fence,
     };
     Ok(Who { caller, credentials, if_match: presented.expected_version })
 }

@@ -30,7 +30,7 @@ use wire::v1::{RaftRequest, RaftResponse};
 
 use super::{
     apply::{Applier, EffectSink, Shared, StateMachine},
-    boot::Boots,
+    boot::{Boot, Boots},
     log_store::LogStore,
     network::{Network, Transport},
     options::GroupOptions,
@@ -137,6 +137,11 @@ impl<M: StateMachine> Group<M> {
     /// This member's number.
     pub fn id(&self) -> MemberId {
         *self.raft.node_id()
+    }
+
+    /// This start of the member. It stays the same across restarts of which no peer has heard.
+    pub fn boot(&self) -> Boot {
+        self.boots.mine()
     }
 
     /// Proposes a command. See `RFT-12`; whoever must know after [`Outcome::Unknown`] proposes it

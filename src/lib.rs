@@ -5,6 +5,9 @@
 //!
 //! Not here: storage, wire formats, consensus and federation, each in its own crate.
 
+// The futures of the consensus library, inside those of the doors, are deeper than the default.
+#![recursion_limit = "256"]
+
 pub mod api;
 #[cfg(feature = "host")]
 pub mod bench;
@@ -15,4 +18,5 @@ pub mod doors;
 pub mod embed;
 pub mod identity;
 pub mod node;
+pub mod root;
 pub mod telemetry;

@@ -7,13 +7,16 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PROTO_FILES: [&str; 6] = [
+const PROTO_FILES: [&str; 9] = [
     "hivemem/v1/common.proto",
     "hivemem/v1/memory.proto",
     "hivemem/v1/recall.proto",
     "hivemem/v1/watch.proto",
     "hivemem/v1/admin.proto",
     "hivemem/v1/raft.proto",
+    "hivemem/v1/root.proto",
+    "hivemem/v1/lock.proto",
+    "hivemem/v1/governance.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -167,7 +167,8 @@ impl Layers {
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<(), ConfigError> {
         // Read by the command line itself, before there is a configuration.
-        const COMMAND_LINE: [&str; 3] = ["HIVEMEM_CONFIG", "HIVEMEM_URL", "HIVEMEM_KEY"];
+        const COMMAND_LINE: [&str; 5] =
+            ["HIVEMEM_CONFIG", "HIVEMEM_URL", "HIVEMEM_KEY", "HIVEMEM_FENCE", "HIVEMEM_LOCK_KEY"];
         for (name, value) in variables {
             if !name.starts_with("HIVEMEM_") || COMMAND_LINE.contains(&name.as_str()) {
                 continue;

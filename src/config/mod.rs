@@ -10,10 +10,14 @@
 //! Not here: acting on settings.
 
 mod layers;
+mod root;
 mod settings;
 mod table;
 mod value;
 
 pub use layers::{ConfigError, Layers, Origin, Resolved};
+pub use root::RootConfig;
 pub use settings::{Config, EmbedderChoice, ServerConfig, TlsConfig};
 pub use table::{SETTINGS, Setting};
+#[cfg(feature = "host")]
+pub(crate) use value::duration;

@@ -12,6 +12,7 @@ use types::{AgentId, Scope};
 
 use super::{
     layers::{ConfigError, Layers},
+    root::RootConfig,
     value,
 };
 
@@ -119,13 +120,15 @@ pub struct Config {
     pub backup_folder: PathBuf,
     /// Backups kept.
     pub backup_keep: u32,
+    /// The node's place in the root, if it has one.
+    pub root: Option<RootConfig>,
 }
 
 /// Reads settings out of the layers; remembers nothing.
-struct Reader<'a>(&'a Layers);
+pub(super) struct Reader<'a>(&'a Layers);
 
 impl Reader<'_> {
-    fn parse<T>(
+    pub(super) fn parse<T>(
         &self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -142,7 +145,7 @@ impl Reader<'_> {
         self.parse(key, |text| if text.is_empty() { Ok(None) } else { parse(text).map(Some) })
     }
 
-    fn path(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+    pub(super) fn path(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
         self.optional(key, |text| Ok(PathBuf::from(text)))
     }
 
@@ -150,7 +153,7 @@ impl Reader<'_> {
         self.0.get(key).0
     }
 
-    fn count(&self, key: &'static str, low: u64, high: u64) -> Result<u64, ConfigError> {
+    pub(super) fn count(&self, key: &'static str, low: u64, high: u64) -> Result<u64, ConfigError> {
         self.parse(key, |text| value::count(text, low, high))
     }
 
@@ -163,7 +166,7 @@ impl Reader<'_> {
         self.parse(key, |text| value::duration(text)?.ok_or_else(|| "must not be never".to_owned()))
     }
 
-    fn required(&self, key: &'static str, why: &str) -> Result<String, ConfigError> {
+    pub(super) fn required(&self, key: &'static str, why: &str) -> Result<String, ConfigError> {
         self.parse(key, |text| {
             if text.is_empty() { Err(format!("is needed {why}")) } else { Ok(text.to_owned()) }
         })
@@ -226,9 +229,12 @@ impl Config {
         let read = Reader(layers);
         let data_dir = read.path("data_dir")?.unwrap_or(home);
         let permille = |share: f32| (share * 1000.0).round() as u16;
+        let server = server(&read)?;
+        let root = super::root::read(layers, &read, server.tls.is_some())?;
         let config = Self {
+            root,
             agent: read.parse("agent", |t| t.parse::<AgentId>().map_err(|e| e.problem))?,
-            server: server(&read)?,
+            server,
             api_key: read.optional("auth.api_key", |t| Ok(t.to_owned()))?,
             api_key_file: read.path("auth.api_key_file")?,
             operator_key_file: read.path("auth.operator_key_file")?,

@@ -133,6 +133,34 @@ pub const SETTINGS: &[Setting] = &[
     setting("log.format", "text", "text or json, on standard error"),
     setting("backup.folder", "", "where `hivemem backup` writes; default data_dir/backups"),
     setting("backup.keep", "7", "backups kept there, 1 to 1000"),
+    setting(
+        "root.member",
+        "0",
+        "number of this node in the root, never given twice; 0 is no member",
+    ),
+    setting("root.cluster", "", "UUID of the cluster, the same on all members"),
+    setting("root.endpoint", "", "host:port at which the other members reach this one"),
+    setting(
+        "root.peer_key_file",
+        "",
+        "file with the key that members present to each other, mode 0600; agents must not have it",
+    ),
+    setting(
+        "root.peer_ca_file",
+        "",
+        "PEM file of certificates that members believe; needed when server.tls_cert is set",
+    ),
+    setting(
+        "root.lease_reads",
+        "false",
+        "whether the leader answers reads within its lease without asking; true trusts clock rates",
+    ),
+    setting("root.heartbeat_ms", "50", "time between a leader's heartbeats, milliseconds"),
+    setting(
+        "root.election_ms",
+        "150",
+        "shortest silence of a leader before another stands, milliseconds; three heartbeats at least",
+    ),
 ];
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 /// Parses `500ms`, `30s`, `15m`, `6h`, `7d`; `never` and `none` are `None`.
-pub(super) fn duration(text: &str) -> Result<Option<Duration>, String> {
+pub(crate) fn duration(text: &str) -> Result<Option<Duration>, String> {
     if matches!(text, "never" | "none") {
         return Ok(None);
     }

@@ -17,7 +17,7 @@ use storage::{
     sqlite::{SqliteStore, StoreConfig},
 };
 use thiserror::Error;
-use types::{AgentId, Reject};
+use types::{AgentId, NodeId, Reject};
 
 use super::{
     recall::Ranking,
@@ -28,6 +28,7 @@ use crate::{
     config::Config,
     embed::{self, EmbedError, Embedder},
     identity::{IdentityError, Keyring, SecretError, read_secret},
+    root::{Root, RootStartError},
 };
 
 /// Why a node did not start. Each message names the thing and the fix.
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The embedder.
     #[error(transparent)]
     Embedder(#[from] EmbedError),
+    /// The root.
+    #[error(transparent)]
+    Root(#[from] RootStartError),
     /// The store's first answer.
     #[error("the store does not answer: {0}")]
     Store(Reject),
@@ -106,12 +110,37 @@ fn access_keys(disk: &DiskRef, config: &Config) -> Result<AccessKeys, SecretErro
     })
 }
 
+/// Starts the node's place in the root, if it has one.
+async fn start_root(
+    disk: DiskRef,
+    config: &Config,
+    node: NodeId,
+) -> Result<Option<Root>, RootStartError> {
+    let Some(root) = &config.root else { return Ok(None) };
+    let tls = config.server.tls.as_ref();
+    Root::start(disk, &config.data_dir, root, tls, node).await.map(Some)
+}
+
 impl Node {
-    /// Opens everything and starts the background work.
+    /// Opens everything and starts the background work, and the node's place in the root.
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn start(disk: DiskRef, config: &Config) -> Result<Self, StartError> {
+        Self::open(disk, config, true).await
+    }
+
+    /// As [`Node::start`], but takes no part in the root: a node that nobody can reach would only
+    /// disturb it. Where a root is configured, writes are refused, because its rules are not known.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_alone(disk: DiskRef, config: &Config) -> Result<Self, StartError> {
+        Self::open(disk, config, false).await
+    }
+
+    async fn open(disk: DiskRef, config: &Config, in_root: bool) -> Result<Self, StartError> {
+        let files = disk.clone();
         let keys = access_keys(&disk, config)?;
         let embedder = embed::build(&disk, &config.embedder)?;
         // The store's lock comes first: a second node must not make a second identity.
@@ -126,12 +155,15 @@ impl Node {
                 Ok(SqliteStore::open(disk, &folder, settings)?)
             }
         };
-        let store: Arc<dyn Store> = Arc::new(blocking::run(plan).await?);
+        let opened = blocking::run(plan).await?;
+        let id = opened.node_id();
+        let store: Arc<dyn Store> = Arc::new(opened);
         let settings = service_settings(config, &*embedder);
         let service = Service::new(store.clone(), embedder, keys, settings)
             .await
             .map_err(StartError::Store)?;
-        let service = Arc::new(service);
+        let root = if in_root { start_root(files, config, id).await? } else { None };
+        let service = Arc::new(service.with_root(root, config.root.is_some()));
         let shutdown = Shutdown::new();
         let upkeep = upkeep::start(&service, &shutdown);
         Ok(Self { service, store, upkeep, shutdown })
@@ -150,6 +182,9 @@ impl Node {
             let _ = task.await;
         }
         upkeep::flush_accesses(&self.service).await;
+        if let Some(root) = self.service.root() {
+            root.stop().await;
+        }
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store did not close cleanly; the next start recovers");
         }

@@ -10,6 +10,7 @@
 //! Not here: visibility and authorisation (`service`).
 
 pub mod filter;
+pub mod governance;
 pub mod graph;
 pub mod memory;
 pub mod recall;

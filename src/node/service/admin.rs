@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use super::{
     Caller, Reply, Service,
     caller::secret_digest,
+    group::RootStatusOut,
     reject,
     write::{Asked, Plan},
 };
@@ -50,6 +51,9 @@ pub struct StatusOut {
     pub embedder: String,
     /// Memories waiting for a vector.
     pub vectors_pending: u64,
+    /// How this node sees the root; left out on a node that is no member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<RootStatusOut>,
 }
 
 /// What this build can do, for clients and peers to compare.
@@ -174,6 +178,7 @@ impl Service {
             index_rebuilding: stats.index_rebuilding,
             embedder: self.embedder.space().model,
             vectors_pending: stats.vectors_pending,
+            root: self.root().map(|_| self.root_status()),
         })
     }
 

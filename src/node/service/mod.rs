@@ -12,7 +12,11 @@
 pub mod admin;
 pub mod caller;
 pub mod forget;
+mod govern;
+pub mod governance;
+pub mod group;
 pub mod links;
+pub mod locks;
 pub mod memories;
 pub mod purge;
 pub mod reads;
@@ -32,7 +36,7 @@ use types::{AgentId, AgentRecord, Audience, Durability, Reason, Reject, Scope};
 
 pub use self::caller::{AccessKeys, Caller, Credentials};
 pub use self::settings::{Consistency, ServiceSettings};
-use crate::{embed::Embedder, node::accesses::Accesses};
+use crate::{embed::Embedder, node::accesses::Accesses, root::Root};
 
 /// What every operation of the service answers.
 pub type Reply<T> = Result<T, Reject>;
@@ -46,6 +50,8 @@ pub struct Service {
     keys: AccessKeys,
     agents: ArcSwap<Vec<AgentRecord>>,
     position: signal::Receiver<u64>,
+    root: Option<Root>,
+    governed: bool,
 }
 
 /// The refusal a client sees for a store error. The cause of a failure stays in the log: it can
@@ -84,6 +90,33 @@ impl Service {
             keys,
             agents: ArcSwap::from_pointee(agents),
             position,
+            root: None,
+            governed: false,
+        })
+    }
+
+    /// The same service on a node with this place in the root. When `governed`, nothing is written
+    /// without rules that count.
+    #[must_use]
+    pub fn with_root(mut self, root: Option<Root>, governed: bool) -> Self {
+        self.root = root;
+        self.governed = governed;
+        self
+    }
+
+    /// The node's place in the root, if it has one.
+    pub fn root(&self) -> Option<&Root> {
+        self.root.as_ref()
+    }
+
+    /// The node's place in the root.
+    ///
+    /// # Errors
+    /// `unimplemented` on a node that has none.
+    pub(crate) fn need_root(&self) -> Reply<&Root> {
+        self.root.as_ref().ok_or_else(|| {
+            let detail = "this node is no member of the root; set root.member, or ask one that is";
+            Reject::new(Reason::Unimplemented, detail)
         })
     }
 
@@ -99,7 +132,20 @@ impl Service {
             .secret
             .and_then(|secret| agents.iter().find(|a| a.token_sha256 == Some(secret)).cloned());
         let named = name.as_ref().or(Some(&AgentId::local())).and_then(|name| find(&agents, name));
-        caller::viewer(proof, by_token, name, named)
+        let viewer = caller::viewer(proof, by_token, name, named)?;
+        self.check_not_revoked(&viewer.agent)?;
+        Ok(viewer)
+    }
+
+    /// `AUTH-2`, also for what the root has revoked, as far as this member has heard of it.
+    fn check_not_revoked(&self, agent: &AgentId) -> Reply<()> {
+        let revoked = |machine: &consensus::machine::Machine| {
+            machine.agent(agent).is_some_and(|known| known.revoked.is_some())
+        };
+        if self.root.as_ref().is_some_and(|root| root.look(revoked)) {
+            return Err(Reject::new(Reason::AgentRevoked, format!("agent {agent} was revoked")));
+        }
+        Ok(())
     }
 
     /// The viewer under which the node itself keeps house.

@@ -15,7 +15,7 @@ use storage::{
 };
 use types::{Invalid, Reason, Reject, limits::IDEMPOTENCY_KEY_BYTES_MAX};
 
-use super::{Caller, Reply, Service, reject};
+use super::{Caller, Reply, Service, govern::Governed, reject};
 use crate::node::model::{
     Written,
     write::{LinkRef, MemoryRef},
@@ -203,6 +203,7 @@ impl Service {
             let detail = "the deadline passed before the write began; nothing was written";
             return Err(Reject::new(Reason::Overloaded, detail));
         }
+        let Governed { intents, reflection_depth_max } = self.govern(caller, intents).await?;
         let request = WriteRequest {
             viewer: caller.viewer.clone(),
             now_ms: clock::now_unix_ms(),
@@ -211,7 +212,7 @@ impl Service {
             intents,
             atomic,
             quota: Some(self.settings.quota),
-            reflection_depth_max: self.settings.reflection_depth_max,
+            reflection_depth_max,
         };
         let answer = self.store.write(request);
         match caller.deadline {

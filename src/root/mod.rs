@@ -1,0 +1,207 @@
+//! The root as a node uses it: one handle, whoever leads.
+//!
+//! A node that is a member proposes and reads through its own [`Root`]; where it does not lead, the
+//! handle goes one hop to the leader and back. Nodes enforce rules from their own copy.
+//!
+//! | file | what |
+//! |---|---|
+//! | `machine` | `consensus::machine` as the group replicates it |
+//! | `propose`, `read`, `wait` | commands, reads, and answers that take their time |
+//! | `feed` | what has happened, for watchers |
+//! | `tasks` | registering this start, following the log, proposing what is due |
+//! | `peers`, `serve` | members among each other |
+//! | `group` | founding, status, changes of membership |
+//!
+//! Invariants: `RTH-1` a command of which a repetition does harm is sent at most once, unless it has
+//! an identity: then it is sent until its outcome is known or the deadline has passed, and is executed at most once (`SES-1`);
+//! `RTH-2` a read sees everything that was done before it was asked for; `RTH-3` rules count only after
+//! this member has confirmed its copy with a leader since its start; `RTH-4` peers present the
+//! peers' key, whatever else they present.
+//!
+//! Not here: who may ask (`node::service`), what is decided (`consensus::machine`).
+
+mod feed;
+mod group;
+mod machine;
+mod peers;
+mod propose;
+mod read;
+mod serve;
+mod tasks;
+mod wait;
+
+use std::{path::Path, sync::Arc};
+
+use consensus::{
+    log::Identity,
+    machine::{ClusterId, Machine},
+    raft::{Group, GroupOptions, GrpcTransport, Home, MemberId, StartError as GroupError},
+};
+use futures::FutureExt;
+use parking_lot::Mutex;
+use runtime::{
+    disk::DiskRef,
+    task::{self, Shutdown},
+};
+use thiserror::Error;
+use tokio::sync::{broadcast, watch};
+use types::{NodeId, Reject, rule::RuleSet};
+use wire::tls::TlsError;
+
+use self::peers::{Peers, Way};
+pub use self::{
+    feed::{Feed, Happened},
+    machine::RootMachine,
+    serve::peer_services,
+};
+use crate::{
+    config::{RootConfig, TlsConfig},
+    identity::{SecretError, read_secret},
+    node::service::caller::{SecretDigest, secret_digest},
+};
+
+/// Folder of the root's files below the data folder.
+pub const FOLDER: &str = "root";
+
+/// How far the rates of two members' clocks may be apart for lease reads, in thousandths.
+const LEASE_DRIFT_PERMILLE: u32 = 50;
+
+/// Why a member of the root does not start.
+#[derive(Debug, Error)]
+pub enum RootStartError {
+    /// Log, vote or snapshot.
+    #[error("the root does not start: {0}")]
+    Group(#[from] GroupError),
+    /// The peers' key.
+    #[error("root.peer_key_file: {0}")]
+    Key(#[from] SecretError),
+    /// Certificates for peers.
+    #[error("root.peer_ca_file: {0}")]
+    Tls(#[from] TlsError),
+    /// A setting.
+    #[error("root: {0}")]
+    Setting(#[from] types::Invalid),
+}
+
+/// A member of the root. Clones are one and the same.
+#[derive(Clone)]
+pub struct Root(Arc<Inner>);
+
+struct Inner {
+    group: Group<RootMachine>,
+    cluster: ClusterId,
+    node: NodeId,
+    peers: Peers,
+    peer_key: SecretDigest,
+    lease_reads: bool,
+    feed: Feed,
+    rules: watch::Sender<Option<Arc<RuleSet>>>,
+    /// Why this start was refused, if it was.
+    refused: watch::Sender<Option<Reject>>,
+    shutdown: Shutdown,
+    tasks: Mutex<Vec<task::JoinHandle<()>>>,
+}
+
+fn options(config: &RootConfig) -> GroupOptions {
+    GroupOptions {
+        heartbeat_ms: config.heartbeat_ms,
+        election_ms: (config.election_ms, config.election_ms + config.election_ms * 2 / 3),
+        lease_drift_permille: config.lease_reads.then_some(LEASE_DRIFT_PERMILLE),
+        ..GroupOptions::default()
+    }
+}
+
+impl Root {
+    /// Starts the member whose files are in `data_dir/root`. It takes part from then on, once its peers
+    /// can reach [`peer_services`] at the configured endpoint.
+    ///
+    /// # Errors
+    /// [`RootStartError`].
+    pub async fn start(
+        disk: DiskRef,
+        data_dir: &Path,
+        config: &RootConfig,
+        tls: Option<&TlsConfig>,
+        node: NodeId,
+    ) -> Result<Self, RootStartError> {
+        let key = read_secret(&*disk, &config.peer_key_file)?;
+        let way = Way::new(&disk, config, tls, &key)?;
+        way.endpoint(&config.endpoint)?;
+        let dialing = way.clone();
+        let transport = GrpcTransport::new(Box::new(move |text: &str| dialing.endpoint(text)));
+        let cluster = *config.cluster.as_bytes();
+        let feed = Feed::new();
+        let home = Home {
+            disk,
+            dir: data_dir.join(FOLDER),
+            identity: Identity { cluster, member: config.member },
+        };
+        let fresh = RootMachine::default();
+        let group = Group::start(home, options(config), fresh, feed.sink(), Arc::new(transport))
+            .boxed()
+            .await?;
+        let root = Self(Arc::new(Inner {
+            group,
+            cluster: ClusterId(config.cluster),
+            node,
+            peers: Peers::new(way, cluster),
+            peer_key: secret_digest(&key),
+            lease_reads: config.lease_reads,
+            feed,
+            rules: watch::Sender::new(None),
+            refused: watch::Sender::new(None),
+            shutdown: Shutdown::new(),
+            tasks: Mutex::default(),
+        }));
+        *root.0.tasks.lock() = tasks::start(&root);
+        Ok(root)
+    }
+
+    /// This member's number.
+    pub fn member(&self) -> MemberId {
+        self.0.group.id()
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> ClusterId {
+        self.0.cluster
+    }
+
+    /// Looks at this member's own copy of the state, which may be behind.
+    pub fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
+        self.0.group.query(|machine| look(&machine.0))
+    }
+
+    /// The rules to enforce; `None` until this member has confirmed its copy (`RTH-3`).
+    pub fn rules(&self) -> watch::Receiver<Option<Arc<RuleSet>>> {
+        self.0.rules.subscribe()
+    }
+
+    /// Index of the newest entry that this member has applied, as it grows.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.feed.changes()
+    }
+
+    /// What happens from now on. Who lags too far behind is told so, and reads the state again.
+    pub fn happenings(&self) -> broadcast::Receiver<Arc<Happened>> {
+        self.0.feed.happenings()
+    }
+
+    /// Why this start of the node was refused, if it was: it is a copy from an older time.
+    pub fn refusal(&self) -> Option<Reject> {
+        self.0.refused.borrow().clone()
+    }
+
+    /// Stops taking part and makes the log durable.
+    pub async fn stop(&self) {
+        self.0.shutdown.trigger();
+        let tasks = std::mem::take(&mut *self.0.tasks.lock());
+        for task in tasks {
+            // A task that panicked has ended too.
+            let _ = task.await;
+        }
+        if let Err(error) = self.0.group.stop().await {
+            tracing::warn!(%error, "the root's log did not close cleanly; the next start recovers");
+        }
+    }
+}

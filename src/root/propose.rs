@@ -1,0 +1,118 @@
+//! Proposing: here if this member leads, else one hop to who does.
+//!
+//! Invariant: `RTH-1`.
+//!
+//! Not here: answers that come later (`wait`).
+
+use std::time::Duration;
+
+use consensus::machine::{Body, Command, Response};
+use futures::FutureExt;
+use runtime::clock::Instant;
+use types::{Outcome, Reason, Reject};
+
+use super::Root;
+
+/// Longest one try may take when there can be another.
+pub(super) const TRY: Duration = Duration::from_millis(1500);
+/// Longest wait for a leader between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Root {
+    /// Proposes a command and gives the machine's answer; its refusal is a rejection.
+    pub async fn propose(&self, command: Command, deadline: Instant) -> Outcome<Response> {
+        if let Some(refused) = self.refusal() {
+            return Outcome::Rejected(refused);
+        }
+        let repeatable = command.identity.is_some() || is_harmless(&command.body);
+        let bytes = command.encode();
+        // Once a try may have arrived, only an answer of the machine makes the outcome certain.
+        let mut unsure: Option<String> = None;
+        loop {
+            let now = Instant::now();
+            let until = if repeatable { deadline.min(now + TRY) } else { deadline };
+            let tried = self.propose_once(&bytes, until).await;
+            let again = match tried {
+                Outcome::Done(answer) => return understood(&answer),
+                Outcome::Rejected(refused) if may_pass(&refused) => Err(refused),
+                Outcome::Rejected(refused) if unsure.is_none() => {
+                    return Outcome::Rejected(refused);
+                }
+                Outcome::Rejected(refused) => Ok(refused.detail),
+                Outcome::Unknown { detail } if repeatable => Ok(detail),
+                Outcome::Unknown { detail } => return Outcome::Unknown { detail },
+            };
+            if deadline.saturating_duration_since(Instant::now()) <= PAUSE {
+                return match (again, unsure) {
+                    (Err(refused), None) => Outcome::Rejected(refused),
+                    (Err(refused), Some(_)) => Outcome::Unknown { detail: refused.detail },
+                    (Ok(detail), _) => Outcome::Unknown { detail },
+                };
+            }
+            if let Ok(detail) = again {
+                unsure = Some(detail);
+            }
+            self.look_for_leader(deadline).await;
+        }
+    }
+
+    /// Tries once, in the words of the machine.
+    pub(super) async fn propose_once(&self, bytes: &[u8], deadline: Instant) -> Outcome<Vec<u8>> {
+        match self.leader() {
+            Ok(None) => self.0.group.propose(bytes.to_vec().into(), deadline).boxed().await,
+            Ok(Some(endpoint)) => self.0.peers.propose(&endpoint, bytes.to_vec(), deadline).await,
+            Err(refused) => Outcome::Rejected(refused),
+        }
+    }
+
+    /// Where the leader is; `None` if it is here.
+    pub(super) fn leader(&self) -> Result<Option<String>, Reject> {
+        let status = self.0.group.status();
+        let nobody = || Reject::new(Reason::NotLeader, "nobody is known to lead the root");
+        let leader = status.leader.ok_or_else(nobody)?;
+        if leader == status.member {
+            return Ok(None);
+        }
+        let member = status.members.get(&leader).ok_or_else(nobody)?;
+        Ok(Some(member.endpoint.clone()))
+    }
+
+    /// Waits a moment, or until another leads.
+    pub(super) async fn look_for_leader(&self, deadline: Instant) {
+        let before = self.0.group.status();
+        let until = deadline.min(Instant::now() + PAUSE);
+        let another = |status: &consensus::raft::Status| {
+            (status.leader, status.term) != (before.leader, before.term)
+        };
+        self.0.group.wait_for(until, another).boxed().await;
+    }
+}
+
+/// Whether a repetition does no harm. A session that was opened twice expires by itself.
+fn is_harmless(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::Tick(_)
+            | Body::OpenSession(_)
+            | Body::KeepAlive(_)
+            | Body::Init(_)
+            | Body::RegisterBoot(_)
+    )
+}
+
+/// Whether the same request may be taken by another member, or later.
+pub(super) fn may_pass(refused: &Reject) -> bool {
+    matches!(refused.reason, Reason::NotLeader | Reason::Stopping)
+}
+
+/// An answer as it came from the machine.
+fn understood(answer: &[u8]) -> Outcome<Response> {
+    match Response::decode(answer) {
+        Ok(Response::Refused(refused)) => Outcome::Rejected(refused),
+        Ok(response) => Outcome::Done(response),
+        Err(error) => {
+            tracing::error!(%error, "the root's answer cannot be read; are all members of one version?");
+            Outcome::Unknown { detail: "the root's answer cannot be read".to_owned() }
+        }
+    }
+}

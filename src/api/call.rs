@@ -80,6 +80,15 @@ impl ApiClient {
         Self { way: Arc::new(Way::Remote(client)), headers: identity(agent, key), peer: None }
     }
 
+    /// The same caller, holding a lock: its fencing token goes with every request.
+    #[must_use]
+    pub fn holding(mut self, fence: Option<u64>) -> Self {
+        if let Some(fence) = fence.filter(|fence| *fence > 0) {
+            self.headers.insert(HeaderName::from_static("x-fence"), HeaderValue::from(fence));
+        }
+        self
+    }
+
     /// The same way, on behalf of another request: its credentials and its peer, nothing better.
     #[must_use]
     pub fn as_request(&self, headers: HeaderMap, peer: Option<Peer>) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`memory`], [`recall`], [`watch`], [`admin`] | the services, method by method |
+//! | [`memory`], [`recall`], [`watch`], [`admin`], [`lock`], [`governance`], [`root`] | the services, method by method |
 //! | [`health`] | `grpc.health.v1` and the two versions of reflection |
 //! | [`auth`] | from metadata to a caller |
 //! | [`bare`] | words for refusals made before a handler ran |
@@ -20,9 +20,12 @@ mod admin;
 mod auth;
 mod bare;
 mod convert;
+mod governance;
 mod health;
+mod lock;
 mod memory;
 mod recall;
+mod root;
 #[cfg(all(test, not(madsim)))]
 mod tests;
 mod watch;
@@ -45,8 +48,10 @@ use wire::{
     errors::status,
     grpc::{CallTimes, GrpcGuard},
     v1::{
-        admin_service_server::AdminServiceServer, memory_service_server::MemoryServiceServer,
-        recall_service_server::RecallServiceServer, watch_service_server::WatchServiceServer,
+        admin_service_server::AdminServiceServer,
+        governance_service_server::GovernanceServiceServer, lock_service_server::LockServiceServer,
+        memory_service_server::MemoryServiceServer, recall_service_server::RecallServiceServer,
+        root_service_server::RootServiceServer, watch_service_server::WatchServiceServer,
     },
 };
 
@@ -172,12 +177,23 @@ pub fn router(service: Arc<Service>, settings: GrpcSettings) -> Router {
         .max_decoding_message_size(BODY_BYTES_MAX);
     let admin = AdminServiceServer::new(admin::Admin(door.clone()))
         .max_decoding_message_size(BODY_BYTES_MAX);
+    let locks =
+        LockServiceServer::new(lock::Locks(door.clone())).max_decoding_message_size(BODY_BYTES_MAX);
+    let rules = GovernanceServiceServer::new(governance::Governance(door.clone()))
+        .max_decoding_message_size(BODY_BYTES_MAX);
+    let group =
+        RootServiceServer::new(root::Group(door.clone())).max_decoding_message_size(BODY_BYTES_MAX);
     let GrpcSettings { admission, times, .. } = &door.settings;
+    let peers = door.service.root().map(crate::root::peer_services).unwrap_or_default();
     Router::new()
+        .merge(peers)
         .route_service(&path_of(&memories), guard(memories, admission, times))
         .route_service(&path_of(&recalls), guard(recalls, admission, times))
         .route_service(&path_of(&watches), guard(watches, admission, times))
         .route_service(&path_of(&admin), guard(admin, admission, times))
+        .route_service(&path_of(&locks), guard(locks, admission, times))
+        .route_service(&path_of(&rules), guard(rules, admission, times))
+        .route_service(&path_of(&group), guard(group, admission, times))
         .merge(health::routes(&door))
         .fallback(unknown_method)
         .layer(middleware::from_fn(bare::explain))

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`memories`], [`recalls`], [`links`], [`archive`], [`agents`], [`transfer`], [`watch`], [`admin`], [`probes`] | the routes, by family |
+//! | [`memories`], [`recalls`], [`links`], [`archive`], [`agents`], [`transfer`], [`watch`], [`admin`], [`locks`], [`governance`], [`root`], [`probes`] | the routes, by family |
 //! | [`who`], [`body`], [`params`], [`etag`] | from a request to typed values |
 //! | [`decode`] | the strict decoder below them |
 //! | [`admit`], [`finish`] | what every request passes through |
@@ -23,13 +23,16 @@ mod body;
 mod decode;
 mod etag;
 mod finish;
+mod governance;
 mod links;
+mod locks;
 mod memories;
 mod openapi;
 mod params;
 mod probes;
 mod problem;
 mod recalls;
+mod root;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -118,6 +121,9 @@ fn guarded() -> Routes {
     transfer::add(&mut all);
     watch::add(&mut all);
     admin::add(&mut all);
+    locks::add(&mut all);
+    governance::add(&mut all);
+    root::add(&mut all);
     all
 }
 

@@ -15,6 +15,7 @@ use crate::node::{
     model::{
         GraphInput, LinkInput, MemoryDraft, MemoryOut, MemoryPatch, PathInput, RecallAnswer,
         RecallInput, TimelineInput, Written,
+        governance::{ActionInput, ActionOut},
         graph::{ChangeOut, GraphOut, PathOut},
         write::{
             BulkInput, BulkResult, ConsolidateInput, DuplicateInput, DuplicateOut, ForgetInput,
@@ -185,6 +186,18 @@ const DEFAULT: &[Spec] = &[
         output: schema::of::<Written<ForgetResult>>,
         list: false,
         request: |arguments| post("/api/v1/forget", arguments),
+    },
+    Spec {
+        name: "propose",
+        title: "Propose an action",
+        description: "Ask for an approval that the rules want before something is done (a refusal \
+            with the reason approval_needed says so). Say what you would do; whoever may decide \
+            approves or rejects it, and then you do it.",
+        effect: Effect::Adds,
+        input: schema::of::<ActionInput>,
+        output: schema::of::<ActionOut>,
+        list: false,
+        request: |arguments| post("/api/v1/pending", arguments),
     },
     Spec {
         name: "status",

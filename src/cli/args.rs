@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::root_args::{GovernanceCommand, LockCommand, PendingCommand, RootCommand};
+
 /// Shared memory for fleets of AI agents.
 #[derive(Parser, Debug)]
 #[command(name = "hivemem", version, propagate_version = true, max_term_width = 100)]
@@ -30,6 +32,9 @@ pub struct Cli {
     /// Any setting, e.g. --set memory.default_scope=team.
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Fencing token of the lock that is held; `lock run` gives it to its program.
+    #[arg(long, global = true, env = "HIVEMEM_FENCE", value_name = "NUMBER")]
+    pub fence: Option<u64>,
     /// Print JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -295,6 +300,30 @@ pub enum Command {
         /// Where.
         #[arg(long, short)]
         namespace: Option<String>,
+    },
+    /// Locks of the root.
+    Lock {
+        /// What to do.
+        #[command(subcommand)]
+        command: LockCommand,
+    },
+    /// Rules and policies of the root.
+    Governance {
+        /// What to do.
+        #[command(subcommand)]
+        command: GovernanceCommand,
+    },
+    /// Actions that wait for an approval.
+    Pending {
+        /// What to do.
+        #[command(subcommand)]
+        command: PendingCommand,
+    },
+    /// The group that decides on rules and locks.
+    Root {
+        /// What to do.
+        #[command(subcommand)]
+        command: RootCommand,
     },
     /// Show what the node says of itself.
     Status,

@@ -41,6 +41,8 @@ pub enum Method {
     Post,
     /// Change.
     Patch,
+    /// Make or replace.
+    Put,
     /// Delete.
     Delete,
 }
@@ -51,6 +53,7 @@ impl From<Method> for http::Method {
             Method::Get => http::Method::GET,
             Method::Post => http::Method::POST,
             Method::Patch => http::Method::PATCH,
+            Method::Put => http::Method::PUT,
             Method::Delete => http::Method::DELETE,
         }
     }
@@ -81,19 +84,22 @@ impl Client {
             let endpoint: Endpoint = url
                 .parse()
                 .map_err(|e: types::Invalid| Failure::usage(format!("--url: {}", e.problem)))?;
-            let caller = ApiClient::remote(HttpClient::new(endpoint), agent, cli.key.as_deref());
+            let caller = ApiClient::remote(HttpClient::new(endpoint), agent, cli.key.as_deref())
+                .holding(cli.fence);
             return Ok(Self { caller, embedded: None });
         }
         if let Some(path) = socket_path(&config.data_dir).filter(|path| answers(path)) {
             let endpoint: Endpoint = format!("unix:{}", path.display())
                 .parse()
                 .map_err(|e: types::Invalid| Failure::start(e.problem))?;
-            let caller = ApiClient::remote(HttpClient::new(endpoint), agent, cli.key.as_deref());
+            let caller = ApiClient::remote(HttpClient::new(endpoint), agent, cli.key.as_deref())
+                .holding(cli.fence);
             return Ok(Self { caller, embedded: None });
         }
-        let node = Node::start(disk, config).await?;
+        let node = Node::start_alone(disk, config).await?;
         let router = api::assemble::contract(node.service(), config, ReadyProbe::always());
-        Ok(Self { caller: ApiClient::in_process(router, agent), embedded: Some(node) })
+        let caller = ApiClient::in_process(router, agent).holding(cli.fence);
+        Ok(Self { caller, embedded: Some(node) })
     }
 
     /// The caller behind it, for doors that are clients themselves.
@@ -184,6 +190,20 @@ impl Client {
         })
         .await
     }
+}
+
+/// Sends a request through a caller that outlives the command's client; an error status is a failure.
+///
+/// # Errors
+/// [`Failure`].
+pub(super) async fn ask(
+    caller: &ApiClient,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<Value, Failure> {
+    let payload = body.map_or(Payload::Empty, Payload::Json);
+    success(caller.call(method.into(), path, payload, Conditions::default()).await)
 }
 
 fn success(answer: Result<Answer, HttpError>) -> Result<Value, Failure> {

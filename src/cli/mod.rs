@@ -13,6 +13,7 @@ pub mod client;
 pub mod commands;
 pub mod exit;
 mod render;
+pub mod root_args;
 mod serve;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -154,7 +155,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(()) => exit::Code::Ok as u8,
         Err(failure) => {
             failure.print(json);
-            failure.code as u8
+            failure.exit_code()
         }
     }
 }

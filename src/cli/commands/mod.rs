@@ -7,8 +7,10 @@
 pub mod bench;
 mod hardening;
 pub mod local;
+mod lock;
 mod memory;
 mod operate;
+mod root;
 pub mod transfer;
 
 use std::io::{IsTerminal, Write};
@@ -49,6 +51,10 @@ pub async fn run(client: &Client, cli: &Cli, config: &Config) -> Result<(), Fail
         Command::Backup { name } => transfer::backup(client, config, name.as_deref(), json).await,
         #[cfg(feature = "host")]
         Command::Mcp { profile } => crate::api::mcp::stdio(client.caller(), profile).await,
+        Command::Lock { command } => lock::run(client, command, json).await,
+        Command::Governance { command } => root::governance(client, command, json).await,
+        Command::Pending { command } => root::pending(client, command, json).await,
+        Command::Root { command } => root::root(client, command, json).await,
         command => operate::run(client, command, config, json).await,
     }
 }

@@ -1,0 +1,203 @@
+//! Rules, pending actions, and the group of the root.
+//!
+//! Not here: locks (`lock`).
+
+use serde_json::{Value, json};
+
+use super::{confirm, encode, json_argument, memory::items, object, query, show};
+use crate::cli::{
+    client::{Client, Method},
+    exit::Failure,
+    render,
+    root_args::{GovernanceCommand, PendingCommand, RootCommand},
+};
+
+pub(super) fn fields(value: &Value) -> String {
+    let fields = value.as_object().into_iter().flatten();
+    fields.map(|(name, _)| format!("{name:<20}{}\n", render::field(value, name))).collect()
+}
+
+fn rules_text(rules: &Value) -> String {
+    let list = |name: &str| rules[name].as_array().cloned().unwrap_or_default();
+    let columns = ["id", "version", "effect", "operations", "namespace", "agent", "note"];
+    let policies = ["namespace", "version", "hot_keys", "required_scope", "retention_days", "pii"];
+    format!(
+        "version {}\n\n{}\n{}",
+        rules["version"],
+        render::table(&list("rules"), &columns),
+        render::table(&list("policies"), &policies)
+    )
+}
+
+pub(super) async fn governance(
+    client: &Client,
+    command: &GovernanceCommand,
+    json: bool,
+) -> Result<(), Failure> {
+    let done = match command {
+        GovernanceCommand::Show { local } => {
+            let path = if *local { "/api/v1/rules?local=true" } else { "/api/v1/rules" };
+            let rules = client.call(Method::Get, path, None).await?;
+            show(json, &rules, rules_text);
+            return Ok(());
+        }
+        GovernanceCommand::PutRule {
+            id,
+            effect,
+            operation,
+            namespace,
+            by,
+            kind,
+            tier,
+            note,
+            expected_version,
+        } => {
+            let body = object([
+                ("effect", json!(effect)),
+                ("operations", json!(operation)),
+                ("namespace", json!(namespace)),
+                ("agent", json!(by)),
+                ("kinds", json!(kind)),
+                ("tiers", json!(tier)),
+                ("note", json!(note)),
+                ("expected_version", json!(expected_version)),
+            ]);
+            let path = format!("/api/v1/rules/{}", encode(id));
+            client.call(Method::Put, &path, Some(body)).await?
+        }
+        GovernanceCommand::RemoveRule { id } => {
+            let path = format!("/api/v1/rules/{}", encode(id));
+            client.call(Method::Delete, &path, None).await?
+        }
+        GovernanceCommand::PutPolicy { policy } => {
+            let policy = json_argument("policy", Some(policy))?;
+            client.call(Method::Put, "/api/v1/policies", Some(policy)).await?
+        }
+        GovernanceCommand::RemovePolicy { namespace } => {
+            let fields = object([("namespace", json!(namespace))]);
+            let path = format!("/api/v1/policies{}", query(&fields));
+            client.call(Method::Delete, &path, None).await?
+        }
+        GovernanceCommand::Evaluate { operation, namespace, title } => {
+            let body = object([
+                ("operation", json!(operation)),
+                ("namespace", json!(namespace)),
+                ("title", json!(title)),
+            ]);
+            client.call(Method::Post, "/api/v1/rules/evaluate", Some(body)).await?
+        }
+    };
+    show(json, &done, fields);
+    Ok(())
+}
+
+pub(super) async fn pending(
+    client: &Client,
+    command: &PendingCommand,
+    json: bool,
+) -> Result<(), Failure> {
+    let decide = async |id: &u64, word: &str, note: &str| {
+        let path = format!("/api/v1/pending/{id}/{word}");
+        client.call(Method::Post, &path, Some(json!({ "note": note }))).await
+    };
+    let action = match command {
+        PendingCommand::List => {
+            let all = client.call(Method::Get, "/api/v1/pending", None).await?;
+            show(json, &all, |all| {
+                let columns = ["id", "kind", "proposer", "namespace", "approvers", "approvals"];
+                render::table(&items(all), &columns)
+            });
+            return Ok(());
+        }
+        PendingCommand::Show { id } => {
+            client.call(Method::Get, &format!("/api/v1/pending/{id}"), None).await?
+        }
+        PendingCommand::Propose { kind, operation, namespace, title, payload, approver, ttl } => {
+            let request = object([
+                ("operation", json!(operation)),
+                ("namespace", json!(namespace)),
+                ("title", json!(title)),
+            ]);
+            let body = object([
+                ("kind", json!(kind)),
+                ("request", request),
+                ("payload", json!(payload)),
+                ("asked", json!(approver)),
+                ("ttl_ms", json!(ttl.map(|ttl| ttl.as_millis() as u64))),
+            ]);
+            client.call(Method::Post, "/api/v1/pending", Some(body)).await?
+        }
+        PendingCommand::Approve { id, note } => decide(id, "approve", note).await?,
+        PendingCommand::Reject { id, note } => decide(id, "reject", note).await?,
+    };
+    show(json, &action, fields);
+    Ok(())
+}
+
+fn member(text: &str) -> Result<Value, Failure> {
+    let parts = text.split_once('=').and_then(|(n, at)| Some((n.parse::<u64>().ok()?, at)));
+    let (member, endpoint) = parts.ok_or_else(|| {
+        Failure::usage(format!("{text:?}: write MEMBER=HOST:PORT, e.g. 1=10.0.0.1:7747"))
+    })?;
+    Ok(json!({ "member": member, "endpoint": endpoint }))
+}
+
+fn status_text(status: &Value) -> String {
+    let mut shown = status.clone();
+    let members = shown["members"].take();
+    let members = members.as_array().cloned().unwrap_or_default();
+    format!("{}\n{}", fields(&shown), render::table(&members, &["member", "endpoint", "voter"]))
+}
+
+pub(super) async fn root(
+    client: &Client,
+    command: &RootCommand,
+    json: bool,
+) -> Result<(), Failure> {
+    let post = async |path: &str, body: Option<Value>| {
+        client.call(Method::Post, &format!("/api/v1/root/{path}"), body).await
+    };
+    let status = match command {
+        RootCommand::Status => client.call(Method::Get, "/api/v1/root/status", None).await?,
+        RootCommand::Init { members } => {
+            let members = members.iter().map(|m| member(m)).collect::<Result<Vec<_>, _>>()?;
+            post("init", Some(json!({ "members": members }))).await?
+        }
+        RootCommand::Add { member: text, vote } => {
+            let added = member(text)?;
+            let number = added["member"].clone();
+            let status = post("members", Some(added)).await?;
+            match vote {
+                true => post(&format!("members/{number}/promote"), None).await?,
+                false => status,
+            }
+        }
+        RootCommand::Remove { member, force, yes } => {
+            confirm(&format!("Take member {member} out of the root?"), *yes)?;
+            let force = if *force { "?force=true" } else { "" };
+            let path = format!("/api/v1/root/members/{member}{force}");
+            client.call(Method::Delete, &path, None).await?
+        }
+        RootCommand::Replace { gone, member: text, yes } => {
+            confirm(&format!("Put {text} in the place of member {gone}?"), *yes)?;
+            post(&format!("members/{gone}/replace"), Some(member(text)?)).await?
+        }
+        RootCommand::Transfer { member } => {
+            post("transfer", Some(json!({ "member": member }))).await?
+        }
+        RootCommand::Snapshot => post("snapshot", None).await?,
+        RootCommand::Agent { name, affiliation, human } => {
+            let body = json!({ "agent_id": name, "affiliation": affiliation, "human": human });
+            show(json, &post("agents", Some(body)).await?, fields);
+            return Ok(());
+        }
+        RootCommand::Revoke { name, reason, yes } => {
+            confirm(&format!("Shut agent {name} out everywhere, for ever?"), *yes)?;
+            let path = format!("agents/{}/revoke", encode(name));
+            show(json, &post(&path, Some(json!({ "reason": reason }))).await?, fields);
+            return Ok(());
+        }
+    };
+    show(json, &status, status_text);
+    Ok(())
+}

@@ -75,7 +75,7 @@ fn a_session_over_stdio_stores_and_recalls() {
     let tools = session.call("tools/list", json!({}));
     let tools = tools["tools"].as_array().cloned().expect("tools");
     let names: Vec<&str> = tools.iter().filter_map(|t| t["name"].as_str()).collect();
-    assert_eq!(names, ["store", "recall", "get", "list", "update", "forget", "status"]);
+    assert_eq!(names, ["store", "recall", "get", "list", "update", "forget", "propose", "status"]);
     assert!(tools.iter().all(|t| t["outputSchema"]["type"] == "object"), "MCP-3");
 
     let stored =

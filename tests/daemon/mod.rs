@@ -59,8 +59,13 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it and waits until it says where it serves.
     pub fn start(folder: &Path, settings: &[&str]) -> Self {
+        Self::start_at(folder, "127.0.0.1:0", settings)
+    }
+
+    /// Starts it on an address and waits until it serves.
+    pub fn start_at(folder: &Path, listen: &str, settings: &[&str]) -> Self {
         let mut command = hivemem(folder);
-        command.arg("--set").arg("server.listen=127.0.0.1:0");
+        command.arg("--set").arg(format!("server.listen={listen}"));
         for setting in settings {
             command.arg("--set").arg(setting);
         }

@@ -1,0 +1,346 @@
+//! A root of three real daemons: founding it, rules that every node enforces, locks that change hands,
+//! the loss of a leader, approvals.
+//!
+//! Not here: what is decided (`consensus::machine`) and how (`consensus::raft`), each beside its code.
+
+mod daemon;
+
+use std::{
+    net::TcpListener,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use daemon::{Daemon, hivemem, ok, run};
+use runtime::clock::Instant;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const CLUSTER: &str = "3f1f6dcb-6d4f-4f5a-9d2f-0a4f5f1c2b3d";
+/// Generous: the machine may be busy.
+const SOON: Duration = Duration::from_secs(90);
+
+struct Member {
+    folder: TempDir,
+    endpoint: String,
+    daemon: Option<Daemon>,
+}
+
+impl Member {
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn start(&mut self, number: usize) {
+        let settings = [
+            format!("root.member={number}"),
+            format!("root.cluster={CLUSTER}"),
+            format!("root.endpoint={}", self.endpoint),
+            format!("root.peer_key_file={}", self.path().join("peer.key").display()),
+            "root.heartbeat_ms=100".to_owned(),
+            "root.election_ms=600".to_owned(),
+        ];
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        self.daemon = Some(Daemon::start_at(self.folder.path(), &self.endpoint, &settings));
+    }
+
+    fn status(&self) -> Value {
+        json(&ok(self.path(), &["root", "status", "--json"]))
+    }
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// Tries until it succeeds; each try takes a process, so this spins slowly.
+fn until<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        match attempt() {
+            Ok(value) => return value,
+            Err(problem) => assert!(Instant::now() < deadline, "{what}: {problem}"),
+        }
+    }
+}
+
+/// An address that nobody listens on for now.
+fn address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+/// Three members, founded, all of which know the leader and confirmed their rules.
+fn founded() -> Vec<Member> {
+    let mut members = Vec::new();
+    for number in 1..=3 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = folder.path().join("peer.key");
+        let file = std::fs::OpenOptions::new().write(true).create(true).mode(0o600).open(key);
+        std::io::Write::write_all(&mut file.expect("a file"), b"between members").expect("written");
+        let mut member = Member { folder, endpoint: address(), daemon: None };
+        member.start(number);
+        members.push(member);
+    }
+    let voters: Vec<String> =
+        (1..).zip(&members).map(|(n, m): (usize, &Member)| format!("{n}={}", m.endpoint)).collect();
+    let mut arguments = vec!["root", "init"];
+    arguments.extend(voters.iter().map(String::as_str));
+    ok(members[0].path(), &arguments);
+    for member in &members {
+        until("the rules are confirmed", || {
+            let status = member.status();
+            if status["confirmed"] == true { Ok(()) } else { Err(status.to_string()) }
+        });
+    }
+    members
+}
+
+fn leader(members: &[Member]) -> usize {
+    let live = |m: &&Member| m.daemon.is_some();
+    until("a leader", || {
+        let status = members.iter().find(live).expect("a live member").status();
+        let leader = status["leader"].as_u64().map(|number| number as usize - 1);
+        leader.filter(|at| members[*at].daemon.is_some()).ok_or(status.to_string())
+    })
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_rule_made_on_a_follower_is_enforced_by_every_node() {
+    let members = founded();
+    let follower = (leader(&members) + 1) % 3;
+    for member in &members {
+        ok(member.path(), &["store", "Before", "fine", "-n", "acme/frozen"]);
+    }
+    let put = ["governance", "put-rule", "freeze", "--effect", "refuse", "--operation", "write"];
+    ok(members[follower].path(), &[&put[..], &["-n", "acme/frozen"]].concat());
+    for member in &members {
+        until("the rule holds", || {
+            let stored = run(member.path(), &["store", "After", "no", "-n", "acme/frozen"]);
+            let words = text(&stored);
+            match (stored.status.code(), words.contains("freeze") && words.contains("version")) {
+                (Some(5), true) => Ok(()),
+                other => Err(format!("{other:?}: {words}")),
+            }
+        });
+        ok(member.path(), &["store", "Elsewhere", "fine", "-n", "acme/open"]);
+    }
+    // A hot title needs the fence of a grant.
+    let policy = json!({ "namespace": "acme/hot", "hot_keys": ["deploy*"] }).to_string();
+    ok(members[0].path(), &["governance", "put-policy", &policy]);
+    let store = ["store", "deploy window", "noon", "-n", "acme/hot"];
+    until("the title is hot", || {
+        let stored = run(members[1].path(), &store);
+        match stored.status.code() {
+            Some(4) if text(&stored).contains("fence_too_small") => Ok(()),
+            other => Err(format!("{other:?}: {}", text(&stored))),
+        }
+    });
+    let grant = json(&ok(members[2].path(), &["lock", "acquire", "acme/hot/deploy", "--json"]));
+    let fence = grant["fence"].to_string();
+    ok(members[1].path(), &[&store[..], &["--fence", &fence]].concat());
+}
+
+fn acquire(at: &Path, session: &Value, seq: u64, key: &str, wait_until_ms: Option<u64>) -> Value {
+    let api = TcpApi::of(at);
+    let body = json!({
+        "session": session, "seq": seq, "wants": [{ "key": key }], "wait_until_ms": wait_until_ms,
+    });
+    api.post("/api/v1/locks/acquire", &body)
+}
+
+/// Requests over a member's address.
+struct TcpApi(String);
+
+impl TcpApi {
+    fn of(folder: &Path) -> Self {
+        Self(format!("unix:{}", folder.join("hivemem.sock").display()))
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let answer = runtime.expect("a runtime").block_on(async {
+            let api = daemon::Api::new(&self.0);
+            api.json(http::Method::POST, path, Some(body)).await
+        });
+        assert!(answer.0 < 400, "{path}: {answer:?}");
+        answer.1
+    }
+}
+
+#[test]
+fn a_lock_changes_hands_and_outlives_its_leader() {
+    let mut members = founded();
+    let led = leader(&members);
+    let (a, b) = ((led + 1) % 3, (led + 2) % 3);
+    let open = json!({ "ttl_ms": 60_000 });
+    let first = TcpApi::of(members[a].path()).post("/api/v1/sessions", &open);
+    let second = TcpApi::of(members[b].path()).post("/api/v1/sessions", &open);
+    let until_ms = second["root_time_ms"].as_u64().expect("a time") + 120_000;
+    let granted = acquire(members[a].path(), &first["session"], 1, "k", None);
+    assert_eq!(granted["state"], "granted", "{granted}");
+    let again = acquire(members[b].path(), &first["session"], 1, "k", None);
+    assert_eq!(again, granted, "the same request at another member gets the same answer");
+    let (folder, session) = (members[b].path().to_owned(), second["session"].clone());
+    let waiting = std::thread::Builder::new()
+        .spawn(move || acquire(&folder, &session, 1, "k", Some(until_ms)))
+        .expect("a thread");
+    until("somebody waits", || {
+        let lock = json(&ok(members[a].path(), &["lock", "explain", "k", "--json"]));
+        if lock["queue"].as_array().is_some_and(|q| q.len() == 1) {
+            Ok(())
+        } else {
+            Err(lock.to_string())
+        }
+    });
+    members[led].daemon.take().expect("it runs").kill();
+    let release = json!({ "session": first["session"], "seq": 2, "locks": [
+        { "key": "k", "fence": granted["grants"][0]["fence"] } ] });
+    until("the release is decided", || {
+        let api = TcpApi::of(members[a].path());
+        let done = std::panic::catch_unwind(|| api.post("/api/v1/locks/release", &release));
+        done.map_err(|_| "not yet".to_owned())
+    });
+    let handed = waiting.join().expect("an answer");
+    assert_eq!(handed["state"], "granted", "{handed}");
+    assert!(handed["grants"][0]["fence"].as_u64() > granted["grants"][0]["fence"].as_u64());
+    // The one that was killed comes back and knows who holds it.
+    members[led].start(led + 1);
+    until("it has caught up", || {
+        let lock = json(&ok(members[led].path(), &["lock", "explain", "k", "--json"]));
+        if lock["holders"][0]["session"] == second["session"] {
+            Ok(())
+        } else {
+            Err(lock.to_string())
+        }
+    });
+}
+
+#[test]
+fn an_action_is_decided_once() {
+    let members = founded();
+    ok(members[0].path(), &["root", "agent", "ann", "--human"]);
+    ok(members[0].path(), &["root", "agent", "bob", "--human"]);
+    let propose = [
+        "pending",
+        "propose",
+        "memory.promote",
+        "promote",
+        "acme",
+        "--approver",
+        "human",
+        "--json",
+    ];
+    let action = json(&ok(members[1].path(), &[&["--agent", "carl"][..], &propose].concat()));
+    assert_eq!(action["state"], "pending", "{action}");
+    let id = action["id"].to_string();
+    let own = run(members[1].path(), &["--agent", "carl", "pending", "approve", &id]);
+    assert_eq!(own.status.code(), Some(5), "nobody approves their own: {}", text(&own));
+    let decide = |at: usize, who: &str, word: &str| -> Child {
+        let mut command: Command = hivemem(members[at].path());
+        command.args(["--agent", who, "pending", word, &id]).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary runs")
+    };
+    let both = [decide(0, "ann", "approve"), decide(2, "bob", "reject")];
+    let codes: Vec<Option<i32>> =
+        both.into_iter().map(|c| c.wait_with_output().expect("it ends").status.code()).collect();
+    assert!(codes.contains(&Some(0)) && codes.contains(&Some(4)), "one decides: {codes:?}");
+    let states: Vec<Value> = members
+        .iter()
+        .map(|m| json(&ok(m.path(), &["pending", "show", &id, "--json"]))["state"].clone())
+        .collect();
+    assert!(states.iter().all(|state| *state == states[0] && *state != "pending"), "{states:?}");
+}
+
+#[test]
+fn a_program_runs_under_a_lock_and_survives_the_loss_of_the_leader() {
+    let mut members = founded();
+    let led = leader(&members);
+    let at = (led + 1) % 3;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (begun, go) = (folder.path().join("begun"), folder.path().join("go"));
+    let script = format!(
+        "echo $HIVEMEM_LOCK_KEY $HIVEMEM_FENCE > {0}.new; mv {0}.new {0}; \
+         while [ ! -e {1} ]; do sleep 0.1; done; exit 3",
+        begun.display(),
+        go.display()
+    );
+    let arguments = ["lock", "run", "deploy", "--ttl", "20s", "--", "sh", "-c", &script];
+    let running = hivemem(members[at].path())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let said = until("it has begun", || std::fs::read_to_string(&begun).map_err(|e| e.to_string()));
+    let fence: u64 =
+        said.trim().strip_prefix("deploy ").expect("the key").parse().expect("a fence");
+    let other = run(members[(led + 2) % 3].path(), &["lock", "run", "deploy", "--", "true"]);
+    assert_eq!(other.status.code(), Some(6), "it is held: {}", text(&other));
+    members[led].daemon.take().expect("it runs").kill();
+    until("the others go on", || {
+        let lock = run(members[at].path(), &["lock", "explain", "deploy", "--json"]);
+        if lock.status.success() { Ok(()) } else { Err(text(&lock)) }
+    });
+    std::fs::write(&go, "").expect("written");
+    let ended = running.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(3), "the program's own code: {}", text(&ended));
+    let next = ["lock", "acquire", "deploy", "--wait", "20s", "--json"];
+    let grant = json(&ok(members[at].path(), &next));
+    assert!(grant["fence"].as_u64() > Some(fence), "{grant}");
+}
+
+#[test]
+fn a_program_is_stopped_before_its_lease_can_end() {
+    let mut members = founded();
+    let led = leader(&members);
+    let at = (led + 1) % 3;
+    let arguments = ["lock", "run", "deploy", "--ttl", "3s", "--", "sleep", "600"];
+    let running = hivemem(members[at].path())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    until("it holds the lock", || {
+        let lock = json(&ok(members[at].path(), &["lock", "explain", "deploy", "--json"]));
+        if lock["holders"].as_array().is_some_and(|h| h.len() == 1) {
+            Ok(())
+        } else {
+            Err(lock.to_string())
+        }
+    });
+    for member in [led, (led + 2) % 3] {
+        members[member].daemon.take().expect("it runs").kill();
+    }
+    let ended = running.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(9), "the lease was lost: {}", text(&ended));
+}
+
+#[test]
+fn a_peer_call_needs_the_peers_key() {
+    let members = founded();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        use wire::{
+            client::{Channel, ChannelTimes},
+            v1::{RootReadIndexRequest, root_peer_client::RootPeerClient},
+        };
+        let endpoint: wire::dial::Endpoint = members[0].endpoint.parse().expect("an endpoint");
+        for (endpoint, code) in [
+            (endpoint.clone(), tonic::Code::Unauthenticated),
+            (endpoint.clone().presenting("wrong").expect("a key"), tonic::Code::Unauthenticated),
+            (endpoint.presenting("between members").expect("a key"), tonic::Code::PermissionDenied),
+        ] {
+            let mut peer = RootPeerClient::new(Channel::new(endpoint, ChannelTimes::default()));
+            let asked = peer.read_index(RootReadIndexRequest { cluster: vec![0; 16] }).await;
+            assert_eq!(asked.expect_err("RTH-4").code(), code);
+        }
+    });
+}

@@ -40,6 +40,7 @@ pub(super) async fn serve(disk: DiskRef, config: Config) -> Result<(), Failure> 
     phase.set(Phase::Stopping);
     shutdown.trigger();
     let graceful = async {
+        node.leave_root().await;
         doors.closed().await;
         node.stop().await;
     };

@@ -174,6 +174,13 @@ impl Node {
         &self.service
     }
 
+    /// Leaves the root, before connections are drained: the members' streams would hold them open.
+    pub async fn leave_root(&self) {
+        if let Some(root) = self.service.root() {
+            root.stop().await;
+        }
+    }
+
     /// Ends the background work, writes down what is pending and closes the store.
     pub async fn stop(self) {
         self.shutdown.trigger();
@@ -182,9 +189,7 @@ impl Node {
             let _ = task.await;
         }
         upkeep::flush_accesses(&self.service).await;
-        if let Some(root) = self.service.root() {
-            root.stop().await;
-        }
+        self.leave_root().await;
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store did not close cleanly; the next start recovers");
         }

@@ -192,8 +192,11 @@ impl Root {
         self.0.refused.borrow().clone()
     }
 
-    /// Stops taking part and makes the log durable.
+    /// Stops taking part and makes the log durable. Doing it again changes nothing.
     pub async fn stop(&self) {
+        if self.0.shutdown.is_cancelled() {
+            return;
+        }
         self.0.shutdown.trigger();
         let tasks = std::mem::take(&mut *self.0.tasks.lock());
         for task in tasks {

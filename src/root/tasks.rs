@@ -15,8 +15,10 @@ use runtime::{
     clock::{self, Instant},
     task::{self, JoinHandle},
 };
+use sha2::{Digest, Sha256};
 use tokio::sync::broadcast;
-use types::{AgentId, Outcome, Reason};
+use types::{AgentId, NodeId, Outcome, Reason};
+use uuid::Uuid;
 
 use super::{Happened, Root};
 
@@ -146,13 +148,25 @@ async fn tick(root: Root) {
     }
 }
 
+/// Under which id this member's starts are counted. The node's own would not do: a node that joins again
+/// under a new number begins with an empty folder, and its starts from 1.
+fn identity(root: &Root) -> NodeId {
+    let mut hash = Sha256::new();
+    hash.update(b"hivemem root member");
+    hash.update(root.cluster().as_bytes());
+    hash.update(root.0.node.to_string());
+    hash.update(root.member().to_be_bytes());
+    let digest: [u8; 32] = hash.finalize().into();
+    NodeId(Uuid::from_bytes(std::array::from_fn(|at| digest[at])))
+}
+
 /// Registers this start, founding the cluster's name on the way if it has none (`RTH-6`).
 async fn register(root: Root) {
     let boot = root.0.group.boot();
     loop {
         let cluster_epoch = root.look(|machine| machine.cluster_epoch());
         let body = Body::RegisterBoot(RegisterBoot {
-            node: root.0.node,
+            node: identity(&root),
             boot_epoch: boot.epoch,
             nonce: boot.nonce,
             cluster_epoch,

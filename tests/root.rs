@@ -164,13 +164,17 @@ impl TcpApi {
     }
 
     fn post(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.send(path, body);
+        assert!(status < 400, "{path}: {status} {answer}");
+        answer
+    }
+
+    fn send(&self, path: &str, body: &Value) -> (u16, Value) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let answer = runtime.expect("a runtime").block_on(async {
+        runtime.expect("a runtime").block_on(async {
             let api = daemon::Api::new(&self.0);
             api.json(http::Method::POST, path, Some(body)).await
-        });
-        assert!(answer.0 < 400, "{path}: {answer:?}");
-        answer.1
+        })
     }
 }
 
@@ -179,17 +183,24 @@ fn a_lock_changes_hands_and_outlives_its_leader() {
     let mut members = founded();
     let led = leader(&members);
     let (a, b) = ((led + 1) % 3, (led + 2) % 3);
-    let open = json!({ "ttl_ms": 60_000 });
+    let open = json!({ "ttl_ms": 300_000 });
     let first = TcpApi::of(members[a].path()).post("/api/v1/sessions", &open);
     let second = TcpApi::of(members[b].path()).post("/api/v1/sessions", &open);
-    let until_ms = second["root_time_ms"].as_u64().expect("a time") + 120_000;
+    let until_ms = second["root_time_ms"].as_u64().expect("a time") + 240_000;
     let granted = acquire(members[a].path(), &first["session"], 1, "k", None);
     assert_eq!(granted["state"], "granted", "{granted}");
     let again = acquire(members[b].path(), &first["session"], 1, "k", None);
     assert_eq!(again, granted, "the same request at another member gets the same answer");
     let (folder, session) = (members[b].path().to_owned(), second["session"].clone());
     let waiting = std::thread::Builder::new()
-        .spawn(move || acquire(&folder, &session, 1, "k", Some(until_ms)))
+        .spawn(move || {
+            loop {
+                let answer = acquire(&folder, &session, 1, "k", Some(until_ms));
+                if answer["state"] != "waiting" {
+                    return answer;
+                }
+            }
+        })
         .expect("a thread");
     until("somebody waits", || {
         let lock = json(&ok(members[a].path(), &["lock", "explain", "k", "--json"]));
@@ -203,9 +214,9 @@ fn a_lock_changes_hands_and_outlives_its_leader() {
     let release = json!({ "session": first["session"], "seq": 2, "locks": [
         { "key": "k", "fence": granted["grants"][0]["fence"] } ] });
     until("the release is decided", || {
-        let api = TcpApi::of(members[a].path());
-        let done = std::panic::catch_unwind(|| api.post("/api/v1/locks/release", &release));
-        done.map_err(|_| "not yet".to_owned())
+        let (status, answer) =
+            TcpApi::of(members[a].path()).send("/api/v1/locks/release", &release);
+        if status < 400 { Ok(()) } else { Err(answer.to_string()) }
     });
     let handed = waiting.join().expect("an answer");
     assert_eq!(handed["state"], "granted", "{handed}");
@@ -301,7 +312,7 @@ fn a_program_is_stopped_before_its_lease_can_end() {
     let mut members = founded();
     let led = leader(&members);
     let at = (led + 1) % 3;
-    let arguments = ["lock", "run", "deploy", "--ttl", "3s", "--", "sleep", "600"];
+    let arguments = ["lock", "run", "deploy", "--ttl", "8s", "--", "sleep", "600"];
     let running = hivemem(members[at].path())
         .args(arguments)
         .stdin(Stdio::null())

@@ -78,7 +78,12 @@ fn founded() -> Vec<Member> {
     for number in 1..=3 {
         let folder = tempfile::tempdir().expect("a folder");
         let key = folder.path().join("peer.key");
-        let file = std::fs::OpenOptions::new().write(true).create(true).mode(0o600).open(key);
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(key);
         std::io::Write::write_all(&mut file.expect("a file"), b"between members").expect("written");
         let mut member = Member { folder, endpoint: address(), daemon: None };
         member.start(number);

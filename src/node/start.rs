@@ -182,9 +182,9 @@ impl Node {
     }
 
     /// Ends the background work, writes down what is pending and closes the store.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.shutdown.trigger();
-        for task in self.upkeep {
+        for task in std::mem::take(&mut self.upkeep) {
             // A task that panicked has already logged why; the store is closed all the same.
             let _ = task.await;
         }

@@ -24,7 +24,15 @@ pub struct Cli {
     #[arg(long, global = true, env = "HIVEMEM_URL", value_name = "URL")]
     pub url: Option<String>,
     /// Key to present at --url.
-    #[arg(long, global = true, env = "HIVEMEM_KEY", hide_env_values = true, value_name = "KEY")]
+    // Clap passes a global value to whatever has its id, and locks have keys too.
+    #[arg(
+        id = "presented",
+        long = "key",
+        global = true,
+        env = "HIVEMEM_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
     pub key: Option<String>,
     /// Agent to act as.
     #[arg(long, global = true, value_name = "AGENT")]
@@ -567,4 +575,28 @@ pub enum BenchThrough {
     Grpc,
     /// HTTP.
     Http,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn positionals(command: &clap::Command, found: &mut Vec<String>) {
+        found.extend(command.get_positionals().map(|arg| arg.get_id().to_string()));
+        command.get_subcommands().for_each(|sub| positionals(sub, found));
+    }
+
+    #[test]
+    fn no_argument_takes_the_value_of_a_global_one() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        let mut found = Vec::new();
+        positionals(&command, &mut found);
+        assert!(found.iter().any(|id| id == "key"), "locks have keys");
+        for global in command.get_arguments().filter(|arg| arg.is_global_set()) {
+            assert!(!found.iter().any(|id| id == global.get_id().as_str()), "{}", global.get_id());
+        }
+    }
 }

@@ -68,6 +68,9 @@ const CREDENTIALS: &[(&str, &str)] = &[
 /// The change stream can be asked for a position that is gone.
 const GONE: (&str, &str) = ("410", "The stream cannot be resumed at that position any more.");
 
+/// A lock can be held by others.
+const LOCKED: (&str, &str) = ("423", "Held by others, or waited for by too many.");
+
 fn problem(description: &str) -> utoipa::openapi::Response {
     let schema = Ref::from_schema_name(ProblemDocument::name().as_ref());
     let text = || HeaderBuilder::new().schema(Some(Object::with_type(Type::String))).build();
@@ -92,8 +95,13 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation
 }
 
 fn declare_problems(guarded: &mut Paths, open: &mut Paths) {
-    for (write, operation) in guarded.paths.values_mut().flat_map(operations) {
+    let guarded = guarded.paths.iter_mut();
+    let guarded = guarded.flat_map(|(path, item)| operations(item).map(move |op| (path, op)));
+    for (path, (write, operation)) in guarded {
         declare(operation, GUARDED);
+        if write && path.starts_with("/api/v1/locks/") {
+            declare(operation, &[LOCKED]);
+        }
         if write {
             declare(operation, WRITES);
         }

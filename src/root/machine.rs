@@ -5,34 +5,65 @@
 //! Not here: acting on effects.
 
 use consensus::{
-    machine::{Applied, Effect, Machine},
+    machine::{Applied, Effect, EndCause, Machine, Response, SessionSeq},
     raft::StateMachine,
+    steps::{self, Seen, Shown},
 };
 
 /// The root's machine, replicated.
 #[derive(Debug, Default)]
-pub struct RootMachine(pub(super) Machine);
+pub struct RootMachine {
+    pub(super) machine: Machine,
+    /// The identity of the newest entry's command; no part of the state.
+    seen: Option<Seen>,
+}
 
-fn parts(applied: Applied) -> (Vec<u8>, Vec<Effect>) {
-    (applied.response.encode(), applied.effects)
+/// Tells watchers what the protocol of clients rests on.
+fn tell(index: u64, applied: &Applied) {
+    for effect in &applied.effects {
+        if let Effect::SessionEnded { session, cause } = effect
+            && *cause != EndCause::Closed
+        {
+            steps::expired(session.0, index);
+        }
+    }
+    if let (Response::Waiting(_), Some((at, true))) = (&applied.response, &applied.seen) {
+        steps::queued(at.session.0, at.seq, index);
+    }
 }
 
 impl StateMachine for RootMachine {
     type Effect = Effect;
 
     fn apply(&mut self, index: u64, leader_ms: u64, command: &[u8]) -> (Vec<u8>, Vec<Effect>) {
-        parts(self.0.apply_bytes(index, leader_ms, command))
+        let applied = self.machine.apply_bytes(index, leader_ms, command);
+        let seen = |(at, executed): (SessionSeq, bool)| Seen {
+            session: at.session.0,
+            seq: at.seq,
+            executed,
+        };
+        self.seen = applied.seen.map(seen);
+        tell(index, &applied);
+        (applied.response.encode(), applied.effects)
     }
 
     fn leader_changed(&mut self, index: u64, leader_ms: u64) -> Vec<Effect> {
-        self.0.leader_changed(index, leader_ms).effects
+        self.seen = None;
+        let applied = self.machine.leader_changed(index, leader_ms);
+        tell(index, &applied);
+        applied.effects
+    }
+
+    fn show(&self) -> Shown {
+        Shown { state: self.machine.state_hash(), seen: self.seen }
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        self.0.snapshot()
+        self.machine.snapshot()
     }
 
     fn restore(bytes: &[u8]) -> Result<Self, String> {
-        Machine::restore(bytes).map(Self).map_err(|error| error.to_string())
+        let machine = Machine::restore(bytes).map_err(|error| error.to_string())?;
+        Ok(Self { machine, seen: None })
     }
 }

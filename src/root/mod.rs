@@ -169,7 +169,7 @@ impl Root {
 
     /// Looks at this member's own copy of the state, which may be behind.
     pub fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
-        self.0.group.query(|machine| look(&machine.0))
+        self.0.group.query(|machine| look(&machine.machine))
     }
 
     /// The rules to enforce; `None` until this member has confirmed its copy (`RTH-3`).

@@ -7,7 +7,7 @@
 use std::fmt;
 
 /// Names one entry for ever: two entries with the same id are the same entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EntryId {
     /// Term of the leader that made it; a term has one leader at most.
     pub term: u64,

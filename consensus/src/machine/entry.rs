@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use types::{AgentId, lock::LockKey};
 
 use super::{
+    command::SessionSeq,
     effect::{AuditEvent, Effect},
     response::Response,
 };
@@ -21,6 +22,9 @@ pub struct Applied {
     pub response: Response,
     /// What every node is told.
     pub effects: Vec<Effect>,
+    /// The place in a session's sequence that the command named, and whether it was executed rather
+    /// than recognised; `None` if it named none or its session is not open.
+    pub seen: Option<(SessionSeq, bool)>,
 }
 
 /// An entry while it is applied.
@@ -36,6 +40,7 @@ pub(super) struct Entry {
     pub changed_keys: BTreeSet<LockKey>,
     /// Keys that somebody may get now, until they are handed over.
     pub to_hand_over: BTreeSet<LockKey>,
+    pub seen: Option<(SessionSeq, bool)>,
     audited: u32,
 }
 
@@ -48,6 +53,7 @@ impl Entry {
             effects: Vec::new(),
             changed_keys: BTreeSet::new(),
             to_hand_over: BTreeSet::new(),
+            seen: None,
             audited: 0,
         }
     }

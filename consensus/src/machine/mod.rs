@@ -232,6 +232,9 @@ impl Machine {
                 self.requests.look_up(&command.by, request, &hash, entry.now_ms)
             }
         };
+        if let (Ok(found), Some(Identity::Session(at))) = (&looked_up, &command.identity) {
+            entry.seen = Some((*at, *found == Lookup::Fresh));
+        }
         match looked_up {
             Err(reject) => Response::Refused(reject),
             Ok(Lookup::Known(response)) => response,
@@ -297,6 +300,6 @@ impl Machine {
         for key in std::mem::take(&mut entry.changed_keys) {
             entry.effects.push(self.locks.changed(key));
         }
-        Applied { response, effects: entry.effects }
+        Applied { response, effects: entry.effects, seen: entry.seen }
     }
 }

@@ -23,9 +23,12 @@ use runtime::blocking;
 use super::{
     codec::{self, SnapshotData},
     snapshot::{SnapshotStore, Stored},
-    types::{Answer, Command, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig},
+    types::{Answer, Command, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, entry_id},
 };
-use crate::log::LogError;
+use crate::{
+    log::LogError,
+    steps::{self, Shown},
+};
 
 /// What a group replicates: a pure function of the entries it was given.
 pub trait StateMachine: Send + 'static {
@@ -40,6 +43,9 @@ pub trait StateMachine: Send + 'static {
     /// Entry `index` is the first of a new leader. `leader_ms` is the reading of the newest command
     /// before it, 0 if there was none.
     fn leader_changed(&mut self, index: u64, leader_ms: u64) -> Vec<Self::Effect>;
+
+    /// What watchers are told after each entry; asked only when somebody watches.
+    fn show(&self) -> Shown;
 
     /// The whole state as bytes.
     fn snapshot(&self) -> Vec<u8>;
@@ -104,7 +110,9 @@ impl<M: StateMachine> Applier<M> {
     }
 
     fn apply_one(&mut self, entry: Entry) -> Answer {
-        let index = entry.log_id.index;
+        let id = entry_id(&entry.log_id);
+        let index = id.index;
+        let is_command = matches!(entry.payload, EntryPayload::Normal(_));
         let (answer, effects) = {
             let mut state = self.state.lock();
             state.last = Some(entry.log_id);
@@ -124,6 +132,11 @@ impl<M: StateMachine> Applier<M> {
                 }
             }
         };
+        if steps::watched() {
+            let shown = self.state.lock().machine.show();
+            let seen = shown.seen.filter(|_| is_command);
+            steps::applied(id, Shown { seen, ..shown });
+        }
         if !effects.is_empty() {
             (self.effects)(index, effects);
         }
@@ -171,9 +184,14 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Applier<M> {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Bytes) -> io::Result<()> {
         let stored = Stored { meta: meta.clone(), data };
-        let state = restore(&stored).map_err(io::Error::other)?;
+        let state: State<M> = restore(&stored).map_err(io::Error::other)?;
         self.snapshots.save(stored).await?;
+        let shown = steps::watched().then(|| state.machine.show());
         *self.state.lock() = state;
+        if let Some((id, shown)) = meta.last_log_id.as_ref().map(entry_id).zip(shown) {
+            steps::installed(id, shown);
+            tell_voters(meta);
+        }
         Ok(())
     }
 
@@ -199,6 +217,13 @@ impl<M: StateMachine> RaftSnapshotBuilder<TypeConfig> for Builder<M> {
         self.snapshots.save(stored.clone()).await?;
         Ok(SnapshotOf::<TypeConfig, Bytes> { meta: stored.meta, snapshot: stored.data })
     }
+}
+
+/// Tells whom the member follows after a snapshot.
+fn tell_voters(meta: &SnapshotMeta) {
+    let membership = &meta.last_membership;
+    let index = membership.log_id().as_ref().map_or(0, |id| entry_id(id).index);
+    steps::membership(index, membership.membership().get_joint_config());
 }
 
 fn take<M: StateMachine>(state: &State<M>) -> Stored {

@@ -38,7 +38,10 @@ use super::{
     snapshot::SnapshotStore,
     types::{Command, MemberId, TypeConfig},
 };
-use crate::log::{Identity, Log, LogError};
+use crate::{
+    log::{Identity, Log, LogError},
+    steps,
+};
 
 pub(super) type Raft<M> = openraft::Raft<TypeConfig, Applier<M>>;
 
@@ -120,7 +123,7 @@ impl<M: StateMachine> Group<M> {
             append_within: std::time::Duration::from_millis(options.append_ms),
             snapshot_within: std::time::Duration::from_millis(options.snapshot_ms),
         });
-        let store = LogStore::new(log.clone());
+        let store = LogStore::new(log.clone(), identity.member);
         let raft = Raft::new(identity.member, config, network, store, applier)
             .await
             .map_err(|error| StartError::Library(error.to_string()))?;
@@ -252,6 +255,7 @@ fn open<M: StateMachine>(
     effects: EffectSink<M::Effect>,
 ) -> Result<(Log, Boots, Applier<M>), LogError> {
     let log = Log::open(disk, dir, identity, options)?;
+    steps::recovered(log.bounds(), log.vote());
     let boots = Boots::open(disk.clone(), dir)?;
     let snapshots = SnapshotStore::open(disk.clone(), dir)?;
     let applier = Applier::open(snapshots, fresh, effects)?;

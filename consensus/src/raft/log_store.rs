@@ -9,30 +9,49 @@ use std::{
     fmt::Debug,
     io,
     ops::{Bound, Range, RangeBounds},
+    sync::Arc,
 };
 
+use bytes::Bytes;
 use openraft::{
-    OptionalSend, RaftLogReader,
+    EntryPayload, OptionalSend, RaftLogReader,
     entry::RaftEntry,
     storage::{IOFlushed, LogState, RaftLogStorage},
 };
 
 use super::{
     codec,
-    types::{Entry, LogId, RaftVote, TypeConfig, entry_id, log_id, own_vote, raft_vote},
+    types::{Entry, LogId, MemberId, RaftVote, TypeConfig, entry_id, log_id, own_vote, raft_vote},
 };
-use crate::log::{Log, Reader};
+use crate::{
+    log::{EntryId, Log, Reader},
+    steps::{self, Unsynced},
+};
 
 /// Bytes of entries read at once for one message to a peer.
 const MESSAGE_BYTES: u64 = 1 << 20;
 
 /// The library's side of a [`Log`].
 #[derive(Clone, Debug)]
-pub(super) struct LogStore(Log);
+pub(super) struct LogStore {
+    log: Log,
+    me: MemberId,
+    unsynced: Arc<Unsynced>,
+}
 
 impl LogStore {
-    pub(super) fn new(log: Log) -> Self {
-        Self(log)
+    pub(super) fn new(log: Log, me: MemberId) -> Self {
+        Self { log, me, unsynced: Arc::default() }
+    }
+}
+
+/// Tells what joined the log.
+fn tell_appended(entries: &[Entry], payloads: &[(EntryId, Bytes)]) {
+    for (entry, (id, payload)) in entries.iter().zip(payloads) {
+        steps::appended(*id, payload);
+        if let EntryPayload::Membership(membership) = &entry.payload {
+            steps::membership(id.index, membership.get_joint_config());
+        }
     }
 }
 
@@ -61,15 +80,15 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        read(self.0.reader(), indices(&range), u64::MAX).await
+        read(self.log.reader(), indices(&range), u64::MAX).await
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<RaftVote>> {
-        Ok(self.0.vote().map(raft_vote))
+        Ok(self.log.vote().map(raft_vote))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        read(self.0.reader(), start..end, MESSAGE_BYTES).await
+        read(self.log.reader(), start..end, MESSAGE_BYTES).await
     }
 }
 
@@ -77,7 +96,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
-        let bounds = self.0.bounds();
+        let bounds = self.log.bounds();
         Ok(LogState {
             last_purged_log_id: bounds.purged.map(log_id),
             last_log_id: bounds.last.map(log_id),
@@ -89,15 +108,23 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &RaftVote) -> io::Result<()> {
-        self.0.save_vote(own_vote(vote)).await
+        let vote = own_vote(vote);
+        self.log.save_vote(vote).await?;
+        steps::voted(self.me, vote);
+        Ok(())
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        self.0.set_committed(committed.as_ref().map(entry_id)).await
+        let committed = committed.as_ref().map(entry_id);
+        self.log.set_committed(committed).await?;
+        if let Some(EntryId { index, .. }) = committed {
+            steps::committed(index, self.log.vote().map_or(0, |vote| vote.term));
+        }
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        Ok(self.0.bounds().committed.map(log_id))
+        Ok(self.log.bounds().committed.map(log_id))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
@@ -105,18 +132,42 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries = entries
-            .into_iter()
-            .map(|entry| (entry_id(&entry.log_id()), codec::encode_payload(&entry)))
-            .collect();
-        self.0.append(entries, Box::new(|result| callback.io_completed(result))).await
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let encode = |entry: &Entry| (entry_id(&entry.log_id()), codec::encode_payload(entry));
+        let payloads: Vec<(EntryId, Bytes)> = entries.iter().map(encode).collect();
+        let watched = steps::watched() && !payloads.is_empty();
+        if !watched {
+            let done = |result| callback.io_completed(result);
+            return self.log.append(payloads, Box::new(done)).await;
+        }
+        let kept = payloads.clone();
+        let ticket = self.unsynced.begin(kept.last().map_or(0, |(id, _)| id.index));
+        let unsynced = self.unsynced.clone();
+        // The sync may be over before the append returns, so what joined is told first.
+        tell_appended(&entries, &kept);
+        let done = move |result: io::Result<()>| {
+            match result {
+                Ok(()) => unsynced.durable(ticket),
+                Err(_) => unsynced.forget(ticket),
+            }
+            callback.io_completed(result);
+        };
+        self.log.append(payloads, Box::new(done)).await
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
-        self.0.truncate(last.as_ref().map(entry_id)).await
+        let after = last.as_ref().map(entry_id);
+        self.log.truncate(after).await?;
+        let from = after.map_or(0, |id| id.index + 1);
+        self.unsynced.cut(from);
+        steps::truncated(from);
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.0.purge(entry_id(&upto)).await
+        let upto = entry_id(&upto);
+        self.log.purge(upto).await?;
+        steps::purged(upto.index);
+        Ok(())
     }
 }

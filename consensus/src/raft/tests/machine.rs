@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::raft::StateMachine;
+use sha2::{Digest, Sha256};
+
+use crate::{raft::StateMachine, steps::Shown};
 
 /// Keys to the value written last and the entry that wrote it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,10 @@ impl StateMachine for Table {
     fn leader_changed(&mut self, _: u64, _: u64) -> Vec<(u8, u64)> {
         self.leaders += 1;
         Vec::new()
+    }
+
+    fn show(&self) -> Shown {
+        Shown { state: Sha256::digest(self.snapshot()).into(), seen: None }
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -20,7 +20,7 @@ impl StoreBuilder<TypeConfig, LogStore, Applier<Table>, TempDir> for Folders {
         let log = Log::open(&OsDisk::shared(), folder.path(), identity, options).unwrap();
         let snapshots = SnapshotStore::open(OsDisk::shared(), folder.path()).unwrap();
         let applier = Applier::open(snapshots, Table::default(), Box::new(|_, _| {})).unwrap();
-        Ok((folder, LogStore::new(log), applier))
+        Ok((folder, LogStore::new(log, 1), applier))
     }
 }
 

@@ -167,6 +167,11 @@ impl Root {
         self.0.cluster
     }
 
+    /// The root's time, in milliseconds since the Unix epoch; where this member does not lead, a guess.
+    pub fn time_ms(&self) -> u64 {
+        self.0.group.time_ms()
+    }
+
     /// Looks at this member's own copy of the state, which may be behind.
     pub fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
         self.0.group.query(|machine| look(&machine.machine))

@@ -132,7 +132,7 @@ async fn tick(root: Root) {
         }
         changes.borrow_and_update();
         let due_ms = root.look(|machine| machine.next_deadline_ms());
-        let left_ms = due_ms.map(|due_ms| due_ms.saturating_sub(clock::now_unix_ms()));
+        let left_ms = due_ms.map(|due_ms| due_ms.saturating_sub(root.0.group.time_ms()));
         if left_ms == Some(0) {
             let tick = Command::new(AgentId::node(), Body::Tick(Empty {}));
             let deadline = Instant::now() + OWN;

@@ -70,6 +70,13 @@ pub(super) struct State<M> {
     leader_ms: u64,
 }
 
+impl<M> State<M> {
+    /// The newest reading of a leader among the entries that the state contains.
+    pub(super) fn newest_ms(&self) -> u64 {
+        self.leader_ms
+    }
+}
+
 /// The machine, shared with readers.
 pub(super) type Shared<M> = Arc<Mutex<State<M>>>;
 

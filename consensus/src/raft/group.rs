@@ -36,6 +36,7 @@ use super::{
     options::GroupOptions,
     serve::Server,
     snapshot::SnapshotStore,
+    time::LeaderClock,
     types::{Command, MemberId, TypeConfig},
 };
 use crate::{
@@ -74,6 +75,7 @@ pub struct Group<M: StateMachine> {
     pub(super) raft: Raft<M>,
     pub(super) options: Arc<GroupOptions>,
     pub(super) boots: Arc<Boots>,
+    clock: Arc<LeaderClock>,
     log: Log,
     state: Shared<M>,
     server: Server<M>,
@@ -85,6 +87,7 @@ impl<M: StateMachine> Clone for Group<M> {
             raft: self.raft.clone(),
             options: self.options.clone(),
             boots: self.boots.clone(),
+            clock: self.clock.clone(),
             log: self.log.clone(),
             state: self.state.clone(),
             server: self.server.clone(),
@@ -134,7 +137,8 @@ impl<M: StateMachine> Group<M> {
             me: identity.member,
         };
         drop(task::spawn_named("raft-watch", stop_with(raft.clone())));
-        Ok(Self { raft, options: Arc::new(options), boots, log, state, server })
+        let (options, clock) = (Arc::new(options), Arc::default());
+        Ok(Self { raft, options, boots, clock, log, state, server })
     }
 
     /// This member's number.
@@ -155,13 +159,20 @@ impl<M: StateMachine> Group<M> {
             let detail = format!("a command of {} bytes, at most {max} fit", command.len());
             return Outcome::Rejected(Reject::new(Reason::TooLarge, detail));
         }
-        let command = Command { leader_ms: clock::now_unix_ms(), bytes: command };
+        let command = Command { leader_ms: self.time_ms(), bytes: command };
         match clock::timeout_at(deadline, self.raft.client_write(command)).await {
             Ok(Ok(written)) => Outcome::Done(written.data.0.into()),
             Ok(Err(RaftError::APIError(error))) => rejected_or_unknown(error),
             Ok(Err(RaftError::Fatal(fatal))) => unknown(fatal),
             Err(elapsed) => unknown(elapsed),
         }
+    }
+
+    /// The root's time, in milliseconds since the Unix epoch: what an entry would carry if this member
+    /// led now. Elsewhere it is a guess.
+    pub fn time_ms(&self) -> u64 {
+        let term = self.raft.metrics().borrow_watched().current_term;
+        self.clock.read_ms(term, self.state.lock().newest_ms())
     }
 
     /// Waits until this member's state contains everything that was committed before the call, and

@@ -8,9 +8,10 @@
 //! | `boot` | starts counted, so that a member put back from a backup is found out |
 //! | `message`, `network`, `serve` | asking and answering peers, over any [`Transport`] |
 //! | `grpc` | the transport of the product |
+//! | `time` | what a leader writes into its entries |
 //! | `options`, `group`, `membership` | [`Group`]: a running member |
 //!
-//! The invariants are `RFT-1` to `RFT-17`, each stated where it is kept.
+//! The invariants are `RFT-1` to `RFT-19`, each stated where it is kept.
 //!
 //! Not here: what is decided (`crate::machine`), and sockets.
 
@@ -26,6 +27,7 @@ mod network;
 mod options;
 mod serve;
 mod snapshot;
+mod time;
 mod types;
 
 #[cfg(test)]

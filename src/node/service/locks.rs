@@ -16,7 +16,7 @@ use consensus::machine::{
     LockExplanation, OpenSession, Release, RequestIdentity, Response, SessionOpened, SessionSeq,
     SessionView,
 };
-use runtime::clock::{self, Instant};
+use runtime::clock::Instant;
 use serde::{Deserialize, Serialize};
 use types::{
     Outcome, Reason, Reject,
@@ -320,9 +320,9 @@ pub(super) fn unexpected(response: &Response) -> Reject {
 }
 
 /// The identity of a command under the caller's key, if it gave one.
-pub(super) fn identity(caller: &Caller) -> Reply<Option<Identity>> {
+pub(super) fn identity(caller: &Caller, root_time_ms: u64) -> Reply<Option<Identity>> {
     let Some(key) = &caller.idempotency_key else { return Ok(None) };
-    let valid_until_ms = clock::now_unix_ms() + REQUEST_VALID_MS;
+    let valid_until_ms = root_time_ms.saturating_add(REQUEST_VALID_MS);
     Ok(Some(Identity::Request(RequestIdentity { id: key.parse()?, valid_until_ms })))
 }
 
@@ -354,8 +354,9 @@ fn acquired(response: Response) -> Reply<AcquireOut> {
 impl Service {
     pub(super) async fn ask_root(&self, caller: &Caller, body: Body) -> Reply<Response> {
         let by = caller.viewer.agent.clone();
-        let command = Command { by, identity: identity(caller)?, body };
-        certain(self.need_root()?.propose(command, deadline(caller)).await)
+        let root = self.need_root()?;
+        let command = Command { by, identity: identity(caller, root.time_ms())?, body };
+        certain(root.propose(command, deadline(caller)).await)
     }
 
     async fn in_session(

@@ -239,6 +239,32 @@ fn a_lock_changes_hands_and_outlives_its_leader() {
 }
 
 #[test]
+fn a_command_that_nobody_confirms_is_unknown_and_the_same_again_finds_out() {
+    let members = founded();
+    let led = leader(&members);
+    let others = [(led + 1) % 3, (led + 2) % 3];
+    let api = TcpApi::of(members[led].path());
+    let session = api.post("/api/v1/sessions", &json!({ "ttl_ms": 300_000 }))["session"].clone();
+    for other in others {
+        members[other].daemon.as_ref().expect("it runs").freeze();
+    }
+    let wanted = json!({ "session": session, "seq": 1, "wants": [{ "key": "k" }] });
+    let (status, answer) = api.send("/api/v1/locks/acquire", &wanted);
+    assert_eq!((status, &answer["reason"]), (504, &json!("outcome_unknown")), "{answer}");
+    assert_eq!((&answer["verdict"], &answer["retryable"]), (&json!("unknown"), &json!(true)));
+    for other in others {
+        members[other].daemon.as_ref().expect("it runs").thaw();
+    }
+    let granted = until("it is found out", || {
+        let (status, answer) = api.send("/api/v1/locks/acquire", &wanted);
+        if status < 400 { Ok(answer) } else { Err(answer.to_string()) }
+    });
+    assert_eq!(granted["state"], "granted", "{granted}");
+    let again = api.send("/api/v1/locks/acquire", &wanted);
+    assert_eq!(again, (200, granted), "executed once, whoever leads");
+}
+
+#[test]
 fn an_action_is_decided_once() {
     let members = founded();
     ok(members[0].path(), &["root", "agent", "ann", "--human"]);

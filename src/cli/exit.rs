@@ -149,7 +149,11 @@ fn code_of(reason: Reason) -> Code {
         | R::PositionNotReached
         | R::StorageFull
         | R::ClockSkew => Code::Later,
-        R::DeadlineExceeded | R::QuorumNotMet | R::StorageFailed | R::Internal => Code::Unknown,
+        R::DeadlineExceeded
+        | R::QuorumNotMet
+        | R::OutcomeUnknown
+        | R::StorageFailed
+        | R::Internal => Code::Unknown,
         R::ChainBroken => Code::CheckFailed,
         R::Stopping => Code::Unavailable,
     }

@@ -114,10 +114,24 @@ impl Daemon {
 
     /// SIGTERM, and the exit code.
     pub fn terminate(mut self) -> Option<i32> {
+        self.signal(libc::SIGTERM);
+        self.child.wait().expect("it ends").code()
+    }
+
+    /// SIGSTOP: it is there and says nothing, until [`Daemon::thaw`].
+    pub fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    fn signal(&self, signal: i32) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         // SAFETY: a signal to a child that we have not waited for yet, so the id is still its own.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
-        self.child.wait().expect("it ends").code()
+        unsafe { libc::kill(pid, signal) };
     }
 }
 

@@ -94,6 +94,9 @@ reasons! {
     DeadlineExceeded = "deadline_exceeded",
     /// Too few peers have the write; the outcome is unknown.
     QuorumNotMet = "quorum_not_met",
+    /// The request was sent on and its answer never came: it was done, or will be, or never will. The
+    /// same request under the same identity (session and number, or idempotency key) finds out.
+    OutcomeUnknown = "outcome_unknown",
     /// This member does not lead the root; the facts name who does, if that is known.
     NotLeader = "not_leader",
     /// The position asked for has not been reached here.

@@ -32,6 +32,21 @@ pub(super) fn slot(of: &Arc<Semaphore>) -> Answer<OwnedSemaphorePermit> {
     })
 }
 
+/// What a request gets that was begun and not finished; `safe` if it changes nothing by its method.
+fn late(safe: bool, allowed: Duration) -> Reject {
+    let ms = allowed.as_millis();
+    match safe {
+        true => Reject::new(Reason::DeadlineExceeded, format!("not finished within {ms} ms")),
+        false => Reject::new(
+            Reason::OutcomeUnknown,
+            format!(
+                "not finished within {ms} ms, and what became of it is unknown: the same request \
+                 with the same Idempotency-Key, or session and number, finds out"
+            ),
+        ),
+    }
+}
+
 /// Admits a request, or refuses it.
 pub(super) async fn admit(
     State(app): State<App>,
@@ -45,16 +60,10 @@ pub(super) async fn admit(
     };
     let deadline = Deadline::after(allowed);
     let _place = app.admission.enter(&deadline).await?;
+    let safe = request.method().is_safe();
     request.extensions_mut().insert(deadline);
     match clock::timeout_at(deadline.at() + GRACE, next.run(request)).await {
         Ok(response) => Ok(response),
-        Err(_) => Err(Reject::new(
-            Reason::DeadlineExceeded,
-            format!(
-                "not finished within {} ms; if this was a write, its outcome is unknown: retry with the same Idempotency-Key",
-                allowed.as_millis()
-            ),
-        )
-        .into()),
+        Err(_) => Err(late(safe, allowed).into()),
     }
 }

@@ -38,6 +38,10 @@ pub(super) struct ProblemDocument {
     reason: String,
     /// Whether the very same request may succeed later.
     retryable: bool,
+    /// `rejected`: nothing was changed. `unknown`: it was done, or will be, or never will; the same
+    /// request under the same identity finds out.
+    #[schema(pattern = "^(rejected|unknown)$")]
+    verdict: String,
 }
 
 /// A refusal on its way out.

@@ -308,8 +308,11 @@ pub(super) fn certain<T>(outcome: Outcome<T>) -> Reply<T> {
         Outcome::Done(answer) => Ok(answer),
         Outcome::Rejected(refused) => Err(refused),
         Outcome::Unknown { detail } => Err(Reject::new(
-            Reason::QuorumNotMet,
-            format!("the root has not answered, and whether this happened is unknown: {detail}"),
+            Reason::OutcomeUnknown,
+            format!(
+                "the root has not answered, and whether this happened is unknown: {detail}; the same \
+                 request with the same session and number, or idempotency key, finds out"
+            ),
         )),
     }
 }
@@ -491,5 +494,22 @@ impl Service {
             keys.take(limit).map(|key| machine.explain(key).into()).collect()
         };
         self.need_root()?.read(deadline(caller), list).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unknown_is_neither_done_nor_refused() {
+        let unknown = certain::<()>(Outcome::Unknown { detail: "cut off".to_owned() });
+        let told = unknown.expect_err("not done");
+        assert_eq!(told.reason, Reason::OutcomeUnknown);
+        assert!(told.detail.contains("cut off"), "{told}");
+        assert!(matches!(wire::errors::outcome_of::<()>(told), Outcome::Unknown { .. }));
+        let refused = Reject::new(Reason::LockBusy, "held");
+        assert_eq!(certain::<()>(Outcome::Rejected(refused.clone())), Err(refused));
+        assert_eq!(certain(Outcome::Done(7)), Ok(7));
     }
 }

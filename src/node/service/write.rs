@@ -221,7 +221,7 @@ impl Service {
             Some(deadline) => match clock::timeout_at(deadline, answer).await {
                 Ok(answer) => answer.map_err(reject),
                 Err(_) => Err(Reject::new(
-                    Reason::DeadlineExceeded,
+                    Reason::OutcomeUnknown,
                     "the deadline passed while the write was in progress; retry with the same idempotency key to learn what became of it",
                 )),
             },

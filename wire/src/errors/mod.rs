@@ -33,6 +33,16 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// The word that documents use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What every door says to one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -103,6 +113,7 @@ pub const TABLE: &[Row] = &[
     refused(Reason::FenceTooSmall, Code::FailedPrecondition, 409, -32025, "Fence too small"),
     unknown(Reason::DeadlineExceeded, Code::DeadlineExceeded, 504, -32026, "Deadline exceeded"),
     unknown(Reason::QuorumNotMet, Code::Unavailable, 503, -32027, "Quorum not met"),
+    unknown(Reason::OutcomeUnknown, Code::DeadlineExceeded, 504, -32044, "Outcome unknown"),
     later(Reason::NotLeader, Code::Unavailable, 503, -32060, "Not the leader"),
     later(Reason::PositionNotReached, Code::Unavailable, 409, -32028, "Position not reached"),
     refused(Reason::PositionTooOld, Code::OutOfRange, 410, -32029, "Position too old"),

@@ -17,8 +17,8 @@ pub const PROBLEM_CONTENT_TYPE: &str = "application/problem+json";
 const TYPE_PREFIX: &str = "urn:hivemem:problem:";
 
 /// Members that are not facts.
-const RESERVED: [&str; 7] =
-    ["type", "title", "status", "detail", "instance", "reason", "retryable"];
+const RESERVED: [&str; 8] =
+    ["type", "title", "status", "detail", "instance", "reason", "retryable", "verdict"];
 
 /// A refusal as HTTP and MCP clients see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +48,9 @@ impl Problem {
         row(self.reject.reason).http
     }
 
-    /// The document: `type`, `title`, `status`, `detail`, `instance`, then `reason`, `retryable`
-    /// and the facts. A fact that is a whole number becomes a JSON number.
+    /// The document: `type`, `title`, `status`, `detail`, `instance`, then `reason`, `retryable`,
+    /// `verdict` (`rejected` or `unknown`) and the facts. A fact that is a whole number becomes a
+    /// JSON number.
     pub fn to_value(&self) -> Value {
         let row = row(self.reject.reason);
         let mut document = Map::new();
@@ -63,6 +64,7 @@ impl Problem {
         }
         put("reason", row.reason.code().into());
         put("retryable", row.retryable.into());
+        put("verdict", row.verdict.as_str().into());
         for (key, value) in &self.reject.facts {
             if !RESERVED.contains(key) {
                 put(key, fact_value(key, value));
@@ -135,6 +137,7 @@ mod tests {
                 "instance": "/api/v1/memories/0192",
                 "reason": "version_conflict",
                 "retryable": false,
+                "verdict": "rejected",
                 "current_version": 7,
                 "id": "0192",
             })

@@ -1,7 +1,8 @@
 //! The dream: a whole node on a simulated machine, and the judge of what happened.
 //!
-//! [`judge`] is pure and serves both worlds: the simulator, and later real clusters. The world
-//! itself exists only in the simulator's own build (`cargo sim`, see `main`).
+//! [`judge`] is pure and serves both worlds, the simulator and real clusters; so does [`workload`],
+//! which knows its world through `runtime` and `wire` alone. The simulated world itself exists only in
+//! the simulator's own build (`cargo sim`, see `main`).
 //!
 //! Invariants: a run is decided by its seed alone; a verdict is decided by the history alone.
 //!
@@ -14,7 +15,6 @@ pub mod options;
 pub mod report;
 #[cfg(madsim)]
 pub mod run;
-#[cfg(madsim)]
 pub mod workload;
 #[cfg(madsim)]
 pub mod world;

@@ -11,6 +11,7 @@
 //! | [`random`] | the system's entropy | the run's seeded generator |
 //! | [`disk`] | files | an in-memory disk that fails on purpose |
 //! | [`fatal`] | abort | kill of one simulated node |
+//! | [`link`] | nothing | resets of connections |
 //! | [`process`] | figures of the process | none |
 //! | `raft` (feature) | all of these for the Raft library | the same |
 //! | [`signal`] | SIGINT and SIGTERM | never |
@@ -32,6 +33,7 @@ pub mod blocking;
 pub mod clock;
 pub mod disk;
 pub mod fatal;
+pub mod link;
 pub mod parallel;
 pub mod process;
 #[cfg(feature = "raft")]

@@ -6,7 +6,7 @@
 //!
 //! Invariants: a run is decided by its seed alone; a verdict is decided by the history alone.
 //!
-//! Not here: shrinking, timelines and planted bugs, which come with the root tier.
+//! Not here: real processes (`chaos`).
 
 pub mod judge;
 #[cfg(madsim)]
@@ -15,6 +15,10 @@ pub mod options;
 pub mod report;
 #[cfg(madsim)]
 pub mod run;
+#[cfg(madsim)]
+pub mod schedule;
+#[cfg(madsim)]
+pub mod strike;
 pub mod workload;
 #[cfg(madsim)]
 pub mod world;

@@ -8,6 +8,14 @@ use std::time::Duration;
 
 use runtime::disk::faulty::Generator;
 
+use crate::{
+    schedule::Kind,
+    workload::{
+        draw::Draw,
+        root::{Load, Mix},
+    },
+};
+
 /// What a run is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
@@ -78,6 +86,152 @@ impl Options {
             }),
             limit: Duration::from_secs(600),
             ahead_rows: if smoke { 20_000 } else { [0, 20_000][draw.below(2) as usize] },
+        }
+    }
+}
+
+/// A scenario of the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootScenario {
+    /// Everything that can happen, a different part of it with every seed.
+    Swarm,
+    /// Short: a leader that is cut off, a crash.
+    Smoke,
+    /// Two operators decide one action on two sides of a partition.
+    Operators,
+}
+
+impl RootScenario {
+    /// All scenarios with their names.
+    pub const ALL: [(&'static str, RootScenario); 3] = [
+        ("root", RootScenario::Swarm),
+        ("root-smoke", RootScenario::Smoke),
+        ("operators", RootScenario::Operators),
+    ];
+
+    /// The scenario of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, s)| *s)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, s)| *s == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// Parameters of a run of the root.
+#[derive(Clone, Debug)]
+pub struct RootOptions {
+    /// Decides everything.
+    pub seed: u64,
+    /// What the run is about.
+    pub scenario: RootScenario,
+    /// First voters.
+    pub voters: u64,
+    /// Machines that may be lost for good.
+    pub losses: u64,
+    /// Faults.
+    pub strikes: u64,
+    /// What may happen.
+    pub kinds: Vec<Kind>,
+    /// Time in which faults begin.
+    pub faults_for: Duration,
+    /// Longest fault, milliseconds.
+    pub longest_fault_ms: u64,
+    /// Time of the clients after the last fault.
+    pub rest_for: Duration,
+    /// Whether the leader reads within its lease.
+    pub lease_reads: bool,
+    /// A leader's heartbeat, milliseconds.
+    pub heartbeat_ms: u64,
+    /// Shortest silence before an election, milliseconds.
+    pub election_ms: u64,
+    /// Entries after which a snapshot is made.
+    pub snapshot_entries: u64,
+    /// Entries kept behind it.
+    pub kept_entries: u64,
+    /// Size of a segment of the log, KiB.
+    pub segment_kib: u64,
+    /// What clients do.
+    pub load: Load,
+}
+
+/// Every kind, or about half of them.
+fn some_kinds(draw: &mut Draw) -> Vec<Kind> {
+    let all = Kind::ALL.iter().map(|(_, kind)| *kind);
+    let kinds: Vec<Kind> = all.filter(|_| draw.percent(45)).collect();
+    if kinds.is_empty() { vec![Kind::Crash, Kind::MajorityMinority] } else { kinds }
+}
+
+impl RootOptions {
+    /// The options of a seed.
+    pub fn of(scenario: RootScenario, seed: u64) -> Self {
+        let draw = &mut Draw::of(seed, 0x0B71_0235);
+        let voters = if draw.percent(60) { 3 } else { 5 };
+        let (heartbeat_ms, election_ms) = [(50, 150), (50, 200), (80, 300)][draw.place(3)];
+        let snapshot_entries = [60, 200, 1000][draw.place(3)];
+        let swarm = Self {
+            seed,
+            scenario,
+            voters,
+            losses: voters / 2,
+            strikes: draw.between((3, 14)),
+            kinds: some_kinds(draw),
+            faults_for: Duration::from_secs(draw.between((10, 40))),
+            longest_fault_ms: [800, 3000, 8000][draw.place(3)],
+            rest_for: Duration::from_secs(12),
+            lease_reads: draw.percent(40),
+            heartbeat_ms,
+            election_ms,
+            snapshot_entries,
+            kept_entries: [0, 20, snapshot_entries][draw.place(3)],
+            segment_kib: [64, 128][draw.place(2)],
+            load: Load::draw(draw),
+        };
+        match scenario {
+            RootScenario::Swarm => swarm.within_bounds(),
+            RootScenario::Smoke => swarm.smoke(),
+            RootScenario::Operators => swarm.operators(),
+        }
+    }
+
+    /// Lease reads trust that clocks run within 5 % of each other and never jump: what breaks that is
+    /// kept from runs with lease reads.
+    fn within_bounds(mut self) -> Self {
+        let jumps = |kind: &Kind| matches!(kind, Kind::ClockFrozen | Kind::ClockForward);
+        if self.lease_reads {
+            self.kinds.retain(|kind| !jumps(kind));
+        }
+        if self.kinds.is_empty() {
+            self.kinds.push(Kind::Crash);
+        }
+        self
+    }
+
+    fn smoke(self) -> Self {
+        Self {
+            voters: 3,
+            losses: 1,
+            strikes: 3,
+            kinds: vec![Kind::Isolated, Kind::PowerLoss, Kind::Replace],
+            faults_for: Duration::from_secs(6),
+            longest_fault_ms: 1500,
+            rest_for: Duration::from_secs(6),
+            load: self.load.with_clients(4),
+            ..self
+        }
+    }
+
+    fn operators(self) -> Self {
+        let mix = Mix { locks: 5, registers: 5, rules: 2, actions: 80, force: 0, guarded: 0 };
+        Self {
+            strikes: 4,
+            kinds: vec![Kind::MajorityMinority, Kind::Isolated, Kind::FullSplit],
+            faults_for: Duration::from_secs(12),
+            longest_fault_ms: 5000,
+            load: Load { mix, ..self.load },
+            ..self
         }
     }
 }

@@ -14,10 +14,12 @@ use serde_json::{Value, json};
 
 use crate::{
     judge::{
-        Violation,
+        Findings, History, Violation,
+        history::{Outcome, What},
         stores::{Ending, Stores},
     },
-    options::{Options, Scenario},
+    options::{Options, RootOptions, Scenario},
+    schedule::Strike,
 };
 
 /// The result of a run.
@@ -77,6 +79,82 @@ impl Report {
             "faults": self.faults,
             "simulated_seconds": (self.simulated_seconds * 1000.0).round() / 1000.0,
             "fingerprint": fingerprint,
+        })
+    }
+}
+
+/// The result of a run of a root.
+pub struct RootReport {
+    /// What the seed decided.
+    pub options: RootOptions,
+    /// What was done to the world.
+    pub strikes: Vec<Strike>,
+    /// Everything that was recorded; `None` when it is no history.
+    pub history: Option<History>,
+    /// What the judges found.
+    pub findings: Findings,
+    /// Why the run did not come to its end, if it did not.
+    pub problem: Option<String>,
+    /// How often each fault took hold.
+    pub faults: BTreeMap<String, u64>,
+    /// Simulated seconds.
+    pub simulated_seconds: f64,
+    /// Hashes of every operation of each disk and of every byte left on it.
+    pub fingerprints: Vec<u64>,
+}
+
+impl RootReport {
+    /// Whether nothing was violated and the run came to its end.
+    pub fn passed(&self) -> bool {
+        self.findings.violations.is_empty() && self.problem.is_none()
+    }
+
+    /// The verdict: `pass`, `unknown`, or what is wrong.
+    fn verdict(&self) -> Value {
+        let violations = self.findings.violations.iter().map(ToString::to_string);
+        let wrong: Vec<String> = violations.chain(self.problem.clone()).collect();
+        match (wrong.is_empty(), self.findings.undecided.is_empty()) {
+            (false, _) => json!(wrong),
+            (true, false) => json!("unknown"),
+            (true, true) => json!("pass"),
+        }
+    }
+
+    fn fingerprint(&self) -> String {
+        let mut rest = DefaultHasher::new();
+        self.fingerprints.hash(&mut rest);
+        if let Some(history) = &self.history {
+            history.to_lines().hash(&mut rest);
+        }
+        format!("{:016x}-{:016x}", runtime::sim::fingerprint().hash, rest.finish())
+    }
+
+    /// The line. Its fingerprint covers the trace, the disks and the whole history.
+    pub fn line(&self) -> Value {
+        let events = self.history.as_ref().map(History::events).unwrap_or_default();
+        let count = |wanted: fn(&Outcome) -> bool| {
+            let wanted = |what: &What| match what {
+                What::Complete { outcome, .. } => wanted(outcome),
+                _ => false,
+            };
+            events.iter().filter(|event| wanted(&event.what)).count()
+        };
+        let undecided = self.findings.undecided.iter();
+        json!({
+            "seed": self.options.seed,
+            "scenario": self.options.scenario.name(),
+            "verdict": self.verdict(),
+            "undecided": undecided.map(|u| format!("{}/{}: {}", u.rule.judge, u.rule.name, u.detail))
+                .collect::<Vec<_>>(),
+            "voters": self.options.voters,
+            "strikes": self.strikes.len(),
+            "events": events.len(),
+            "acknowledged": count(|outcome| matches!(outcome, Outcome::Done(_))),
+            "refused": count(|outcome| matches!(outcome, Outcome::Rejected { .. })),
+            "unknown": count(|outcome| matches!(outcome, Outcome::Unknown { .. })),
+            "faults": self.faults,
+            "simulated_seconds": (self.simulated_seconds * 1000.0).round() / 1000.0,
+            "fingerprint": self.fingerprint(),
         })
     }
 }

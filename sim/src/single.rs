@@ -1,16 +1,95 @@
 //! One seed in this process.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use sim::{
-    options::{Options, Scenario},
-    run::run,
+    judge::timeline::{html, timeline},
+    options::{Options, RootOptions, RootScenario, Scenario},
+    report::RootReport,
+    run::{
+        node,
+        root::{self, Choice},
+    },
+    world::root::steps::Steps,
 };
+
+/// What a seed is run with.
+struct Arguments {
+    seed: u64,
+    scenario: String,
+    choice: Choice,
+    /// Everything the nodes log goes to standard error.
+    trace: bool,
+    /// Where the history goes, one event a line.
+    history: Option<String>,
+    /// Where the timeline goes.
+    html: Option<String>,
+}
 
 /// The value behind a flag.
 fn flag(arguments: &[String], name: &str) -> Option<String> {
     let at = arguments.iter().position(|a| a == name)?;
     arguments.get(at + 1).cloned()
+}
+
+fn parse(arguments: &[String]) -> Option<Arguments> {
+    let only = match flag(arguments, "--only") {
+        None => None,
+        Some(list) if list.is_empty() => Some(Vec::new()),
+        Some(list) => Some(list.split(',').map(|at| at.parse().ok()).collect::<Option<_>>()?),
+    };
+    Some(Arguments {
+        seed: flag(arguments, "--seed")?.parse().ok()?,
+        scenario: flag(arguments, "--scenario").unwrap_or_else(|| "root".to_owned()),
+        choice: Choice { only },
+        trace: arguments.iter().any(|a| a == "--trace"),
+        history: flag(arguments, "--history"),
+        html: flag(arguments, "--html"),
+    })
+}
+
+fn usage() -> ExitCode {
+    let nodes = Scenario::ALL.iter().map(|(name, _)| *name);
+    let roots = RootScenario::ALL.iter().map(|(name, _)| *name);
+    let names: Vec<&str> = roots.chain(nodes).collect();
+    eprintln!("needs --seed NUMBER and --scenario one of {}", names.join(", "));
+    ExitCode::from(2)
+}
+
+fn trace_node() {
+    let filter = tracing_subscriber::EnvFilter::new("info,hivemem=debug,storage=debug");
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+fn write(path: &str, text: &str) -> bool {
+    let written = std::fs::write(Path::new(path), text);
+    if let Err(error) = &written {
+        eprintln!("cannot write {path}: {error}");
+    }
+    written.is_ok()
+}
+
+/// Writes what was asked for besides the line.
+fn keep(report: &RootReport, arguments: &Arguments) -> bool {
+    let Some(history) = &report.history else { return true };
+    let lines = arguments.history.as_ref().is_none_or(|path| write(path, &history.to_lines()));
+    let page = arguments
+        .html
+        .as_ref()
+        .is_none_or(|path| write(path, &html::page(&timeline(history, &report.findings))));
+    lines && page
+}
+
+fn run_root(scenario: RootScenario, arguments: &Arguments) -> ExitCode {
+    let steps = Steps::install(arguments.trace);
+    let report = root::run(RootOptions::of(scenario, arguments.seed), &arguments.choice, steps);
+    if arguments.trace {
+        eprintln!("{:#?}", report.options);
+        report.strikes.iter().enumerate().for_each(|(at, strike)| eprintln!("{at}: {strike}"));
+    }
+    println!("{}", report.line());
+    let kept = keep(&report, arguments);
+    if report.passed() && kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 pub(super) fn main(arguments: Vec<String>) -> ExitCode {
@@ -20,18 +99,15 @@ pub(super) fn main(arguments: Vec<String>) -> ExitCode {
         return ExitCode::from(2);
     }
     runtime::sim::install();
-    let seed = flag(&arguments, "--seed").and_then(|s| s.parse::<u64>().ok());
-    let scenario = flag(&arguments, "--scenario").unwrap_or_else(|| "power-loss".to_owned());
-    let (Some(seed), Some(scenario)) = (seed, Scenario::from_name(&scenario)) else {
-        let names: Vec<&str> = Scenario::ALL.iter().map(|(name, _)| *name).collect();
-        eprintln!("needs --seed NUMBER and --scenario one of {}", names.join(", "));
-        return ExitCode::from(2);
-    };
-    if arguments.iter().any(|a| a == "--trace") {
-        let filter = tracing_subscriber::EnvFilter::new("info,hivemem=debug,storage=debug");
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let Some(arguments) = parse(&arguments) else { return usage() };
+    if let Some(scenario) = RootScenario::from_name(&arguments.scenario) {
+        return run_root(scenario, &arguments);
     }
-    let report = run(Options::of(scenario, seed));
+    let Some(scenario) = Scenario::from_name(&arguments.scenario) else { return usage() };
+    if arguments.trace {
+        trace_node();
+    }
+    let report = node::run(Options::of(scenario, arguments.seed));
     println!("{}", report.line());
     if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -32,6 +32,12 @@ pub struct RootConfig {
     pub heartbeat_ms: u64,
     /// Shortest silence of a leader before a follower stands, in milliseconds.
     pub election_ms: u64,
+    /// Entries after which a snapshot is made.
+    pub snapshot_entries: u64,
+    /// Entries kept behind a snapshot.
+    pub kept_entries: u64,
+    /// Size of a segment of the log, in KiB.
+    pub segment_kib: u64,
 }
 
 pub(super) fn read(
@@ -76,6 +82,9 @@ pub(super) fn read(
         })?,
         heartbeat_ms,
         election_ms,
+        snapshot_entries: reader.count("root.snapshot_entries", 10, 10_000_000)?,
+        kept_entries: reader.count("root.kept_entries", 0, 10_000_000)?,
+        segment_kib: reader.count("root.segment_kib", 64, 1 << 20)?,
     }))
 }
 

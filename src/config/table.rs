@@ -161,6 +161,17 @@ pub const SETTINGS: &[Setting] = &[
         "150",
         "shortest silence of a leader before another stands, milliseconds; three heartbeats at least",
     ),
+    setting("root.snapshot_entries", "10000", "entries after which a snapshot of the root is made"),
+    setting(
+        "root.kept_entries",
+        "2000",
+        "entries kept behind a snapshot, for members that lag a little",
+    ),
+    setting(
+        "root.segment_kib",
+        "16384",
+        "size of a file of the root's log, KiB; four commands fit",
+    ),
 ];
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ mod wait;
 use std::{path::Path, sync::Arc};
 
 use consensus::{
-    log::Identity,
+    log::{Identity, LogOptions},
     machine::{ClusterId, Machine},
     raft::{Group, GroupOptions, GrpcTransport, Home, MemberId, StartError as GroupError},
 };
@@ -107,6 +107,9 @@ fn options(config: &RootConfig) -> GroupOptions {
         heartbeat_ms: config.heartbeat_ms,
         election_ms: (config.election_ms, config.election_ms + config.election_ms * 2 / 3),
         lease_drift_permille: config.lease_reads.then_some(LEASE_DRIFT_PERMILLE),
+        snapshot_every: config.snapshot_entries,
+        entries_kept: config.kept_entries,
+        log: LogOptions { segment_bytes: config.segment_kib * 1024, ..LogOptions::default() },
         ..GroupOptions::default()
     }
 }

@@ -68,7 +68,9 @@ impl RootPeer for Peer {
         match self.0.0.group.propose(command.into(), deadline).boxed().await {
             Outcome::Done(answer) => Ok(Response::new(RootAnswer { answer })),
             Outcome::Rejected(refused) => Err(status(&refused)),
-            Outcome::Unknown { detail } => Err(status(&Reject::new(Reason::OutcomeUnknown, detail))),
+            Outcome::Unknown { detail } => {
+                Err(status(&Reject::new(Reason::OutcomeUnknown, detail)))
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use runtime::link::Link;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// What every connection is made of.
@@ -75,17 +76,19 @@ impl<T: AsyncWrite + Unpin> hyper::rt::Write for HyperIo<T> {
     }
 }
 
-/// Keeps empty flushes from the socket (`IO-1`). Sits directly on it, below TLS.
+/// Keeps empty flushes from the socket (`IO-1`), and lets the simulator reset it. Sits directly on it,
+/// below TLS.
 #[derive(Debug)]
 pub struct FlushGuard<T> {
     inner: T,
     dirty: bool,
+    link: Link,
 }
 
 impl<T> FlushGuard<T> {
     /// Guards a fresh socket.
     pub fn new(inner: T) -> Self {
-        Self { inner, dirty: false }
+        Self { inner, dirty: false, link: Link::default() }
     }
 
     fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -100,6 +103,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for FlushGuard<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.link.check()?;
         Pin::new(&mut self.inner).poll_read(cx, buffer)
     }
 }
@@ -110,6 +114,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FlushGuard<T> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.link.check()?;
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.note(written)
     }
@@ -118,6 +123,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FlushGuard<T> {
         if !self.dirty {
             return Poll::Ready(Ok(()));
         }
+        self.link.check()?;
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
         self.dirty = false;
         Poll::Ready(Ok(()))
@@ -136,6 +142,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FlushGuard<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.link.check()?;
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
         self.note(written)
     }

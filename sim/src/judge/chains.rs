@@ -45,7 +45,12 @@ struct Shown<'h> {
 pub fn judge(case: &Case<'_>, findings: &mut Findings) {
     let mut shown: BTreeMap<(&str, u64), Shown<'_>> = BTreeMap::new();
     let mut listings: BTreeMap<&str, Vec<(u64, BTreeSet<&str>)>> = BTreeMap::new();
+    // What was on a disk that is lost on purpose can't be looked at any more.
+    let mut lost: BTreeSet<&str> = BTreeSet::new();
     for (position, event) in case.history.events().iter().enumerate() {
+        if let What::Lost { node } = &event.what {
+            lost.insert(node);
+        }
         let What::Chain(scan) = &event.what else { continue };
         let shown = shown.entry((&scan.node, scan.epoch)).or_default();
         compare(scan, shown, event.at_us, findings);
@@ -56,7 +61,9 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
         }
     }
     for operation in &case.operations {
-        if let Some(Done { evidence: Some(evidence), .. }) = operation.done() {
+        if let Some(Done { evidence: Some(evidence), .. }) = operation.done()
+            && !lost.contains(evidence.node.as_str())
+        {
             has_row(operation, evidence, &listings, findings);
         }
     }

@@ -62,7 +62,7 @@ fn config(ahead_rows: u32) -> Config {
 }
 
 /// What runs on the machine: the daemon's own node and doors.
-async fn daemon(disk: DiskRef, config: Config) {
+pub(super) async fn daemon(disk: DiskRef, config: Config) {
     let node = match Node::start(disk.clone(), &config).await {
         Ok(node) => node,
         // A disk that fails during start-up ends the process; the supervisor starts it again.

@@ -7,5 +7,6 @@
 //! Not here: clients and verdicts.
 
 mod machine;
+pub mod root;
 
 pub use machine::{API_KEY, Machine, NODE_ADDRESS, OPERATOR_KEY};

@@ -77,6 +77,11 @@ pub enum What {
         /// Whether it runs from now on.
         up: bool,
     },
+    /// A node is lost for good, with everything on its disk: on purpose, and not to come back.
+    Lost {
+        /// Which.
+        node: String,
+    },
     /// The size of something that must stay bounded.
     Sample {
         /// Where.

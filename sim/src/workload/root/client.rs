@@ -95,9 +95,12 @@ impl Client {
         &self.links
     }
 
-    /// A node by chance.
+    /// A node by chance, unless all are lost one that is not.
     pub fn any_node(&mut self) -> usize {
-        self.draw.place(self.links.len())
+        let there = |at: &usize| !self.ground.is_lost(&self.links[*at].name);
+        let nodes: Vec<usize> = (0..self.links.len()).filter(there).collect();
+        let place = self.draw.place(nodes.len());
+        nodes.get(place).copied().unwrap_or(0)
     }
 
     /// A fresh name for a request.

@@ -41,6 +41,9 @@ pub async fn finish(ground: &Ground) {
     let Ok(mut client) = Client::new(ground, LAST, &Shutdown::new()) else { return };
     let nodes = ground.target().nodes.len();
     for at in 0..nodes {
+        if ground.is_lost(&ground.target().nodes[at].name) {
+            continue;
+        }
         for n in 0..ground.load().registers {
             registers::read_at(&mut client, at, &format!("r{n}")).await;
         }
@@ -94,7 +97,7 @@ async fn settle(ground: &Ground, client: &Client) {
     let deadline = Instant::now() + Duration::from_millis(longest_ms) + SETTLE;
     loop {
         let mut left = 0;
-        for link in client.links().iter() {
+        for link in client.links().iter().filter(|link| !ground.is_lost(&link.name)) {
             left += sample(ground, link).await.unwrap_or(1);
         }
         if left == 0 || Instant::now() >= deadline {
@@ -128,7 +131,7 @@ async fn sample(ground: &Ground, link: &Link) -> Option<u64> {
 /// answer is left out.
 pub async fn scan(ground: &Ground) {
     let answer_ms = ground.load().answer_ms.max(30_000);
-    for node in &ground.target().nodes {
+    for node in ground.target().nodes.iter().filter(|node| !ground.is_lost(&node.name)) {
         let Ok(link) = Link::new(node, answer_ms) else { continue };
         let path = "/api/v1/admin/verify-chain";
         let body = json!({ "since": 0 });

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use super::{
     client::Client,
     guarded,
-    outcome::{Acquired, Told, acquired, done, done_at},
+    outcome::{Acquired, Told, acquired, done},
     sessions::{OldToken, Sessions},
     target::Question,
 };
-use crate::judge::history::{Answer, Call, Mode, Outcome, Request, What};
+use crate::judge::history::{Answer, Call, Done, Mode, Outcome, Request, What};
 
 /// Attempts at one acquire whose end is unknown.
 const ATTEMPTS: u32 = 5;
@@ -224,10 +224,11 @@ impl Asked<'_> {
         let Told::Yes(value) = told else { return Ok(told.outcome(|_| None)) };
         match acquired(value, self.want.keys.len()) {
             Some(Acquired::Waiting { place }) => Err(place),
-            Some(Acquired::Granted { fence }) => {
+            Some(Acquired::Granted { fence, again }) => {
+                // Who took it again is told the token of an earlier entry, and not its own place.
+                let index = (!again).then_some(fence);
                 let answer = Answer::Granted { fence };
-                // Whoever took it again was granted it by an earlier entry.
-                Ok(Outcome::Done(done_at(answer, fence)))
+                Ok(Outcome::Done(Done { answer, index, evidence: None }))
             }
             Some(Acquired::Ended(reason)) => {
                 Ok(Outcome::Rejected { reason, index: None, decision: None })

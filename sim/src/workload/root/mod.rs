@@ -35,7 +35,11 @@ mod registers;
 mod sessions;
 pub mod target;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::Method;
 use parking_lot::Mutex;
@@ -44,6 +48,8 @@ use runtime::{
     task::Shutdown,
 };
 use serde_json::{Value, json};
+
+use crate::judge::history::What;
 
 use self::{
     client::Client,
@@ -77,6 +83,8 @@ struct Inner {
     hot: BTreeMap<(String, String), String>,
     /// How often each node was deliberately set back to a backup.
     epochs: Mutex<BTreeMap<String, u64>>,
+    /// Nodes that are lost for good.
+    lost: Mutex<BTreeSet<String>>,
 }
 
 impl Ground {
@@ -98,6 +106,18 @@ impl Ground {
     /// Notes that a node was deliberately set back to a backup: its chain begins a new epoch.
     pub fn set_back(&self, node: &str) {
         *self.0.epochs.lock().entry(node.to_owned()).or_default() += 1;
+    }
+
+    /// Records that a node is lost for good; clients ask it no more.
+    pub fn lose(&self, node: &str) {
+        if self.0.lost.lock().insert(node.to_owned()) {
+            self.recorder().record(What::Lost { node: node.to_owned() });
+        }
+    }
+
+    /// Whether a node is lost for good.
+    pub fn is_lost(&self, node: &str) -> bool {
+        self.0.lost.lock().contains(node)
     }
 
     fn epoch(&self, node: &str) -> u64 {
@@ -181,8 +201,8 @@ pub async fn prepare(
     }
     let policy = json!({ "namespace": HOT_NAMESPACE, "hot_keys": ["hot*"] });
     until_done(first, &operator(Method::PUT, "/api/v1/policies", policy), deadline).await?;
-    let epochs = Mutex::default();
-    let ground = Ground(Arc::new(Inner { load, target, recorder, hot, epochs }));
+    let (epochs, lost) = Default::default();
+    let ground = Ground(Arc::new(Inner { load, target, recorder, hot, epochs, lost }));
     scan(&ground).await;
     Ok(ground)
 }

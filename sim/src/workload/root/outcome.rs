@@ -128,6 +128,8 @@ pub enum Acquired {
     Granted {
         /// The token.
         fence: u64,
+        /// Whether one of them was held already.
+        again: bool,
     },
     /// It has its place in the queues.
     Waiting {
@@ -147,7 +149,8 @@ pub fn acquired(value: &Value, keys: usize) -> Option<Acquired> {
             let mut fences = grants.iter().map(|grant| grant["fence"].as_u64());
             let fence = fences.next().flatten()?;
             let same = grants.len() == keys && fences.all(|other| other == Some(fence));
-            same.then_some(Acquired::Granted { fence })
+            let again = grants.iter().any(|grant| grant["count"].as_u64() > Some(1));
+            same.then_some(Acquired::Granted { fence, again })
         }
         "waiting" => Some(Acquired::Waiting { place: value["place"].as_u64() }),
         ended => Some(Acquired::Ended(ended.to_owned())),
@@ -236,7 +239,7 @@ mod tests {
             let grants: Vec<Value> = fences.iter().map(|fence| json!({ "fence": fence })).collect();
             acquired(&json!({ "state": "granted", "grants": grants }), 2)
         };
-        assert_eq!(grants(&[5, 5]), Some(Acquired::Granted { fence: 5 }));
+        assert_eq!(grants(&[5, 5]), Some(Acquired::Granted { fence: 5, again: false }));
         assert_eq!(grants(&[5, 6]), None);
         assert_eq!(grants(&[5]), None);
         let waiting = json!({ "state": "waiting", "place": 4 });

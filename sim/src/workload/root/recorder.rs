@@ -41,6 +41,10 @@ impl fmt::Debug for Recorder {
 
 impl Log {
     fn push(&mut self, now_us: u64, what: What) {
+        // Nodes go on for a moment after the recording is complete.
+        if self.events.last().is_some_and(|event| event.what == What::End) {
+            return;
+        }
         // The clock is read outside of any order; the order is that of this list.
         let last_us = self.events.last().map_or(0, |event| event.at_us);
         self.events.push(Event { at_us: now_us.max(last_us), what });

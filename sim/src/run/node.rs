@@ -1,4 +1,4 @@
-//! One run: faults, heal, scan, verdict.
+//! A run of one node: faults, heal, scan, verdict.
 //!
 //! Invariant: exactly one run per process, because libraries keep process-wide counters.
 //!

@@ -1,0 +1,198 @@
+//! A run of a root: boot, found, strike, heal, settle, judge.
+//!
+//! Invariants: `RUN-4` the schedule is decided before the run begins; `RUN-5` the clients go on after the
+//! last fault, long enough to show that the root lives.
+//!
+//! Not here: faults (`strike`), the world (`world::root`), what clients do (`workload::root`).
+
+use std::{sync::Arc, time::Duration};
+
+use madsim::{
+    Config,
+    runtime::{Handle, NodeHandle, Runtime},
+};
+use runtime::{
+    clock::{self, sim::ClockSim},
+    fatal,
+    task::{self, Shutdown},
+};
+
+use crate::{
+    judge::{
+        self,
+        history::{Bounds, Expiry, Header, Order, VERSION, What},
+    },
+    options::RootOptions,
+    report::{RootReport, disk_faults},
+    schedule::{self, Strike},
+    strike,
+    workload::root::{self as workload, Recorder},
+    world::root::{
+        RootWorld,
+        steps::{Steps, name_of},
+    },
+};
+
+/// Longest time for everything after the faults, simulated.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Time in which sessions expire and queues empty before the last samples: the longest TTL, and some.
+const SETTLE: Duration = Duration::from_secs(15);
+
+/// Which strikes of a schedule are carried out.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Only these, by their place in the schedule; all when there is no such list.
+    pub only: Option<Vec<usize>>,
+}
+
+impl Choice {
+    fn apply(&self, strikes: Vec<Strike>) -> Vec<Strike> {
+        let wanted = |at: usize| self.only.as_ref().is_none_or(|only| only.contains(&at));
+        let numbered = strikes.into_iter().enumerate();
+        numbered.filter(|(at, _)| wanted(*at)).map(|(_, strike)| strike).collect()
+    }
+}
+
+fn bounds() -> Bounds {
+    Bounds {
+        leader_us: 2_000_000,
+        operation_us: 10_000_000,
+        settle_us: u64::try_from(SETTLE.as_micros()).unwrap_or(u64::MAX),
+    }
+}
+
+fn header(options: &RootOptions) -> Header {
+    Header {
+        history_version: VERSION,
+        run: format!("{} seed {}", options.scenario.name(), options.seed),
+        order: Order::Recorded,
+        expiry: Expiry::Recorded,
+        bounds: bounds(),
+        voters: (1..=options.voters).map(name_of).collect(),
+    }
+}
+
+/// Runs a seed and says what happened.
+pub fn run(options: RootOptions, choice: &Choice, steps: Steps) -> RootReport {
+    storage::sqlite::vfs::seed_sqlite_prng(options.seed as u32);
+    let world = Runtime::with_seed_and_config(options.seed, Config::default());
+    world.add_simulator::<ClockSim>();
+    let strikes = choice.apply(schedule::draw(&options));
+    world.block_on(async {
+        // The world's own node has no address; who asks needs one.
+        let operator =
+            Handle::current().create_node().name("operator").ip([10, 0, 2, 1].into()).build();
+        operator.spawn(play(options, strikes, steps)).await.expect("the operator never fails")
+    })
+}
+
+fn client_machines(options: &RootOptions) -> Vec<NodeHandle> {
+    let machine = |number: u64| {
+        let ip = [10, 0, 1, u8::try_from(number + 1).unwrap_or(u8::MAX)];
+        Handle::current().create_node().name(format!("client-{number}")).ip(ip.into()).build()
+    };
+    (0..options.load.clients).map(machine).collect()
+}
+
+fn observer() -> Recorder {
+    let clocks = ClockSim::current();
+    Recorder::new(move || u64::try_from(clocks.true_elapsed().as_micros()).unwrap_or(u64::MAX))
+}
+
+async fn play(options: RootOptions, strikes: Vec<Strike>, steps: Steps) -> RootReport {
+    let recorder = observer();
+    steps.tell(recorder.clone());
+    let machines = client_machines(&options);
+    let ids = machines.iter().map(NodeHandle::id).collect();
+    let world = RootWorld::boot(options.clone(), recorder.clone(), steps, ids);
+    let supervisor = task::spawn(world.clone().supervise());
+    let problem = live(&world, &machines, &strikes).await.err();
+    supervisor.abort();
+    // Where the run came to its end, this is recorded already.
+    recorder.record(What::End);
+    let simulated_seconds = ClockSim::current().true_elapsed().as_secs_f64();
+    let mut faults = world.counts();
+    for voter in world.all() {
+        for (name, count) in disk_faults(&voter.disk) {
+            *faults.entry(format!("disk_{name}")).or_default() += count;
+        }
+    }
+    world.end();
+    let fingerprints = world.all().iter().map(|voter| voter.disk.fingerprint()).collect();
+    let (history, malformed) = match recorder.history(header(&options)) {
+        Ok(history) => (Some(history), None),
+        Err(error) => (None, Some(format!("the recording is no history: {error}"))),
+    };
+    let findings = history.as_ref().map(judge::verdict::findings).unwrap_or_default();
+    let problem = problem.or(malformed);
+    RootReport {
+        options,
+        strikes,
+        history,
+        findings,
+        problem,
+        faults,
+        simulated_seconds,
+        fingerprints,
+    }
+}
+
+/// From the first start to the last look.
+async fn live(
+    world: &Arc<RootWorld>,
+    machines: &[NodeHandle],
+    strikes: &[Strike],
+) -> Result<(), String> {
+    world.found().await.map_err(|problem| format!("founding: {problem}"))?;
+    let target = workload::Target { nodes: world.voters().iter().map(|v| v.place()).collect() };
+    let prepared =
+        workload::prepare(world.options.load.clone(), target, world.recorder.clone()).await;
+    let ground = prepared.map_err(|error| error.to_string())?;
+    // There is one ground in a run.
+    let _ = world.ground.set(ground.clone());
+    let stop = Shutdown::new();
+    let clients: Vec<_> = (0..)
+        .zip(machines)
+        .map(|(number, machine)| {
+            let life = workload::live(ground.clone(), number, stop.clone());
+            machine.spawn(fatal::sim::contain(life))
+        })
+        .collect();
+    storm(world, strikes).await?;
+    world.recorder.record(What::Healed);
+    clock::sleep(world.options.rest_for).await;
+    stop.trigger();
+    let ended = clock::timeout(LIMIT, async {
+        for client in clients {
+            client.await.map_err(|error| format!("a client failed: {error}"))?;
+        }
+        Ok::<(), String>(())
+    });
+    ended.await.map_err(|_| format!("clients did not end within {LIMIT:?}"))??;
+    clock::sleep(SETTLE).await;
+    let finished = clock::timeout(LIMIT, workload::finish(&ground)).await;
+    finished.map_err(|_| format!("the last look took longer than {LIMIT:?}"))
+}
+
+/// Carries the schedule out, and heals.
+async fn storm(world: &Arc<RootWorld>, strikes: &[Strike]) -> Result<(), String> {
+    let running: Vec<_> = strikes
+        .iter()
+        .map(|strike| {
+            let (world, strike) = (world.clone(), *strike);
+            task::spawn(async move {
+                clock::sleep(strike.at).await;
+                strike::carry_out(world, strike).await;
+            })
+        })
+        .collect();
+    let ended = clock::timeout(LIMIT, async {
+        for strike in running {
+            strike.await.map_err(|error| format!("a strike failed: {error}"))?;
+        }
+        Ok::<(), String>(())
+    });
+    ended.await.map_err(|_| format!("the faults were not over within {LIMIT:?}"))??;
+    let healed = clock::timeout(LIMIT, world.heal()).await;
+    healed.map_err(|_| format!("not everybody was up within {LIMIT:?}"))
+}

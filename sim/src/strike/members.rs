@@ -1,0 +1,183 @@
+//! Changes of who is in the group, transfers of the lead, and copies from an older time.
+//!
+//! Invariants: `STR-3` only one change of membership is carried out at a time; `STR-4` a machine is thrown
+//! away only after the leader has said that its member has no vote, unless its disk is lost already.
+//!
+//! Not here: how a change is made safe (`consensus::raft`).
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use http::Method;
+use runtime::clock::{self, Instant};
+use serde_json::{Value, json};
+
+use super::{Blow, disk};
+use crate::{
+    schedule::Kind,
+    world::root::{RootWorld, Voter},
+};
+
+/// Time for one change.
+const WITHIN: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_millis(250);
+
+pub(super) async fn carry_out(blow: &mut Blow) {
+    match blow.strike.kind {
+        Kind::Transfer => transfer(blow).await,
+        Kind::Snapshot => snapshot(blow).await,
+        Kind::AddRemove | Kind::Replace | Kind::OldNodeReturns => change(blow).await,
+        Kind::RestoreBackup => restore(blow).await,
+        _ => {}
+    }
+}
+
+async fn transfer(blow: &mut Blow) {
+    let Some(to) = blow.voter() else { return };
+    let body = json!({ "member": to.member });
+    let path = "/api/v1/root/transfer";
+    let Some(leader) = blow.world.leader().await else { return };
+    let asked = blow.world.ask_at(&leader, Method::POST, path, Some(body)).await;
+    if asked.is_ok() {
+        let fault = blow.begin(&[&to.name]);
+        blow.over(fault);
+    }
+}
+
+async fn snapshot(blow: &mut Blow) {
+    let Some(voter) = blow.voter() else { return };
+    let path = "/api/v1/root/snapshot";
+    if blow.world.ask_at(&voter, Method::POST, path, None).await.is_ok() {
+        let fault = blow.begin(&[&voter.name]);
+        blow.over(fault);
+    }
+}
+
+/// A voter that can be lost: one that clients do not need, while enough others live.
+pub(super) async fn spare_one(blow: &mut Blow) -> Option<Arc<Voter>> {
+    let world = &blow.world;
+    let (lost, allowed) = (world.all().len() as u64 - world.options.voters, world.options.losses);
+    if lost >= allowed || world.voters().len() as u64 > world.options.voters {
+        return None;
+    }
+    blow.target().await
+}
+
+fn numbers(value: &Value, voters_only: bool) -> BTreeSet<u64> {
+    let members = value["members"].as_array().cloned().unwrap_or_default();
+    let wanted = members.iter().filter(|m| !voters_only || m["voter"] == true);
+    wanted.filter_map(|member| member["member"].as_u64()).collect()
+}
+
+/// What the leader says about the members.
+async fn told(world: &RootWorld) -> Option<Value> {
+    let leader = world.leader().await?;
+    let status = world.status_of(&leader).await?;
+    (status["role"] == "leader" && status["changing"] == false).then_some(status)
+}
+
+/// Asks until the new member has a vote and the old one is out; answers whether it came to that.
+async fn settle(world: &RootWorld, old: &Voter, new: &Voter, joint: bool) -> bool {
+    let deadline = Instant::now() + WITHIN;
+    let member = json!({ "member": new.member, "endpoint": new.address() });
+    while Instant::now() < deadline {
+        clock::sleep(AGAIN).await;
+        let Some(status) = told(world).await else { continue };
+        let (all, voters) = (numbers(&status, false), numbers(&status, true));
+        let (has_new, has_old) = (voters.contains(&new.member), voters.contains(&old.member));
+        if has_new && !all.contains(&old.member) {
+            return true;
+        }
+        let base = "/api/v1/root/members";
+        let (method, path, body) = match (has_new, has_old) {
+            (false, true) if joint => {
+                (Method::POST, format!("{base}/{}/replace", old.member), Some(member.clone()))
+            }
+            (false, _) if !all.contains(&new.member) => {
+                (Method::POST, base.to_owned(), Some(member.clone()))
+            }
+            (false, _) => (Method::POST, format!("{base}/{}/promote", new.member), None),
+            (true, _) => (Method::DELETE, format!("{base}/{}", old.member), None),
+        };
+        let asked = world.ask_leader(method, &path, body, Duration::from_secs(6)).await;
+        if let Err(problem) = asked {
+            tracing::info!(path, problem, "a change of membership is asked for again");
+        }
+    }
+    false
+}
+
+/// Throws a machine away whose disk is lost, and puts a new one in its place.
+pub(super) async fn replace(blow: &mut Blow, lost: &Arc<Voter>) {
+    blow.world.lose(lost);
+    let new = blow.world.add_machine();
+    if !settle(&blow.world, lost, &new, true).await {
+        tracing::info!(lost = lost.name, "was not replaced in time");
+    }
+}
+
+/// Puts a new voter in the place of a healthy one.
+async fn change(blow: &mut Blow) {
+    let world = blow.world.clone();
+    let _alone = world.membership.lock().await;
+    let Some(old) = spare_one(blow).await else { return };
+    let returns = blow.strike.kind == Kind::OldNodeReturns;
+    let new = world.add_machine();
+    if returns {
+        // It does not hear that it is removed.
+        old.hold();
+        old.crash();
+    }
+    let done = settle(&world, &old, &new, blow.strike.kind == Kind::Replace).await;
+    let fault = done.then(|| blow.begin(&[&old.name, &new.name]));
+    if returns {
+        old.let_go();
+        old.restart();
+    }
+    blow.last().await;
+    if let Some(fault) = fault {
+        world.lose(&old);
+        blow.over(fault);
+    }
+}
+
+/// Puts the root's files of a voter back to an older time. It must find out and take no part.
+async fn restore(blow: &mut Blow) {
+    let world = blow.world.clone();
+    let _alone = world.membership.lock().await;
+    let Some(voter) = spare_one(blow).await else { return };
+    voter.hold();
+    voter.crash();
+    let files = disk::backup(&voter);
+    voter.restart();
+    // Its peers must have met the start after the backup, and it must have promised something since.
+    if !lives(&world, &voter).await {
+        voter.let_go();
+        return;
+    }
+    blow.last().await;
+    let fault = blow.begin(&[&voter.name]);
+    voter.crash();
+    disk::put_back(&voter, &files);
+    world.rename(&voter, &format!("{}-copy", voter.name));
+    voter.restart();
+    blow.last().await;
+    voter.let_go();
+    replace(blow, &voter).await;
+    blow.over(fault);
+}
+
+/// Whether a voter that was started hears of a leader, and its peers of it, in time.
+async fn lives(world: &RootWorld, voter: &Voter) -> bool {
+    for _ in 0..40 {
+        clock::sleep(AGAIN).await;
+        if !voter.is_up() {
+            voter.restart();
+            continue;
+        }
+        let status = world.status_of(voter).await.unwrap_or_default();
+        if status["confirmed"] == true {
+            return true;
+        }
+    }
+    false
+}

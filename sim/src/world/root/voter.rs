@@ -1,0 +1,207 @@
+//! A machine that runs a voter of the root.
+//!
+//! Invariants: `VOT-1` what survives a restart is the disk and nothing else; `VOT-2` a machine that is
+//! gone never runs again.
+//!
+//! Not here: when it dies (`strike`), and starting it again (the world's supervisor).
+
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
+
+use hivemem::config::{Config, Layers, Origin};
+use madsim::{runtime::Handle, task::NodeId};
+use parking_lot::Mutex;
+use runtime::{
+    clock,
+    disk::{DiskRef, faulty::FaultyDisk, write_atomically},
+    fatal,
+};
+use storage::sqlite::vfs::SimVfs;
+
+use super::steps::{Steps, name_of};
+use crate::{
+    options::RootOptions,
+    workload::root::{NodeAt, Recorder},
+    world::{API_KEY, OPERATOR_KEY, machine::daemon},
+};
+
+/// Port of every door.
+const PORT: u16 = 7747;
+/// The cluster of every run.
+const CLUSTER: &str = "7d5f3a10-51a1-4d0e-8000-0000000000aa";
+/// Files with keys, and what is in them.
+const KEYS: [(&str, &str); 2] = [("operator.key", OPERATOR_KEY), ("peer.key", "between members")];
+
+#[derive(Debug, Default)]
+struct State {
+    up: bool,
+    gone: bool,
+    held: u32,
+}
+
+/// A machine: its disk, its clock, and the member that runs on it.
+pub struct Voter {
+    /// The member's number.
+    pub member: u64,
+    /// Its name in the history.
+    pub name: String,
+    /// The machine.
+    pub id: NodeId,
+    /// The machine's disk.
+    pub disk: FaultyDisk,
+    address: String,
+    recorder: Recorder,
+    state: Mutex<State>,
+    /// Keeps the VFS registered as long as the machine exists.
+    _vfs: SimVfs,
+}
+
+fn config(options: &RootOptions, member: u64, address: &str) -> Config {
+    let mut layers = Layers::default();
+    let number = |value: u64| value.to_string();
+    let settings = [
+        ("data_dir", "data".to_owned()),
+        ("server.listen", address.to_owned()),
+        ("server.drain_timeout", "1s".to_owned()),
+        ("auth.api_key", API_KEY.to_owned()),
+        ("auth.operator_key_file", "operator.key".to_owned()),
+        ("storage.reserve_mib", number(0)),
+        ("root.member", number(member)),
+        ("root.cluster", CLUSTER.to_owned()),
+        ("root.endpoint", address.to_owned()),
+        ("root.peer_key_file", "peer.key".to_owned()),
+        ("root.lease_reads", options.lease_reads.to_string()),
+        ("root.heartbeat_ms", number(options.heartbeat_ms)),
+        ("root.election_ms", number(options.election_ms)),
+        ("root.snapshot_entries", number(options.snapshot_entries)),
+        ("root.kept_entries", number(options.kept_entries)),
+        ("root.segment_kib", number(options.segment_kib)),
+    ];
+    for (key, value) in settings {
+        layers.add(key, value, Origin::Flag).expect("the settings above exist");
+    }
+    Config::build(&layers, PathBuf::from("data")).expect("the settings above fit")
+}
+
+impl Voter {
+    /// Builds the machine of a member and boots it.
+    pub fn boot(
+        options: &RootOptions,
+        member: u64,
+        recorder: &Recorder,
+        steps: &Steps,
+    ) -> Arc<Self> {
+        let seed = options.seed.wrapping_mul(31).wrapping_add(member);
+        let disk = FaultyDisk::new(seed);
+        let vfs = SimVfs::register(&disk, seed, clock::now_unix_ms);
+        for (file, key) in KEYS {
+            write_atomically(&disk, file.as_ref(), key.as_bytes(), 0o600)
+                .expect("a disk without faults");
+        }
+        let ip = IpAddr::from([10, 0, 0, u8::try_from(member).unwrap_or(u8::MAX)]);
+        let address = format!("{ip}:{PORT}");
+        let config = config(options, member, &address);
+        let shared: DiskRef = Arc::new(disk.clone());
+        let node = Handle::current()
+            .create_node()
+            .name(name_of(member))
+            .ip(ip)
+            .init(move || fatal::sim::contain(daemon(shared.clone(), config.clone())))
+            .build();
+        let (id, name) = (node.id(), name_of(member));
+        steps.call(id, &name);
+        recorder.node(&name, true);
+        let state = Mutex::new(State { up: true, ..State::default() });
+        let recorder = recorder.clone();
+        Arc::new(Self { member, name, id, disk, address, recorder, state, _vfs: vfs })
+    }
+
+    /// `ip:port` of its door.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// How clients reach it.
+    pub fn place(&self) -> NodeAt {
+        NodeAt {
+            name: self.name.clone(),
+            endpoint: format!("http://{}", self.address),
+            api_key: Some(API_KEY.to_owned()),
+            operator_key: OPERATOR_KEY.to_owned(),
+        }
+    }
+
+    /// The process stopped itself; the simulator kills it.
+    pub fn stopped(&self) {
+        self.disk.crash_process();
+        self.fell();
+    }
+
+    fn fell(&self) {
+        if std::mem::take(&mut self.state.lock().up) {
+            self.recorder.node(&self.name, false);
+        }
+    }
+
+    /// The process dies; the page cache survives.
+    pub fn crash(&self) {
+        self.disk.crash_process();
+        self.off();
+    }
+
+    /// The process dies; what becomes of the disk is the caller's business.
+    pub fn off(&self) {
+        Handle::current().kill(self.id);
+        self.fell();
+    }
+
+    /// Starts it, unless it is gone or runs.
+    pub fn restart(&self) {
+        {
+            let mut state = self.state.lock();
+            if state.gone || state.up {
+                return;
+            }
+            state.up = true;
+        }
+        self.disk.power_on();
+        self.recorder.node(&self.name, true);
+        Handle::current().restart(self.id);
+    }
+
+    /// Stops it for good.
+    pub fn retire(&self) {
+        self.state.lock().gone = true;
+        self.off();
+    }
+
+    /// Whether it will never run again.
+    pub fn is_gone(&self) -> bool {
+        self.state.lock().gone
+    }
+
+    /// Whether its process runs, for all that is known.
+    pub fn is_up(&self) -> bool {
+        self.state.lock().up
+    }
+
+    /// Whether it is dead without anybody having said so.
+    pub fn has_died(&self) -> bool {
+        self.disk.is_off() || Handle::current().is_exit(self.id)
+    }
+
+    /// From now on it is not started again when it dies, until it is let go.
+    pub fn hold(&self) {
+        self.state.lock().held += 1;
+    }
+
+    /// The other half of [`Voter::hold`].
+    pub fn let_go(&self) {
+        let mut state = self.state.lock();
+        state.held = state.held.saturating_sub(1);
+    }
+
+    /// Whether somebody wants it to stay as it is.
+    pub fn is_held(&self) -> bool {
+        self.state.lock().held > 0
+    }
+}

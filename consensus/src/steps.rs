@@ -2,8 +2,8 @@
 //!
 //! A judge that compares members needs to see each of them from outside: what its log became, what
 //! is durable, what it applied. Each step is a trace event under [`TARGET`] with the fields that its
-//! function names; members are named by their number. Without a subscriber that wants them, a step
-//! costs one comparison.
+//! function names; members are named by their number. Unless [`watch`] was called, a step costs one
+//! comparison.
 //!
 //! Invariant: `STP-1` a step is told after it was taken and before anybody is answered because of it, in
 //! the order in which this member took its steps; one that was not told accuses nobody.
@@ -13,11 +13,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tracing::{Level, enabled, trace};
 
 use crate::log::{Bounds, EntryId, Vote};
 
@@ -44,9 +44,26 @@ pub struct Shown {
     pub seen: Option<Seen>,
 }
 
+/// Whether anybody watches. Not asked of the subscriber: it would have to be asked for every step, and
+/// one with a filter for each layer forgets an event after such a question.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// From now on, this process tells its steps.
+pub fn watch() {
+    WATCHED.store(true, Ordering::Relaxed);
+}
+
 /// Whether anybody watches.
 pub fn watched() -> bool {
-    enabled!(target: TARGET, Level::TRACE)
+    WATCHED.load(Ordering::Relaxed)
+}
+
+macro_rules! tell {
+    ($($fields:tt)*) => {
+        if watched() {
+            tracing::trace!(target: TARGET, $($fields)*);
+        }
+    };
 }
 
 /// The first bytes of a hash, enough to tell two apart.
@@ -62,39 +79,45 @@ fn short(hash: &[u8]) -> String {
 pub(crate) fn voted(me: u64, vote: Vote) {
     let Vote { term, member, committed } = vote;
     match (committed, member == me) {
-        (true, true) => trace!(target: TARGET, step = "leader", term),
+        (true, true) => tell!(step = "leader", term),
         (true, false) => {}
-        (false, _) => trace!(target: TARGET, step = "voted", term, member),
+        (false, _) => tell!(step = "voted", term, member),
     }
 }
 
 /// An entry joined the log.
 pub(crate) fn appended(id: EntryId, payload: &[u8]) {
     let EntryId { term, index } = id;
+    if !watched() {
+        return;
+    }
     let hash = short(&Sha256::digest(payload));
-    trace!(target: TARGET, step = "appended", index, term, hash);
+    tell!(step = "appended", index, term, hash);
 }
 
 /// From this entry on, the member follows these voters; two sets while joint.
 pub(crate) fn membership(index: u64, configurations: &[BTreeSet<u64>]) {
+    if !watched() {
+        return;
+    }
     let set = |set: &BTreeSet<u64>| set.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
     let voters = configurations.iter().map(set).collect::<Vec<_>>().join(";");
-    trace!(target: TARGET, step = "membership", index, voters);
+    tell!(step = "membership", index, voters);
 }
 
 /// Everything from this index on was cut off.
 pub(crate) fn truncated(from: u64) {
-    trace!(target: TARGET, step = "truncated", index = from);
+    tell!(step = "truncated", index = from);
 }
 
 /// Entries up to here were given up.
 pub(crate) fn purged(upto: u64) {
-    trace!(target: TARGET, step = "purged", index = upto);
+    tell!(step = "purged", index = upto);
 }
 
 /// The member learned, in this term, that everything up to here is committed.
 pub(crate) fn committed(index: u64, by_term: u64) {
-    trace!(target: TARGET, step = "committed", index, term = by_term);
+    tell!(step = "committed", index, term = by_term);
 }
 
 /// An entry was applied.
@@ -103,30 +126,30 @@ pub(crate) fn applied(id: EntryId, shown: Shown) {
     let state = short(&shown.state);
     let Seen { session, seq, executed } =
         shown.seen.unwrap_or(Seen { session: 0, seq: 0, executed: false });
-    trace!(target: TARGET, step = "applied", index, term, hash = state, session, seq, executed);
+    tell!(step = "applied", index, term, hash = state, session, seq, executed);
 }
 
 /// The state and the log up to here were replaced by a snapshot.
 pub(crate) fn installed(id: EntryId, shown: Shown) {
     let EntryId { term, index } = id;
-    trace!(target: TARGET, step = "snapshot", index, term, hash = short(&shown.state));
+    tell!(step = "snapshot", index, term, hash = short(&shown.state));
 }
 
 /// The member is back and found this.
 pub(crate) fn recovered(bounds: Bounds, vote: Option<Vote>) {
     let EntryId { term, index } = bounds.last.or(bounds.purged).unwrap_or_default();
     let vote_term = vote.map_or(0, |vote| vote.term);
-    trace!(target: TARGET, step = "recovered", index, term, vote_term);
+    tell!(step = "recovered", index, term, vote_term);
 }
 
 /// A session ended without being closed.
 pub fn expired(session: u64, index: u64) {
-    trace!(target: TARGET, step = "expired", session, index);
+    tell!(step = "expired", session, index);
 }
 
 /// A request took its place in the queues.
 pub fn queued(session: u64, seq: u64, index: u64) {
-    trace!(target: TARGET, step = "queued", session, seq, index);
+    tell!(step = "queued", session, seq, index);
 }
 
 /// Appends that are not durable yet, so that a cut in between lowers what their sync proves.
@@ -166,7 +189,7 @@ impl Unsynced {
     pub(crate) fn durable(&self, ticket: u64) {
         let last = self.0.lock().last.remove(&ticket);
         if let Some(index) = last {
-            trace!(target: TARGET, step = "durable", index);
+            tell!(step = "durable", index);
         }
     }
 }

@@ -21,7 +21,6 @@ use tracing::{
 };
 use tracing_subscriber::{
     Layer,
-    filter::Targets,
     layer::{Context, SubscriberExt},
     registry::LookupSpan,
     util::SubscriberInitExt,
@@ -134,17 +133,21 @@ impl Steps {
     /// Installs the ear for the whole process; with `trace`, everything else goes to standard error.
     pub fn install(trace: bool) -> Self {
         let steps = Self::default();
-        let told = Targets::new().with_target(TARGET, tracing::Level::TRACE);
+        // One filter for all layers: with a filter for each, a question of one crate whether something
+        // is enabled makes another layer miss the next event.
+        let all = std::env::var("HIVEMEM_SIM_LOG")
+            .unwrap_or_else(|_| "info,hivemem=debug,consensus=debug,storage=info".to_owned());
+        let wanted = if trace { format!("{all},{TARGET}=trace") } else { format!("off,{TARGET}=trace") };
         let log = trace.then(|| {
-            let filter = tracing_subscriber::EnvFilter::try_from_env("HIVEMEM_SIM_LOG")
-                .unwrap_or_else(|_| "info,hivemem=debug,consensus=debug,storage=info".into());
             tracing_subscriber::fmt::layer()
                 .without_time()
+                .with_ansi(false)
                 .with_writer(std::io::stderr)
-                .with_filter(filter)
         });
-        let layers = tracing_subscriber::registry().with(steps.clone().with_filter(told)).with(log);
+        let filter = tracing_subscriber::EnvFilter::new(wanted);
+        let layers = tracing_subscriber::registry().with(filter).with(steps.clone()).with(log);
         layers.init();
+        consensus::steps::watch();
         steps
     }
 
@@ -201,6 +204,9 @@ fn queued(recorder: &Recorder, fields: &Fields) {
 
 impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Steps {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() != TARGET {
+            return;
+        }
         let mut fields = Fields::default();
         event.record(&mut fields);
         self.hear(&fields);

@@ -10,7 +10,6 @@ use sim::{
         node,
         root::{self, Choice},
     },
-    world::root::steps::Steps,
 };
 
 /// What a seed is run with.
@@ -56,11 +55,6 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn trace_node() {
-    let filter = tracing_subscriber::EnvFilter::new("info,hivemem=debug,storage=debug");
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-}
-
 fn write(path: &str, text: &str) -> bool {
     let written = std::fs::write(Path::new(path), text);
     if let Err(error) = &written {
@@ -81,8 +75,8 @@ fn keep(report: &RootReport, arguments: &Arguments) -> bool {
 }
 
 fn run_root(scenario: RootScenario, arguments: &Arguments) -> ExitCode {
-    let steps = Steps::install(arguments.trace);
-    let report = root::run(RootOptions::of(scenario, arguments.seed), &arguments.choice, steps);
+    let options = RootOptions::of(scenario, arguments.seed);
+    let report = root::run(options, &arguments.choice, arguments.trace);
     if arguments.trace {
         eprintln!("{:#?}", report.options);
         report.strikes.iter().enumerate().for_each(|(at, strike)| eprintln!("{at}: {strike}"));
@@ -104,10 +98,7 @@ pub(super) fn main(arguments: Vec<String>) -> ExitCode {
         return run_root(scenario, &arguments);
     }
     let Some(scenario) = Scenario::from_name(&arguments.scenario) else { return usage() };
-    if arguments.trace {
-        trace_node();
-    }
-    let report = node::run(Options::of(scenario, arguments.seed));
+    let report = node::run(Options::of(scenario, arguments.seed), arguments.trace);
     println!("{}", report.line());
     if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

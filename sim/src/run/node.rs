@@ -35,15 +35,27 @@ const CLIENTS_IP: [u8; 4] = [10, 0, 0, 2];
 const HEAL: Duration = Duration::from_secs(30);
 
 /// Runs a seed and says what happened.
-pub fn run(options: Options) -> Report {
+///
+/// With `trace`, what the node logs goes to standard error.
+pub fn run(options: Options, trace: bool) -> Report {
     storage::sqlite::vfs::seed_sqlite_prng(options.seed as u32);
     let world = Runtime::with_seed_and_config(options.seed, Config::default());
     world.add_simulator::<ClockSim>();
     world.block_on(async {
+        if trace {
+            log_to_stderr();
+        }
         // The world's own node has no address; clients need one.
         let clients = Handle::current().create_node().name("clients").ip(CLIENTS_IP.into()).build();
         clients.spawn(play(options)).await.expect("the clients' machine never fails")
     })
+}
+
+/// Inside the simulation: the first hash map of a thread decides the seed of all, and outside that seed is
+/// the system's.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::new("info,hivemem=debug,storage=debug");
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 async fn play(options: Options) -> Report {

@@ -73,12 +73,17 @@ fn header(options: &RootOptions) -> Header {
 }
 
 /// Runs a seed and says what happened.
-pub fn run(options: RootOptions, choice: &Choice, steps: Steps) -> RootReport {
+///
+/// With `trace`, what the nodes log goes to standard error.
+pub fn run(options: RootOptions, choice: &Choice, trace: bool) -> RootReport {
     storage::sqlite::vfs::seed_sqlite_prng(options.seed as u32);
     let world = Runtime::with_seed_and_config(options.seed, Config::default());
     world.add_simulator::<ClockSim>();
     let strikes = choice.apply(schedule::draw(&options));
     world.block_on(async {
+        // Not before: the first hash map of a thread decides the seed of all, and outside the simulation
+        // that seed is the system's.
+        let steps = Steps::install(trace);
         // The world's own node has no address; who asks needs one.
         let operator =
             Handle::current().create_node().name("operator").ip([10, 0, 2, 1].into()).build();

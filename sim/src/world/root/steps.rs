@@ -137,7 +137,8 @@ impl Steps {
         // is enabled makes another layer miss the next event.
         let all = std::env::var("HIVEMEM_SIM_LOG")
             .unwrap_or_else(|_| "info,hivemem=debug,consensus=debug,storage=info".to_owned());
-        let wanted = if trace { format!("{all},{TARGET}=trace") } else { format!("off,{TARGET}=trace") };
+        let wanted =
+            if trace { format!("{all},{TARGET}=trace") } else { format!("off,{TARGET}=trace") };
         let log = trace.then(|| {
             tracing_subscriber::fmt::layer()
                 .without_time()

@@ -42,8 +42,9 @@ impl Root {
                 // This member may be behind the answer; it is not behind one that it has applied.
                 Err(_) if self.is_behind(&waiting) => {}
                 Err(true) => {
+                    // The request was in the queues: it may have been granted before it was forgotten.
                     let detail = "the session has gone on; the answer is not kept any more";
-                    return Outcome::Rejected(Reject::new(Reason::SequenceTooOld, detail));
+                    return Outcome::Unknown { detail: detail.to_owned() };
                 }
                 Err(false) => {
                     let detail = format!("session {} has ended; its waits are gone", at.session);

@@ -45,7 +45,7 @@ fn grant(out: GrantOut) -> v1::LockGrant {
 
 fn acquired(out: AcquireOut) -> v1::AcquireResponse {
     let grants = out.grants.into_iter().map(grant).collect();
-    v1::AcquireResponse { state: out.state, grants, lease_ms: out.lease_ms }
+    v1::AcquireResponse { state: out.state, grants, lease_ms: out.lease_ms, place: out.place }
 }
 
 fn lock(out: LockOut) -> v1::Lock {

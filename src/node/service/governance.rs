@@ -17,6 +17,7 @@ use types::{
         Access, Approver, NamespacePolicy, OperatorRule, RuleMatch, RuleRequest, RuleSet, Settings,
     },
 };
+use wire::errors::{Verdict, row};
 
 use super::{
     Caller, Reply, Service,
@@ -137,6 +138,19 @@ fn action_out(id: ActionId, action: &Action) -> ActionOut {
         decided_at: decided.map(|decided| decided.index),
         note: action.note.clone(),
     }
+}
+
+/// What is read back after something was decided. That it cannot be read is no refusal of what was
+/// decided, so a reason that says so is replaced by one that leaves the outcome open.
+fn read_back<T>(read: Reply<T>) -> Reply<T> {
+    read.map_err(|refused| match row(refused.reason).verdict {
+        Verdict::Unknown => refused,
+        Verdict::Rejected => {
+            let Reject { reason, detail, .. } = refused;
+            let detail = format!("this may be decided, but cannot be read ({reason}: {detail})");
+            Reject::new(Reason::OutcomeUnknown, detail)
+        }
+    })
 }
 
 fn no_action(id: u64) -> Reject {
@@ -278,7 +292,7 @@ impl Service {
             human: input.human,
         });
         self.ask_root(caller, body).await?;
-        self.root_agent(caller, &agent).await
+        read_back(self.root_agent(caller, &agent).await)
     }
 
     /// Shuts an agent out everywhere, for ever. For operators.
@@ -295,7 +309,7 @@ impl Service {
         let agent: AgentId = agent.parse()?;
         let revoke = RevokeAgent { agent: agent.clone(), reason: reason.to_owned() };
         self.ask_root(caller, Body::RevokeAgent(revoke)).await?;
-        self.root_agent(caller, &agent).await
+        read_back(self.root_agent(caller, &agent).await)
     }
 
     async fn root_agent(&self, caller: &Caller, agent: &AgentId) -> Reply<RootAgentOut> {
@@ -325,7 +339,7 @@ impl Service {
             ttl_ms: input.ttl_ms.unwrap_or(ACTION_TTL_MS),
         });
         match self.ask_root(caller, body).await? {
-            Response::Action(answer) => self.action(caller, answer.action.0).await,
+            Response::Action(answer) => read_back(self.action(caller, answer.action.0).await),
             other => Err(unexpected(&other)),
         }
     }
@@ -344,7 +358,7 @@ impl Service {
         let note = input.note.clone();
         let body = Body::Decide(Decide { action: ActionId(id), approve, note });
         self.ask_root(caller, body).await?;
-        self.action(caller, id).await
+        read_back(self.action(caller, id).await)
     }
 
     /// One action.
@@ -379,4 +393,22 @@ impl Service {
 
 fn pending(machine: &Machine) -> Vec<ActionOut> {
     machine.pending_actions().map(|(id, action)| action_out(id, action)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_decided_is_not_refused_because_it_cannot_be_read() {
+        for reason in [Reason::NotLeader, Reason::Stopping, Reason::NotFound] {
+            let read: Reply<()> = read_back(Err(Reject::new(reason, "why")));
+            let refused = read.expect_err("it could not be read");
+            assert_eq!(row(refused.reason).verdict, Verdict::Unknown, "{reason}");
+            assert!(refused.detail.contains(reason.code()), "{refused}");
+        }
+        let late = Reject::new(Reason::DeadlineExceeded, "late");
+        assert_eq!(read_back::<()>(Err(late.clone())), Err(late));
+        assert_eq!(read_back(Ok(1)), Ok(1));
+    }
 }

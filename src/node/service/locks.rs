@@ -140,6 +140,10 @@ pub struct AcquireOut {
     /// first sent.
     #[schema(minimum = 0)]
     pub lease_ms: u64,
+    /// Log index that gave a request that waits its place in the queues: the smallest is next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
+    pub place: Option<u64>,
 }
 
 /// Keys to give back.
@@ -336,20 +340,23 @@ fn held(locks: &[GrantOut]) -> Reply<Vec<Held>> {
 }
 
 fn acquired(response: Response) -> Reply<AcquireOut> {
-    let none =
-        |state: &str| AcquireOut { state: state.to_owned(), grants: Vec::new(), lease_ms: 0 };
+    let none = |state: &str, place: Option<u64>| {
+        let (state, grants) = (state.to_owned(), Vec::new());
+        AcquireOut { state, grants, lease_ms: 0, place }
+    };
     Ok(match response {
         Response::Granted(granted) => AcquireOut {
             state: "granted".to_owned(),
             lease_ms: granted.lease_ms,
+            place: None,
             grants: granted
                 .grants
                 .into_iter()
                 .map(|g| GrantOut { key: g.key.to_string(), fence: g.fence.0, count: g.count })
                 .collect(),
         },
-        Response::Waiting(_) => none("waiting"),
-        Response::WaitEnded(ended) => none(ended.cause.as_str()),
+        Response::Waiting(waiting) => none("waiting", Some(waiting.wait.0)),
+        Response::WaitEnded(ended) => none(ended.cause.as_str(), None),
         other => return Err(unexpected(&other)),
     })
 }

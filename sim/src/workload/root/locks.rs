@@ -21,8 +21,8 @@ use crate::judge::history::{Answer, Call, Done, Mode, Outcome, Request, What};
 
 /// Attempts at one acquire whose end is unknown.
 const ATTEMPTS: u32 = 5;
-/// Longest time of one question while a request waits, milliseconds: others may be asked in between.
-const POLL_MS: u64 = 1500;
+/// Time of one question while a request waits, milliseconds, from and to: then another node is asked.
+const POLL_MS: (u64, u64) = (60, 1500);
 /// Acquires of a hundred that take the lock again while they hold it.
 const AGAIN_PERCENT: u64 = 15;
 /// Waiting requests of a hundred that are cancelled.
@@ -189,14 +189,23 @@ impl Asked<'_> {
         let op = client.recorder().invoke(&client.name, &name, Some(self.request), self.call());
         let mut placed = false;
         let outcome = loop {
-            let question = self.question(if self.want.wait_ms.is_some() {
-                POLL_MS.min(answer_ms)
-            } else {
-                answer_ms
-            });
+            let poll_ms = match self.want.wait_ms {
+                Some(_) if client.draw.percent(70) => client.draw.between(POLL_MS),
+                _ => answer_ms,
+            };
+            let question = self.question(poll_ms);
             let told = client.links()[node].ask(&question).await;
             client.note(&told);
             match self.understood(&told) {
+                // A short question may end before the root's answer, which the next one may get.
+                Ok(Outcome::Unknown { .. })
+                    if poll_ms < answer_ms
+                        && begun.elapsed().as_millis() < u128::from(patience_ms) =>
+                {
+                    client.back_off().await;
+                    node = client.any_node();
+                    continue;
+                }
                 Ok(outcome) => break outcome,
                 Err(place) => {
                     if let Some(index) = place.filter(|_| !placed) {

@@ -124,7 +124,7 @@ pub fn needed(value: &Value) -> Option<u32> {
 /// What became of a request for locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acquired {
-    /// All keys are held under this token, so many times.
+    /// All keys are held under this token.
     Granted {
         /// The token.
         fence: u64,
@@ -236,10 +236,13 @@ mod tests {
     #[test]
     fn grants_of_several_keys_have_one_token() {
         let grants = |fences: &[u64]| {
-            let grants: Vec<Value> = fences.iter().map(|fence| json!({ "fence": fence })).collect();
+            let grant = |fence: &u64| json!({ "fence": fence, "count": 1 });
+            let grants: Vec<Value> = fences.iter().map(grant).collect();
             acquired(&json!({ "state": "granted", "grants": grants }), 2)
         };
         assert_eq!(grants(&[5, 5]), Some(Acquired::Granted { fence: 5, again: false }));
+        let again = json!({ "state": "granted", "grants": [{ "fence": 5, "count": 2 }] });
+        assert_eq!(acquired(&again, 1), Some(Acquired::Granted { fence: 5, again: true }));
         assert_eq!(grants(&[5, 6]), None);
         assert_eq!(grants(&[5]), None);
         let waiting = json!({ "state": "waiting", "place": 4 });

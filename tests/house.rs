@@ -24,7 +24,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("federation", &["types", "runtime", "storage", "wire"]),
         ("hivemem", &["types", "runtime", "storage", "wire", "consensus", "federation"]),
         ("sim", &["types", "runtime", "storage", "wire", "consensus", "federation", "hivemem"]),
-        ("chaos", &["types", "wire", "sim"]),
+        ("chaos", &["types", "runtime", "wire", "sim"]),
     ])
 }
 

@@ -1,21 +1,22 @@
-//! The storm: real processes under real faults, which will be judged by the simulator's judges.
+//! The storm: real processes under real faults, driven by the simulator's clients and judged by the
+//! simulator's judges.
 //!
-//! Today this crate names what it will drive and drives nothing.
+//! | file | what |
+//! |---|---|
+//! | `cluster` | voters as processes on loopback: founded, killed, stopped, started again |
+//! | `nemesis` | faults, each with a look at whether it took hold |
+//! | `scenario` | one run: clients, rounds of faults, healing, the last looks |
+//! | `figures` | what is measured from a history: time without success, outcomes |
+//! | `report` | the files of a run, and its verdict |
 //!
-//! Invariant: a history is judged by the code that judges the simulation, never by its own.
+//! Invariants: a history is judged by the code that judges the simulation, never by its own; a fault
+//! that is not known to have taken hold is not counted as one.
 //!
-//! Not here yet: namespaces, nemeses and scenarios.
+//! Not here: faults of networks and disks, which the simulator has.
 
-/// What became of a fault that was to be injected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Injection {
-    /// It is in force.
-    Installed,
-    /// It was left out, and why.
-    Skipped {
-        /// The reason, for the report.
-        reason: String,
-    },
-    /// Nobody can say whether it is in force, so the run proves nothing.
-    Indeterminate,
-}
+pub mod cluster;
+pub mod figures;
+pub mod nemesis;
+pub mod options;
+pub mod report;
+pub mod scenario;

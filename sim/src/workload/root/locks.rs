@@ -133,6 +133,17 @@ async fn leave(client: &mut Client, sessions: &mut Sessions) {
     }
 }
 
+/// Whether a session of this refusal is gone, and its answers with it.
+fn is_dead(reason: &str) -> bool {
+    matches!(reason, "session_expired" | "not_found" | "sequence_too_old")
+}
+
+/// Whether a refusal is no answer of the state machine to a request that may have been made before.
+fn settles_nothing(reason: &str) -> bool {
+    let turned_away = ["not_sent", "not_leader", "stopping", "overloaded", "quorum_not_met"];
+    is_dead(reason) || turned_away.contains(&reason)
+}
+
 /// A request for locks, in the same words however often it is made.
 struct Asked<'w> {
     request: Request,
@@ -162,8 +173,12 @@ impl Asked<'_> {
     /// Asks until the end is known or the attempts are used up.
     async fn acquire(&self, client: &mut Client, sessions: &mut Sessions) -> Outcome {
         let mut last = Outcome::Unknown { detail: "never asked".to_owned() };
+        let mut open = None;
         for _ in 0..ATTEMPTS {
             last = self.attempt(client, sessions).await;
+            if matches!(last, Outcome::Unknown { .. }) {
+                open = Some(last.clone());
+            }
             let again = match &last {
                 Outcome::Done(_) => false,
                 Outcome::Rejected { reason, .. } => {
@@ -176,7 +191,11 @@ impl Asked<'_> {
             }
             client.back_off().await;
         }
-        last
+        // What one attempt left open, a later one that was turned away does not settle.
+        match (last, open) {
+            (Outcome::Rejected { reason, .. }, Some(open)) if settles_nothing(&reason) => open,
+            (last, _) => last,
+        }
     }
 
     /// One operation: asks, and as long as the request waits, asks on.
@@ -187,7 +206,7 @@ impl Asked<'_> {
         let mut node = client.any_node();
         let name = client.links()[node].name.clone();
         let op = client.recorder().invoke(&client.name, &name, Some(self.request), self.call());
-        let mut placed = false;
+        let (mut placed, mut sent) = (false, false);
         let outcome = loop {
             let poll_ms = match self.want.wait_ms {
                 Some(_) if client.draw.percent(70) => client.draw.between(POLL_MS),
@@ -196,18 +215,27 @@ impl Asked<'_> {
             let question = self.question(poll_ms);
             let told = client.links()[node].ask(&question).await;
             client.note(&told);
+            let patient = begun.elapsed().as_millis() < u128::from(patience_ms);
             match self.understood(&told) {
+                // An earlier question has arrived, perhaps: that this one did not says nothing.
+                Ok(Outcome::Rejected { reason, .. }) if sent && settles_nothing(&reason) => {
+                    if !patient || is_dead(&reason) {
+                        break Outcome::Unknown { detail: reason };
+                    }
+                    client.back_off().await;
+                    node = client.any_node();
+                    continue;
+                }
                 // A short question may end before the root's answer, which the next one may get.
-                Ok(Outcome::Unknown { .. })
-                    if poll_ms < answer_ms
-                        && begun.elapsed().as_millis() < u128::from(patience_ms) =>
-                {
+                Ok(Outcome::Unknown { .. }) if poll_ms < answer_ms && patient => {
+                    sent = true;
                     client.back_off().await;
                     node = client.any_node();
                     continue;
                 }
                 Ok(outcome) => break outcome,
                 Err(place) => {
+                    sent = true;
                     if let Some(index) = place.filter(|_| !placed) {
                         placed = true;
                         client.recorder().record(What::Queued { op, index });
@@ -219,7 +247,7 @@ impl Asked<'_> {
             {
                 break outcome;
             }
-            if begun.elapsed().as_millis() >= u128::from(patience_ms) {
+            if !patient {
                 break Outcome::Unknown { detail: "it waits longer than it may".to_owned() };
             }
             node = client.any_node();

@@ -19,7 +19,7 @@ use std::{
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use crate::log::{Bounds, EntryId, Vote};
+use crate::log::{EntryId, Vote};
 
 /// Target of the events.
 pub const TARGET: &str = "hivemem::steps";
@@ -135,9 +135,9 @@ pub(crate) fn installed(id: EntryId, shown: Shown) {
     tell!(step = "snapshot", index, term, hash = short(&shown.state));
 }
 
-/// The member is back and found this.
-pub(crate) fn recovered(bounds: Bounds, vote: Option<Vote>) {
-    let EntryId { term, index } = bounds.last.or(bounds.purged).unwrap_or_default();
+/// The member is back and found this: its last entry, in the log or in the snapshot, and its vote.
+pub(crate) fn recovered(last: Option<EntryId>, vote: Option<Vote>) {
+    let EntryId { term, index } = last.unwrap_or_default();
     let vote_term = vote.map_or(0, |vote| vote.term);
     tell!(step = "recovered", index, term, vote_term);
 }

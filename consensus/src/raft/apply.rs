@@ -26,7 +26,7 @@ use super::{
     types::{Answer, Command, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, entry_id},
 };
 use crate::{
-    log::LogError,
+    log::{EntryId, LogError},
     steps::{self, Shown},
 };
 
@@ -111,9 +111,9 @@ impl<M: StateMachine> Applier<M> {
         self.state.clone()
     }
 
-    /// Index that the snapshot on the disk reaches, `None` without one.
-    pub(super) fn snapshot_index(&self) -> Option<u64> {
-        self.snapshots.current()?.meta.last_log_id.map(|id| id.index)
+    /// The last entry in the snapshot on the disk, `None` without one.
+    pub(super) fn snapshot_id(&self) -> Option<EntryId> {
+        self.snapshots.current()?.meta.last_log_id.as_ref().map(entry_id)
     }
 
     fn apply_one(&mut self, entry: Entry) -> Answer {

@@ -266,16 +266,17 @@ fn open<M: StateMachine>(
     effects: EffectSink<M::Effect>,
 ) -> Result<(Log, Boots, Applier<M>), LogError> {
     let log = Log::open(disk, dir, identity, options)?;
-    steps::recovered(log.bounds(), log.vote());
     let boots = Boots::open(disk.clone(), dir)?;
     let snapshots = SnapshotStore::open(disk.clone(), dir)?;
     let applier = Applier::open(snapshots, fresh, effects)?;
+    let covered = applier.snapshot_id();
+    steps::recovered(covered.max(log.bounds().last), log.vote());
     let purged = log.bounds().purged.map(|id| id.index);
-    if purged > applier.snapshot_index() {
+    if purged > covered.map(|id| id.index) {
         let problem = format!(
             "the log begins behind index {}, and the snapshot ends at {:?}",
             purged.unwrap_or(0),
-            applier.snapshot_index()
+            covered.map(|id| id.index)
         );
         return Err(LogError::damaged("snapshot", 0, problem));
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     Ground,
-    outcome::Told,
+    outcome::{Told, settles_nothing},
     recorder::Recorder,
     target::{Link, Question},
 };
@@ -176,8 +176,12 @@ impl Client {
     ) -> Outcome {
         let mut node = self.any_node();
         let mut last = Outcome::Unknown { detail: "never asked".to_owned() };
+        let mut open = None;
         for _ in 0..ATTEMPTS {
             last = self.once(node, call, request, question, &read).await;
+            if matches!(last, Outcome::Unknown { .. }) {
+                open = Some(last.clone());
+            }
             let again = match &last {
                 Outcome::Done(_) => false,
                 Outcome::Rejected { reason, .. } => {
@@ -191,6 +195,10 @@ impl Client {
             self.back_off().await;
             node = self.any_node();
         }
-        last
+        // What one attempt left open, a later one that was turned away does not settle.
+        match (last, open) {
+            (Outcome::Rejected { reason, .. }, Some(open)) if settles_nothing(&reason) => open,
+            (last, _) => last,
+        }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     client::Client,
     guarded,
-    outcome::{Acquired, Told, acquired, done},
+    outcome::{Acquired, Told, acquired, done, is_dead, settles_nothing},
     sessions::{OldToken, Sessions},
     target::Question,
 };
@@ -131,17 +131,6 @@ async fn leave(client: &mut Client, sessions: &mut Sessions) {
     } else {
         sessions.abandon();
     }
-}
-
-/// Whether a session of this refusal is gone, and its answers with it.
-fn is_dead(reason: &str) -> bool {
-    matches!(reason, "session_expired" | "not_found" | "sequence_too_old")
-}
-
-/// Whether a refusal is no answer of the state machine to a request that may have been made before.
-fn settles_nothing(reason: &str) -> bool {
-    let turned_away = ["not_sent", "not_leader", "stopping", "overloaded", "quorum_not_met"];
-    is_dead(reason) || turned_away.contains(&reason)
 }
 
 /// A request for locks, in the same words however often it is made.
@@ -317,8 +306,8 @@ async fn release(
     }
     match outcome {
         Outcome::Done(_) => true,
-        Outcome::Rejected { .. } => false,
-        Outcome::Unknown { .. } => {
+        // It may hold them still: who goes on in this session would take them a second time.
+        Outcome::Rejected { .. } | Outcome::Unknown { .. } => {
             leave(client, sessions).await;
             false
         }

@@ -157,6 +157,17 @@ pub fn acquired(value: &Value, keys: usize) -> Option<Acquired> {
     }
 }
 
+/// Whether a session of this refusal is gone, and its answers with it.
+pub fn is_dead(reason: &str) -> bool {
+    matches!(reason, "session_expired" | "not_found" | "sequence_too_old")
+}
+
+/// Whether a refusal is no answer of the state machine to a request that may have been made before.
+pub fn settles_nothing(reason: &str) -> bool {
+    let turned_away = ["not_sent", "not_leader", "stopping", "overloaded", "quorum_not_met"];
+    is_dead(reason) || turned_away.contains(&reason)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;

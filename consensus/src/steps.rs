@@ -35,11 +35,20 @@ pub struct Seen {
     pub executed: bool,
 }
 
+/// Entries between two looks at the whole state. A state that differs stays different, so looking at some
+/// finds it; looking at all would cost more than applying.
+const STATE_EVERY: u64 = 16;
+
+/// Whether the whole state is looked at after this entry: the same ones at every member.
+pub fn shows_state(index: u64) -> bool {
+    index.is_multiple_of(STATE_EVERY)
+}
+
 /// What a state machine shows of itself after an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// Hash of the whole state.
-    pub state: [u8; 32],
+    /// Hash of the whole state, where it was looked at.
+    pub state: Option<[u8; 32]>,
     /// The identity of the entry's command, if it had one.
     pub seen: Option<Seen>,
 }
@@ -123,7 +132,7 @@ pub(crate) fn committed(index: u64, by_term: u64) {
 /// An entry was applied.
 pub(crate) fn applied(id: EntryId, shown: Shown) {
     let EntryId { term, index } = id;
-    let state = short(&shown.state);
+    let state = shown.state.map(|hash| short(&hash)).unwrap_or_default();
     let Seen { session, seq, executed } =
         shown.seen.unwrap_or(Seen { session: 0, seq: 0, executed: false });
     tell!(step = "applied", index, term, hash = state, session, seq, executed);
@@ -132,7 +141,8 @@ pub(crate) fn applied(id: EntryId, shown: Shown) {
 /// The state and the log up to here were replaced by a snapshot.
 pub(crate) fn installed(id: EntryId, shown: Shown) {
     let EntryId { term, index } = id;
-    tell!(step = "snapshot", index, term, hash = short(&shown.state));
+    let state = shown.state.map(|hash| short(&hash)).unwrap_or_default();
+    tell!(step = "snapshot", index, term, hash = state);
 }
 
 /// The member is back and found this: its last entry, in the log or in the snapshot, and its vote.

@@ -37,7 +37,8 @@ fn build() -> Result<PathBuf, String> {
     let target = base.join("madsim");
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--locked", "--package", "sim", "--bin", "sim", "--target-dir"])
+        .args(["build", "--quiet", "--locked", "--profile", "sim", "--package", "sim", "--bin", "sim"])
+        .arg("--target-dir")
         .arg(&target)
         .current_dir(&root)
         .env("RUSTFLAGS", "--cfg madsim")
@@ -47,7 +48,7 @@ fn build() -> Result<PathBuf, String> {
     if !status.success() {
         return Err("the simulator does not build".to_owned());
     }
-    Ok(target.join("debug").join("sim"))
+    Ok(target.join("sim").join("sim"))
 }
 
 /// Runs one seed; answers whether it passed and what it printed.

@@ -54,8 +54,8 @@ impl StateMachine for RootMachine {
         applied.effects
     }
 
-    fn show(&self) -> Shown {
-        Shown { state: self.machine.state_hash(), seen: self.seen }
+    fn show(&self, whole: bool) -> Shown {
+        Shown { state: whole.then(|| self.machine.state_hash()), seen: self.seen }
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -44,8 +44,9 @@ pub trait StateMachine: Send + 'static {
     /// before it, 0 if there was none.
     fn leader_changed(&mut self, index: u64, leader_ms: u64) -> Vec<Self::Effect>;
 
-    /// What watchers are told after each entry; asked only when somebody watches.
-    fn show(&self) -> Shown;
+    /// What watchers are told after an entry, with a hash of the whole state or without; asked only when
+    /// somebody watches.
+    fn show(&self, whole: bool) -> Shown;
 
     /// The whole state as bytes.
     fn snapshot(&self) -> Vec<u8>;
@@ -140,7 +141,7 @@ impl<M: StateMachine> Applier<M> {
             }
         };
         if steps::watched() {
-            let shown = self.state.lock().machine.show();
+            let shown = self.state.lock().machine.show(steps::shows_state(index));
             let seen = shown.seen.filter(|_| is_command);
             steps::applied(id, Shown { seen, ..shown });
         }
@@ -193,7 +194,7 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Applier<M> {
         let stored = Stored { meta: meta.clone(), data };
         let state: State<M> = restore(&stored).map_err(io::Error::other)?;
         self.snapshots.save(stored).await?;
-        let shown = steps::watched().then(|| state.machine.show());
+        let shown = steps::watched().then(|| state.machine.show(true));
         *self.state.lock() = state;
         if let Some((id, shown)) = meta.last_log_id.as_ref().map(entry_id).zip(shown) {
             steps::installed(id, shown);

@@ -38,8 +38,8 @@ impl StateMachine for Table {
         Vec::new()
     }
 
-    fn show(&self) -> Shown {
-        Shown { state: Sha256::digest(self.snapshot()).into(), seen: None }
+    fn show(&self, whole: bool) -> Shown {
+        Shown { state: whole.then(|| Sha256::digest(self.snapshot()).into()), seen: None }
     }
 
     fn snapshot(&self) -> Vec<u8> {

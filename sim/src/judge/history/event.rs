@@ -306,7 +306,8 @@ pub enum RaftStep {
     Durable { index: u64 },
     /// It learned, from the leader of `by_term`, that everything up to here is committed.
     Committed { index: u64, by_term: u64 },
-    /// It applied an entry; `state` is the hash of the state machine afterwards. `request` is the
+    /// It applied an entry; `state` is the hash of the state machine afterwards, empty where nobody
+    /// looked. `request` is the
     /// identity the entry carries, `executed` whether it was executed rather than recognised.
     Applied { index: u64, term: u64, state: String, request: Option<Request>, executed: bool },
     /// It replaced its state and its log up to here by a snapshot of the state with this hash.

@@ -94,7 +94,10 @@ pub(super) async fn errand(client: &mut Client, sessions: &mut Sessions) {
         Outcome::Unknown { .. } => return leave(client, sessions).await,
     };
     let mut times = 1;
-    if client.draw.percent(AGAIN_PERCENT)
+    // One key only: of several, an operator may have taken one away meanwhile, and no single token would
+    // name what is held then.
+    if want.keys.len() == 1
+        && client.draw.percent(AGAIN_PERCENT)
         && let Some(session) = sessions.here()
     {
         let request = session.next();

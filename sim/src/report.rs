@@ -147,7 +147,9 @@ impl RootReport {
             "undecided": undecided.map(|u| format!("{}/{}: {}", u.rule.judge, u.rule.name, u.detail))
                 .collect::<Vec<_>>(),
             "voters": self.options.voters,
+            "clients": self.options.load.clients,
             "strikes": self.strikes.len(),
+            "schedule": self.strikes.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "events": events.len(),
             "acknowledged": count(|outcome| matches!(outcome, Outcome::Done(_))),
             "refused": count(|outcome| matches!(outcome, Outcome::Rejected { .. })),

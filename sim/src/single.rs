@@ -37,10 +37,14 @@ fn parse(arguments: &[String]) -> Option<Arguments> {
         Some(list) if list.is_empty() => Some(Vec::new()),
         Some(list) => Some(list.split(',').map(|at| at.parse().ok()).collect::<Option<_>>()?),
     };
+    let clients = match flag(arguments, "--clients") {
+        None => None,
+        Some(text) => Some(text.parse().ok()?),
+    };
     Some(Arguments {
         seed: flag(arguments, "--seed")?.parse().ok()?,
         scenario: flag(arguments, "--scenario").unwrap_or_else(|| "root".to_owned()),
-        choice: Choice { only },
+        choice: Choice { only, clients },
         trace: arguments.iter().any(|a| a == "--trace"),
         history: flag(arguments, "--history"),
         html: flag(arguments, "--html"),

@@ -38,11 +38,13 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// Time in which sessions expire and queues empty before the last samples: the longest TTL, and some.
 const SETTLE: Duration = Duration::from_secs(15);
 
-/// Which strikes of a schedule are carried out.
+/// What of a run is carried out.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
     /// Only these, by their place in the schedule; all when there is no such list.
     pub only: Option<Vec<usize>>,
+    /// So many clients instead of those that the seed decides.
+    pub clients: Option<u64>,
 }
 
 impl Choice {
@@ -80,6 +82,8 @@ pub fn run(options: RootOptions, choice: &Choice, trace: bool) -> RootReport {
     let world = Runtime::with_seed_and_config(options.seed, Config::default());
     world.add_simulator::<ClockSim>();
     let strikes = choice.apply(schedule::draw(&options));
+    let clients = choice.clients.unwrap_or(options.load.clients);
+    let options = RootOptions { load: options.load.clone().with_clients(clients), ..options };
     world.block_on(async {
         // Not before: the first hash map of a thread decides the seed of all, and outside the simulation
         // that seed is the system's.

@@ -28,6 +28,7 @@ pub use self::voter::Voter;
 use self::{links::Links, steps::Steps};
 use crate::{
     options::RootOptions,
+    schedule::Kind,
     workload::root::{
         Ground, Recorder,
         outcome::Told,
@@ -96,7 +97,7 @@ impl RootWorld {
             steps,
             voters: Mutex::default(),
             register,
-            counts: Mutex::default(),
+            counts: Mutex::new(Kind::ALL.iter().map(|(name, _)| ((*name).to_owned(), 0)).collect()),
         });
         for _ in 0..world.options.voters {
             world.add_machine();

@@ -1,0 +1,106 @@
+//! The simulator's binary: building it, and one process for each seed.
+//!
+//! Not here: which seeds.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// The built simulator.
+pub(super) struct Simulator {
+    binary: PathBuf,
+}
+
+/// What one seed came to.
+pub(super) struct Seed {
+    /// Whether it passed. An undecided verdict passes.
+    pub(super) passed: bool,
+    /// The line it printed.
+    pub(super) line: Value,
+}
+
+impl Seed {
+    /// The hash of everything that happened.
+    pub(super) fn fingerprint(&self) -> Option<&str> {
+        self.line["fingerprint"].as_str()
+    }
+
+    /// Whether some rule could not be decided, and none was broken.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.line["verdict"] == "unknown"
+    }
+
+    /// The rules that were broken, without what happened.
+    pub(super) fn broken(&self) -> Vec<String> {
+        let verdict = self.line["verdict"].as_array().cloned().unwrap_or_default();
+        let rule = |text: &Value| {
+            text.as_str().and_then(|text| text.split(':').next()).unwrap_or_default().to_owned()
+        };
+        let mut rules: Vec<String> = verdict.iter().map(rule).collect();
+        rules.sort();
+        rules.dedup();
+        rules
+    }
+}
+
+impl Simulator {
+    /// Builds it.
+    pub(super) fn build() -> Result<Self, String> {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        let base =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target = base.join("madsim");
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--locked", "--profile", "sim"])
+            .args(["--package", "sim", "--bin", "sim", "--target-dir"])
+            .arg(&target)
+            .current_dir(&root)
+            .env("RUSTFLAGS", "--cfg madsim")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .status()
+            .map_err(|e| format!("cannot run cargo: {e}"))?;
+        if !status.success() {
+            return Err("the simulator does not build".to_owned());
+        }
+        Ok(Self { binary: target.join("sim").join("sim") })
+    }
+
+    /// Where its files may go.
+    pub(super) fn folder(&self) -> &Path {
+        self.binary.parent().unwrap_or(Path::new("."))
+    }
+
+    /// Runs a seed; what it prints is kept.
+    pub(super) fn run(&self, seed: u64, scenario: &str, more: &[String]) -> Result<Seed, String> {
+        let output = Command::new(&self.binary)
+            .args(["run", "--seed", &seed.to_string(), "--scenario", scenario])
+            .args(more)
+            .stderr(Stdio::piped())
+            .output()
+            .map_err(|e| format!("cannot run {}: {e}", self.binary.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        // A run that panics prints no line: that is a failure of this seed, not of the launcher.
+        let line = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
+        let line = line.unwrap_or_else(|| {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+            let last = said[said.len().saturating_sub(12)..].join(" | ");
+            serde_json::json!({ "seed": seed, "verdict": [format!("crashed: {last}")] })
+        });
+        Ok(Seed { passed: output.status.success(), line })
+    }
+
+    /// Runs it with these arguments; what it prints is seen.
+    pub(super) fn show(&self, arguments: &[&str]) -> Result<bool, String> {
+        let status = Command::new(&self.binary)
+            .arg("run")
+            .args(arguments)
+            .status()
+            .map_err(|e| format!("cannot run {}: {e}", self.binary.display()))?;
+        Ok(status.success())
+    }
+}

@@ -7,8 +7,9 @@
 //!
 //! Invariants: `LOG-7` nothing is changed before everything has been checked. `LOG-8` an unreadable
 //! record is cut only if nothing shows that it was once durable; in any other place it refuses, with
-//! segment and offset. `LOG-9` what was read is made durable before anybody acts on it: it may still
-//! be in the page cache of a machine whose process died.
+//! segment and offset. `LOG-9` what was read is made durable before anybody acts on it, by writing it
+//! anew: it may be in nothing but the page cache of a machine whose process died, after a sync that failed
+//! even as clean pages.
 //!
 //! The limit of the method: rot inside the last batch looks like a torn write until a later record
 //! proves otherwise. The journal writes such a proof ([`Change::Mark`]) as soon as it has nothing

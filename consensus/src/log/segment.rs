@@ -43,6 +43,9 @@ const SPARE_PREFIX: &str = "spare-";
 /// Bytes written per step while a file is filled.
 const FILL_BYTES: u64 = 1 << 20;
 
+/// Permissions of a segment's file.
+pub(super) const MODE: u32 = 0o600;
+
 /// Name of a segment's file.
 pub(super) fn name(number: u64) -> String {
     format!("{number:020}{SUFFIX}")

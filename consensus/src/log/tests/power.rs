@@ -106,3 +106,21 @@ fn a_failed_sync_poisons_for_good_and_nothing_acknowledged_is_lost() {
         assert!(found.next_index() >= 2, "{found:?}");
     }
 }
+
+#[test]
+fn what_a_failed_sync_left_in_memory_is_not_taken_for_durable_after_a_restart() {
+    let mut failed = 0;
+    for seed in 0..20 {
+        for nth in 1..40 {
+            let disk = FaultyDisk::new(seed);
+            disk.inject(Fault::SyncEio, When::Nth(nth), "");
+            let run = run(&disk, STEPS, seed);
+            failed += u32::from(!run.finished);
+            disk.clear_faults();
+            // The process is started again, the machine is not; then the power goes.
+            disk.crash_process();
+            check_recovery(&disk, &run, &format!("seed {seed}, EIO at sync {nth}"));
+        }
+    }
+    assert!(failed > 200, "{failed}");
+}

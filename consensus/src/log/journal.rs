@@ -39,6 +39,8 @@ struct Current {
     number: u64,
     salt: u64,
     file: Arc<dyn DiskFile>,
+    /// Size of the file; that of new ones may have been set to another since.
+    file_bytes: u64,
     /// Offset behind the last record handed to the disk.
     end: u64,
     /// Offset up to which it is durable.
@@ -86,12 +88,14 @@ impl Journal {
             previous_end: 0,
             previous: 0,
             bounds,
+            file_bytes: options.segment_bytes,
         };
         let (file, chain) = segment::begin(&*disk, dir, 1, &head)?;
         let current = Current {
             number: 1,
             salt: head.salt,
             file,
+            file_bytes: head.file_bytes,
             end: HEAD_BYTES,
             synced_to: HEAD_BYTES,
             chain,
@@ -178,7 +182,7 @@ impl Journal {
     /// proof itself need not be durable.
     pub(super) fn mark(&mut self) -> Result<(), LogError> {
         self.guard()?;
-        let room = self.options.segment_bytes - self.current.end;
+        let room = self.current.file_bytes - self.current.end;
         if self.marked || self.current.end == HEAD_BYTES || room < Change::Mark.stored_bytes() {
             return Ok(());
         }
@@ -189,7 +193,7 @@ impl Journal {
 
     /// Number for a spare file, if one should be prepared now with [`segment::prepare_spare`].
     pub(super) fn wants_spare(&mut self) -> Option<u64> {
-        let half_full = self.current.end > self.options.segment_bytes / 2;
+        let half_full = self.current.end > self.current.file_bytes / 2;
         let wanted = half_full && self.spares.is_empty() && self.poisoned.is_none();
         wanted.then(|| self.take_spare_number())
     }
@@ -257,7 +261,7 @@ impl Journal {
     /// Puts a record into the buffer, in a new segment if this one is full.
     fn encode(&mut self, change: &Change) -> Result<Place, LogError> {
         let bytes = change.stored_bytes();
-        if self.position() + bytes > self.options.segment_bytes {
+        if self.position() + bytes > self.current.file_bytes {
             self.rotate()?;
         }
         let Current { salt, synced_to, chain, number, .. } = self.current;
@@ -307,6 +311,7 @@ impl Journal {
             previous_end: self.current.end,
             previous: self.current.chain,
             bounds: self.slots.bounds(),
+            file_bytes: self.options.segment_bytes,
         };
         let (file, chain) = segment::begin(&*self.disk, &self.dir, spare, &head)?;
         self.segments.push_back(head.number);
@@ -314,6 +319,7 @@ impl Journal {
             number: head.number,
             salt: head.salt,
             file,
+            file_bytes: head.file_bytes,
             end: HEAD_BYTES,
             synced_to: HEAD_BYTES,
             chain,
@@ -363,6 +369,7 @@ fn go_on(disk: &dyn Disk, dir: &Path, tail: Tail) -> Result<Current, LogError> {
         number: tail.number,
         salt: tail.salt,
         file: Arc::from(file),
+        file_bytes: tail.file_bytes,
         end: tail.end,
         synced_to: tail.end,
         chain: tail.chain,

@@ -42,6 +42,8 @@ pub(super) struct Recovered {
 pub(super) struct Tail {
     pub(super) number: u64,
     pub(super) salt: u64,
+    /// Size of the file.
+    pub(super) file_bytes: u64,
     /// Offset of the next record.
     pub(super) end: u64,
     /// Checksum of the last record.
@@ -90,6 +92,11 @@ fn open(disk: &dyn Disk, dir: &Path, cluster: [u8; 16], number: u64) -> Result<O
     let bytes = runtime::disk::read_all(disk, &path)?;
     let (head, checksum) = Head::decode(&bytes, number)?;
     check_cluster(&head, cluster)?;
+    if bytes.len() as u64 != head.file_bytes {
+        let (found, made) = (bytes.len(), head.file_bytes);
+        let problem = format!("the file has {found} bytes and was made with {made}");
+        return Err(LogError::damaged(segment::name(number), found as u64, problem));
+    }
     Ok(Opened { head, checksum, bytes })
 }
 
@@ -145,6 +152,8 @@ fn scan(
 ) -> Result<Tail, LogError> {
     let Opened { head, checksum, bytes } = opened;
     let file = || segment::name(head.number);
+    let Head { number, salt, file_bytes, .. } = *head;
+    let tail = |end, chain, torn_end| Tail { number, salt, file_bytes, end, chain, torn_end };
     let (mut end, mut chain) = (HEAD_BYTES, *checksum);
     while limit.is_none_or(|limit| end < limit) {
         let record = match next(bytes, end, head.salt, chain) {
@@ -154,7 +163,7 @@ fn scan(
                     return Err(LogError::damaged(file(), end, problem));
                 }
                 let torn_end = torn_end(bytes, end, head, problem)?;
-                return Ok(Tail { number: head.number, salt: head.salt, end, chain, torn_end });
+                return Ok(tail(end, chain, torn_end));
             }
         };
         let place = Place { segment: head.number, offset: end, bytes: record.bytes };
@@ -171,7 +180,7 @@ fn scan(
     if limit.is_some_and(|limit| limit != end) {
         return Err(LogError::damaged(file(), end, "the segment ends inside a record"));
     }
-    Ok(Tail { number: head.number, salt: head.salt, end, chain, torn_end: end })
+    Ok(tail(end, chain, end))
 }
 
 /// The record that continues the chain at `offset` (`LOG-1`).

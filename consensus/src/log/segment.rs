@@ -11,7 +11,8 @@
 //!  56  previous       u32   checksum of its last record
 //!  60  0              u32
 //!  64  purged, last, committed: each a flag, index, term, 0; u64
-//! 160  zeros
+//! 160  file_bytes     u64   size of the file; one that is shorter was cut
+//! 168  zeros
 //! 508  checksum       u32   CRC-32C of bytes 0..508
 //! ```
 //!
@@ -77,6 +78,8 @@ pub(super) struct Head {
     pub(super) previous_end: u64,
     pub(super) previous: u32,
     pub(super) bounds: Bounds,
+    /// Size of the file.
+    pub(super) file_bytes: u64,
 }
 
 impl Head {
@@ -93,6 +96,7 @@ impl Head {
             let parts = id.map_or([0; 4], |id| [1, id.index, id.term, 0]);
             out.extend(parts.into_iter().flat_map(u64::to_le_bytes));
         }
+        out.extend_from_slice(&self.file_bytes.to_le_bytes());
         out.resize(HEAD - 4, 0);
         let checksum = crc32c::crc32c(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
@@ -126,6 +130,7 @@ impl Head {
                 last: optional_id(&head[96..128]),
                 committed: optional_id(&head[128..160]),
             },
+            file_bytes: u64_at(head, 160),
         };
         if read.number != number {
             let problem = format!("the head says segment {}", read.number);
@@ -190,7 +195,16 @@ mod tests {
     fn head() -> Head {
         let id = |index| Some(EntryId { term: 2, index });
         let bounds = Bounds { purged: id(4), last: id(9), committed: None };
-        Head { cluster: [7; 16], number: 5, salt: 11, previous_end: 4000, previous: 99, bounds }
+        let file_bytes = 64 << 10;
+        Head {
+            cluster: [7; 16],
+            number: 5,
+            salt: 11,
+            previous_end: 4000,
+            previous: 99,
+            bounds,
+            file_bytes,
+        }
     }
 
     #[test]

@@ -62,6 +62,37 @@ fn a_flipped_bit_anywhere_before_the_tail_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_file_that_was_cut_short_is_refused_wherever_it_was_cut() {
+    let (disk, model) = filled();
+    for path in files(&disk, ".seg") {
+        let whole = disk.dump(&path).unwrap();
+        for kept in (0..whole.len()).step_by(97) {
+            disk.tamper(&path, |bytes| bytes.truncate(kept));
+            let refused = reopen(&disk).err();
+            assert!(matches!(refused, Some(LogError::Damaged { .. })), "{kept}: {refused:?}");
+            disk.tamper(&path, |bytes| bytes.clone_from(&whole));
+        }
+    }
+    assert_eq!(Model::of(&reopen(&disk).unwrap()), model);
+}
+
+#[test]
+fn a_log_goes_on_when_segments_are_to_have_another_size() {
+    let (disk, mut model) = filled();
+    for (index, segment_bytes) in (12..).zip([8192, 4096, 16384]) {
+        let options = LogOptions { segment_bytes, ..OPTIONS };
+        let mut opened = open::open(&disk.shared(), &dir(), IDENTITY, options).unwrap();
+        assert_eq!(Model::of(&opened), model);
+        for index in (index - 12) * 9 + 12..(index - 11) * 9 + 12 {
+            let change = entry(1, index, 700);
+            opened.journal.write(std::slice::from_ref(&change)).unwrap();
+            model.apply(&change);
+        }
+        opened.journal.mark().unwrap();
+    }
+}
+
+#[test]
 fn rot_in_the_last_batch_is_refused_once_a_mark_proves_that_it_was_durable() {
     let (disk, _) = filled();
     let path = dir().join(segment::name(3));

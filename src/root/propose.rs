@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use consensus::machine::{Body, Command, Response};
 use futures::FutureExt;
-use runtime::clock::Instant;
+use runtime::clock::{self, Instant};
 use types::{Outcome, Reason, Reject};
 
 use super::Root;
@@ -84,7 +84,10 @@ impl Root {
         let another = |status: &consensus::raft::Status| {
             (status.leader, status.term) != (before.leader, before.term)
         };
-        self.0.group.wait_for(until, another).boxed().await;
+        if self.0.group.wait_for(until, another).boxed().await.is_none() {
+            // A group that has failed answers at once, and so does every try: never spin on it.
+            clock::sleep_until(until).await;
+        }
     }
 }
 

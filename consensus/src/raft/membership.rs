@@ -99,6 +99,7 @@ impl<M: StateMachine> Group<M> {
         Status {
             member: metrics.id,
             role: match metrics.state {
+                _ if metrics.running_state.is_err() => Role::Stopped,
                 ServerState::Learner => Role::Learner,
                 ServerState::Follower => Role::Follower,
                 ServerState::Candidate => Role::Candidate,

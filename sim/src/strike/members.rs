@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{Blow, disk};
 use crate::{
     schedule::Kind,
-    world::root::{RootWorld, Voter},
+    world::root::{RootWorld, Voter, steps::COPY},
 };
 
 /// Time for one change.
@@ -158,7 +158,7 @@ async fn restore(blow: &mut Blow) {
     let fault = blow.begin(&[&voter.name]);
     voter.crash();
     disk::put_back(&voter, &files);
-    world.rename(&voter, &format!("{}-copy", voter.name));
+    world.rename(&voter, &format!("{}{COPY}", voter.name));
     voter.restart();
     blow.last().await;
     voter.let_go();

@@ -45,6 +45,9 @@ struct Ear {
 #[derive(Clone, Default)]
 pub struct Steps(Arc<Ear>);
 
+/// End of the name of a member that was put back to an older time.
+pub const COPY: &str = "-copy";
+
 /// The name of a member in histories.
 pub fn name_of(member: u64) -> String {
     format!("n{member}")
@@ -172,6 +175,9 @@ impl Steps {
                 queued(recorder, fields)
             }
             "queued" => {}
+            // What a copy from an older time logs is nobody's business, and where its log begins is not
+            // known: it must not lead, and what it applies must be what the others applied.
+            step if node.ends_with(COPY) && !["leader", "voted", "applied"].contains(&step) => {}
             _ => {
                 if let Some(step) = fields.raft() {
                     recorder.record(What::Raft { node, step });

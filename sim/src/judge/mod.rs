@@ -20,6 +20,7 @@ pub mod linearizable;
 pub mod liveness;
 pub mod locks;
 pub mod raft;
+pub mod rules;
 pub mod stores;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{
     Case, Findings, History, Rule, Undecided, Violation, actions, bounded, chains, durability,
-    exactly_once, fairness, linearizable, liveness, locks, raft,
+    exactly_once, fairness, linearizable, liveness, locks, raft, rules,
 };
 
 /// What is to be thought of a history.
@@ -33,6 +33,7 @@ const JUDGES: &[(Judge, &[&Rule])] = &[
     (fairness::judge, fairness::RULES),
     (exactly_once::judge, exactly_once::RULES),
     (actions::judge, actions::RULES),
+    (rules::judge, rules::RULES),
     (raft::judge, raft::RULES),
     (chains::judge, chains::RULES),
     (bounded::judge, bounded::RULES),

@@ -107,7 +107,7 @@ impl Load {
             actions_max: 400,
             abandon_percent: draw.between((2, 8)),
             named_percent: draw.between((30, 80)),
-            answer_ms: 4000,
+            answer_ms: 6000,
         }
     }
 

@@ -32,6 +32,8 @@ use crate::{
 
 /// Requests in a session before another is opened.
 const REQUESTS_MAX: u64 = 200;
+/// Time for the answer to a sign of life, milliseconds: the session's own, within these bounds.
+const ANSWER_MS: (u64, u64) = (3000, 6000);
 /// Errands of a hundred before which a session is closed and another opened.
 const RENEW_PERCENT: u64 = 4;
 
@@ -214,7 +216,7 @@ impl Keeper {
             let path = format!("/api/v1/sessions/{}/keep-alive", self.id);
             let question = Question {
                 method: Method::POST,
-                ..Question::get(path, &self.agent, self.ttl_ms.clamp(500, 4000))
+                ..Question::get(path, &self.agent, self.ttl_ms.clamp(ANSWER_MS.0, ANSWER_MS.1))
             };
             let told = link.ask(&question).await;
             self.recorder.complete(op, told.outcome(|_| Some(done(Answer::Ok))));

@@ -12,11 +12,35 @@ use sim::{
     },
 };
 
+/// Switches a planted bug on; answers whether that can be done.
+#[cfg(planted)]
+fn plant(name: &str) -> bool {
+    types::planted::plant(name)
+}
+
+/// This build has no hooks.
+#[cfg(not(planted))]
+fn plant(_: &str) -> bool {
+    false
+}
+
+/// Processor time of this process, milliseconds; 0 where the system does not say.
+fn cpu_ms() -> u64 {
+    // Fields 14 and 15, in ticks of 10 ms; the second field ends with the last bracket.
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10
+}
+
 /// What a seed is run with.
 struct Arguments {
     seed: u64,
     scenario: String,
     choice: Choice,
+    /// The bug that is switched on.
+    planted: Option<String>,
+    /// Processor time goes to standard error.
+    cpu: bool,
     /// Everything the nodes log goes to standard error.
     trace: bool,
     /// Where the history goes, one event a line.
@@ -45,6 +69,8 @@ fn parse(arguments: &[String]) -> Option<Arguments> {
         seed: flag(arguments, "--seed")?.parse().ok()?,
         scenario: flag(arguments, "--scenario").unwrap_or_else(|| "root".to_owned()),
         choice: Choice { only, clients },
+        planted: flag(arguments, "--planted"),
+        cpu: arguments.iter().any(|a| a == "--cpu"),
         trace: arguments.iter().any(|a| a == "--trace"),
         history: flag(arguments, "--history"),
         html: flag(arguments, "--html"),
@@ -98,8 +124,20 @@ pub(super) fn main(arguments: Vec<String>) -> ExitCode {
     }
     runtime::sim::install();
     let Some(arguments) = parse(&arguments) else { return usage() };
+    if let Some(bug) = arguments.planted.as_ref().filter(|bug| !plant(bug)) {
+        eprintln!("{bug} is no bug of this build: cargo sim mutants --list");
+        return ExitCode::from(2);
+    }
+    let ended = run(&arguments);
+    if arguments.cpu {
+        eprintln!("cpu_ms {}", cpu_ms());
+    }
+    ended
+}
+
+fn run(arguments: &Arguments) -> ExitCode {
     if let Some(scenario) = RootScenario::from_name(&arguments.scenario) {
-        return run_root(scenario, &arguments);
+        return run_root(scenario, arguments);
     }
     let Some(scenario) = Scenario::from_name(&arguments.scenario) else { return usage() };
     let report = node::run(Options::of(scenario, arguments.seed), arguments.trace);

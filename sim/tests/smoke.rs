@@ -19,12 +19,18 @@ fn sim(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_node_survives_its_simulated_machine() {
+fn nodes_survive_their_simulated_machines() {
     // One test, so that the simulator is built once. The determinism check comes first: without it
     // no other result means anything.
-    print!("{}", sim(&["check", "--scenario", "smoke", "--from", "1", "--count", "3"]));
+    for scenario in ["smoke", "root-smoke"] {
+        print!("{}", sim(&["check", "--scenario", scenario, "--from", "1", "--count", "3"]));
+    }
     for scenario in ["power-loss", "bad-disk", "bad-clock"] {
         print!("{}", sim(&["check", "--scenario", scenario, "--from", "1", "--count", "2"]));
         print!("{}", sim(&["fuzz", "--scenario", scenario, "--from", "100", "--count", "10"]));
+    }
+    print!("{}", sim(&["fuzz", "--scenario", "root", "--from", "1", "--count", "6"]));
+    for scenario in ["operators", "disks", "elections", "members", "snapshots", "leases"] {
+        print!("{}", sim(&["fuzz", "--scenario", scenario, "--from", "1", "--count", "3"]));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use consensus::machine::{Body, Command, Response};
 use futures::FutureExt;
 use runtime::clock::{self, Instant};
-use types::{Outcome, Reason, Reject};
+use types::{Outcome, Reason, Reject, planted};
 
 use super::Root;
 
@@ -49,7 +49,9 @@ impl Root {
                     (Ok(detail), _) => Outcome::Unknown { detail },
                 };
             }
-            if let Ok(detail) = again {
+            if let Ok(detail) = again
+                && !planted::is_on("doubt-forgotten")
+            {
                 unsure = Some(detail);
             }
             self.look_for_leader(deadline).await;

@@ -8,7 +8,7 @@
 use consensus::machine::Machine;
 use futures::FutureExt;
 use runtime::clock::Instant;
-use types::{Reason, Reject};
+use types::{Reason, Reject, planted};
 
 use super::{Root, propose::TRY};
 
@@ -44,8 +44,11 @@ impl Root {
             }
             self.look_for_leader(deadline).await;
         };
-        let there =
-            |status: &consensus::raft::Status| status.applied.is_some_and(|at| at.index >= index);
+        let index = planted::before("read-index-reused", self.member(), index);
+        let there = |status: &consensus::raft::Status| {
+            planted::is_on("read-before-applied")
+                || status.applied.is_some_and(|at| at.index >= index)
+        };
         match self.0.group.wait_for(deadline, there).boxed().await {
             Some(_) => Ok(self.look(look)),
             None => Err(Reject::new(

@@ -26,6 +26,7 @@ pub mod memory;
 pub mod namespace;
 pub mod op;
 pub mod outcome;
+pub mod planted;
 pub mod ratchet;
 pub mod record;
 pub mod register;

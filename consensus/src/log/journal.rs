@@ -16,6 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use runtime::disk::{Disk, DiskFile, DiskRef, OpenMode};
+use types::planted;
 
 use super::{
     LogError, LogOptions,
@@ -287,7 +288,12 @@ impl Journal {
     }
 
     fn sync(&mut self) -> Result<(), LogError> {
-        self.current.file.sync()?;
+        let synced = self.current.file.sync();
+        if synced.is_err() && planted::is_on("fsync-retried") {
+            self.current.file.sync()?;
+        } else {
+            synced?;
+        }
         self.current.synced_to = self.current.end;
         Ok(())
     }

@@ -24,6 +24,7 @@ use runtime::{
     worker::{self, Next, Replies, WorkerHandle, WorkerOptions},
 };
 use tokio::sync::oneshot;
+use types::planted;
 
 use super::{
     Bounds, EntryId, Identity, LogError, LogOptions, Vote,
@@ -200,6 +201,9 @@ impl Log {
             let _in_order = self.order.lock().await;
             self.reader.memory().set_vote(vote)?;
             self.send(Job::Vote(vote, reply)).await?;
+        }
+        if planted::is_on("vote-before-fsync") {
+            return Ok(());
         }
         saved.await.map_err(|_| closed())?
     }

@@ -14,7 +14,8 @@
 use std::collections::BTreeMap;
 
 use types::{
-    Invalid, NodeId, Reason, Reject, limits::REASON_BYTES_MAX, root_limits::BOOT_EPOCHS_MAX,
+    Invalid, NodeId, Reason, Reject, limits::REASON_BYTES_MAX, planted,
+    root_limits::BOOT_EPOCHS_MAX,
 };
 
 use super::{
@@ -78,6 +79,9 @@ types::proto_message!(Epochs { 1 => cluster, 2 => boots });
 
 /// Whether a start is the last one that was accepted, or a later one (`EPO-1`).
 fn is_current(known: &Boot, body: &RegisterBoot) -> bool {
+    if planted::is_on("copy-not-fenced") {
+        return true;
+    }
     body.boot_epoch > known.epoch || (body.boot_epoch == known.epoch && body.nonce == known.nonce)
 }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use types::{
     AgentId, Invalid, Reason, Reject,
     lock::SessionId,
+    planted,
     root_limits::{
         LOCK_DELAY_MS_MAX, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN, SESSIONS_ENDED_KEPT,
         SESSIONS_MAX, SESSIONS_PER_AGENT_MAX,
@@ -214,8 +215,20 @@ impl Sessions {
     pub fn renew_all(&mut self, now_ms: u64) {
         let all: Vec<SessionId> = self.live.keys().copied().collect();
         for id in all {
+            if planted::is_on("leader-change-shortens-lease") {
+                self.halve(id, now_ms);
+                continue;
+            }
             self.renew(id, now_ms);
         }
+    }
+
+    /// Takes half of what is left from a session: `leader-change-shortens-lease`.
+    fn halve(&mut self, id: SessionId, now_ms: u64) {
+        let Some(session) = self.live.get_mut(&id) else { return };
+        self.due.remove(session.expires_ms, &id);
+        session.expires_ms = now_ms + session.expires_ms.saturating_sub(now_ms).div_ceil(2);
+        self.due.insert(session.expires_ms, id);
     }
 
     /// Gives a live session its full TTL from now.

@@ -19,6 +19,7 @@ use openraft::{
 use parking_lot::Mutex;
 use prost::Message;
 use runtime::blocking;
+use types::planted;
 
 use super::{
     codec::{self, SnapshotData},
@@ -126,6 +127,10 @@ impl<M: StateMachine> Applier<M> {
             state.last = Some(entry.log_id);
             match entry.payload {
                 EntryPayload::Normal(Command { leader_ms, bytes }) => {
+                    let leader_ms = match planted::is_on("local-clock-in-apply") {
+                        true => runtime::clock::now_unix_ms(),
+                        false => leader_ms,
+                    };
                     state.leader_ms = state.leader_ms.max(leader_ms);
                     let (answer, effects) = state.machine.apply(index, leader_ms, &bytes);
                     (Answer(answer.into()), effects)
@@ -222,6 +227,8 @@ impl<M: StateMachine> RaftSnapshotBuilder<TypeConfig> for Builder<M> {
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, Bytes>> {
         let state = self.state.clone();
         let stored = blocking::run(move || take(&state.lock())).await;
+        #[cfg(planted)]
+        let stored = super::planted::with_first_membership(stored, self.snapshots.current());
         self.snapshots.save(stored.clone()).await?;
         Ok(SnapshotOf::<TypeConfig, Bytes> { meta: stored.meta, snapshot: stored.data })
     }

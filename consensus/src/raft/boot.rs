@@ -21,6 +21,7 @@ use std::{collections::BTreeMap, io, path::Path, path::PathBuf};
 use parking_lot::Mutex;
 use prost::Message;
 use runtime::disk::DiskRef;
+use types::planted;
 
 use super::types::MemberId;
 use crate::log::{
@@ -163,6 +164,9 @@ impl Boots {
 
     /// Whether a peer that has seen this start of us shows that we are a copy.
     pub(super) fn is_outdated_by(&self, seen: Boot) -> bool {
+        if planted::is_on("copy-not-fenced") {
+            return false;
+        }
         seen.epoch > self.mine.epoch || (seen.epoch == self.mine.epoch && seen != self.mine)
     }
 
@@ -180,6 +184,9 @@ impl Boots {
         member: MemberId,
         says: Boot,
     ) -> io::Result<Result<(), StaleBoot>> {
+        if planted::is_on("copy-not-fenced") {
+            return Ok(Ok(()));
+        }
         let judge = |known: &Known| match known.seen.get(&member) {
             Some(seen) if *seen == says => Some(Ok(())),
             Some(seen) if seen.epoch >= says.epoch => {

@@ -25,7 +25,7 @@ use runtime::{
     disk::DiskRef,
     task,
 };
-use types::{Outcome, Reason, Reject};
+use types::{Outcome, Reason, Reject, planted};
 use wire::v1::{RaftRequest, RaftResponse};
 
 use super::{
@@ -171,6 +171,9 @@ impl<M: StateMachine> Group<M> {
     /// The root's time, in milliseconds since the Unix epoch: what an entry would carry if this member
     /// led now. Elsewhere it is a guess.
     pub fn time_ms(&self) -> u64 {
+        if planted::is_on("lease-wall-clock") {
+            return clock::now_unix_ms();
+        }
         let term = self.raft.metrics().borrow_watched().current_term;
         self.clock.read_ms(term, self.state.lock().newest_ms())
     }
@@ -191,6 +194,10 @@ impl<M: StateMachine> Group<M> {
     /// # Errors
     /// As [`Group::read_index`].
     pub async fn lease_read(&self, deadline: Instant) -> Result<u64, Reject> {
+        #[cfg(planted)]
+        if let Some(index) = super::planted::unchecked_read(&self.raft) {
+            return Ok(index);
+        }
         let acked = self.raft.as_leader().ok().and_then(|leader| leader.last_quorum_acked());
         let holds = |lease| acked.is_some_and(|acked| acked.elapsed() < lease);
         if !self.options.lease().is_some_and(holds) {
@@ -308,6 +315,9 @@ fn rejected_or_unknown<T>(error: ClientWriteError<TypeConfig>) -> Outcome<T> {
             Outcome::Rejected(Reject::new(Reason::FailedPrecondition, error.to_string()))
         }
         // The entry was in the log and may be in another's: nobody here can tell.
+        ClientWriteError::LogEntryDiscarded(to) if planted::is_on("discarded-is-rejected") => {
+            Outcome::Rejected(not_leader(&to))
+        }
         ClientWriteError::LogEntryDiscarded(_) => {
             unknown("the leader changed before the entry was committed")
         }

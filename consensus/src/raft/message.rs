@@ -51,6 +51,8 @@ fn vote_value(vote: Option<VoteMessage>) -> Result<RaftVote, CodecError> {
 }
 
 pub(super) fn append_message(request: &AppendEntriesRequest<TypeConfig>) -> RaftAppend {
+    #[cfg(planted)]
+    let request = &super::planted::with_prior_terms_committed(request);
     let entries = request.entries.iter();
     RaftAppend {
         vote: Some(vote_message(&request.vote)),

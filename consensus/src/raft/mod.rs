@@ -25,6 +25,8 @@ mod membership;
 mod message;
 mod network;
 mod options;
+#[cfg(planted)]
+mod planted;
 mod serve;
 mod snapshot;
 mod time;

@@ -207,6 +207,10 @@ impl RaftNetworkV2<TypeConfig> for Link {
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
         let call = Call::Vote(message::ballot_message(&request));
         match self.call(call, option.hard_ttl()).await? {
+            #[cfg(planted)]
+            Reply::Voted(_) if types::planted::is_on("seen-vote-granted") => {
+                Ok(VoteResponse::new(request.vote, request.last_log_id, true))
+            }
             Reply::Voted(answer) => message::voted_value(answer).map_err(garbled),
             _ => Err(garbled("an answer to another question")),
         }
@@ -268,6 +272,13 @@ fn pipeline(link: Link, answers: Answers) -> Pipeline<'static> {
             Err(error) => Err(silent(error)),
         };
         let result = answer.and_then(|answer| match answer {
+            #[cfg(planted)]
+            Reply::Appended(answer) if types::planted::is_on("quorum-unsorted") => {
+                let me = link.network.me;
+                message::streamed_value(answer)
+                    .map_err(garbled)
+                    .map(|result| super::planted::greatest(me, result))
+            }
             Reply::Appended(answer) => message::streamed_value(answer).map_err(garbled),
             _ => Err(garbled("an answer to another question")),
         });

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `simulator` | building it, running one seed |
 //! | `fuzz` | many seeds: fuzz and the determinism check |
+//! | `mutants` | planted bugs, each run until it is seen |
 //! | `shrink` | the fewest faults and clients with which a seed still fails |
 //!
 //! Invariant: the two builds never share a target directory, so neither rebuilds the other.
@@ -12,6 +13,7 @@
 //! Not here: what a run is (`run`, in the simulator's own build).
 
 mod fuzz;
+mod mutants;
 mod shrink;
 mod simulator;
 
@@ -20,11 +22,12 @@ use std::process::ExitCode;
 use self::simulator::Simulator;
 
 const USAGE: &str = "\
-cargo sim run --seed S [--scenario NAME] [--trace] [--only I,J] [--clients N] [--history FILE] [--html FILE]
+cargo sim run --seed S [--scenario NAME] [--trace] [--only I,J] [--clients N] [--history FILE] [--html FILE] [--planted BUG]
 cargo sim replay S [--scenario NAME]     one seed, with everything that its nodes log
 cargo sim explain S [--scenario NAME]    one seed as a page: lanes, leaders, faults, what is to blame
 cargo sim shrink S [--scenario NAME]     the fewest faults and clients with which it still fails
 cargo sim fuzz [--from A] [--count N] [--jobs J] [--scenario NAME] [--every-fault]
+cargo sim mutants [--list] [--only BUG,…] [--scenario NAME] [--jobs J] [--budget-cpu-min M]
 cargo sim check [--from A] [--count N] [--scenario NAME]   each seed twice, fingerprints compared
 scenarios: root (default), root-smoke, operators; of one node: smoke, power-loss, bad-disk, bad-clock";
 
@@ -83,11 +86,14 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     let Some(command) = arguments.0.first().map(String::as_str) else {
         return Err(USAGE.to_owned());
     };
+    if command == "mutants" {
+        return mutants::run(arguments);
+    }
     let known = ["fuzz", "check", "shrink", "explain", "replay", "run"];
     if !known.contains(&command) {
         return Err(USAGE.to_owned());
     }
-    let simulator = Simulator::build()?;
+    let simulator = Simulator::build(arguments.flag("--planted").is_some())?;
     match command {
         "fuzz" => fuzz::run(&simulator, arguments, false),
         "check" => fuzz::run(&simulator, arguments, true),

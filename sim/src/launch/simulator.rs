@@ -20,6 +20,8 @@ pub(super) struct Seed {
     pub(super) passed: bool,
     /// The line it printed.
     pub(super) line: Value,
+    /// Processor time, milliseconds, where it was asked for with `--cpu`.
+    pub(super) cpu_ms: u64,
 }
 
 impl Seed {
@@ -47,19 +49,23 @@ impl Seed {
 }
 
 impl Simulator {
-    /// Builds it.
-    pub(super) fn build() -> Result<Self, String> {
+    /// Builds it; with the hooks of planted bugs, in a target directory of its own.
+    pub(super) fn build(planted: bool) -> Result<Self, String> {
+        let (folder, flags) = match planted {
+            true => ("planted", "--cfg madsim --cfg planted"),
+            false => ("madsim", "--cfg madsim"),
+        };
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
         let base =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let target = base.join("madsim");
+        let target = base.join(folder);
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let status = Command::new(cargo)
             .args(["build", "--quiet", "--locked", "--profile", "sim"])
             .args(["--package", "sim", "--bin", "sim", "--target-dir"])
             .arg(&target)
             .current_dir(&root)
-            .env("RUSTFLAGS", "--cfg madsim")
+            .env("RUSTFLAGS", flags)
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .status()
             .map_err(|e| format!("cannot run cargo: {e}"))?;
@@ -85,13 +91,14 @@ impl Simulator {
         let text = String::from_utf8_lossy(&output.stdout);
         // A run that panics prints no line: that is a failure of this seed, not of the launcher.
         let line = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
+        let said = String::from_utf8_lossy(&output.stderr);
+        let cpu = said.lines().rev().find_map(|line| line.strip_prefix("cpu_ms ")?.parse().ok());
         let line = line.unwrap_or_else(|| {
-            let said = String::from_utf8_lossy(&output.stderr);
             let said: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
             let last = said[said.len().saturating_sub(12)..].join(" | ");
             serde_json::json!({ "seed": seed, "verdict": [format!("crashed: {last}")] })
         });
-        Ok(Seed { passed: output.status.success(), line })
+        Ok(Seed { passed: output.status.success(), line, cpu_ms: cpu.unwrap_or(0) })
     }
 
     /// Runs it with these arguments; what it prints is seen.

@@ -7,7 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::lock::{Fence, LockKey, LockMode, SessionId, WaitId, Want};
+use types::{
+    lock::{Fence, LockKey, LockMode, SessionId, WaitId, Want},
+    planted,
+};
 
 use super::super::{due::Due, effect::Effect, entry::Entry};
 
@@ -65,6 +68,9 @@ pub(in super::super) struct Locks {
     pub waiting: BTreeMap<SessionId, BTreeSet<WaitId>>,
     due_waits: Due<WaitId>,
     due_rests: Due<LockKey>,
+    /// Fences are counted from here: `fence-restarts`.
+    #[cfg(planted)]
+    fence_base: u64,
 }
 
 types::proto_message!(Hold { 1 => mode, 2 => fence, 3 => count, 4 => since_ms });
@@ -77,11 +83,37 @@ types::proto_message!(Wait {
     5 => since_ms,
     6 => deadline_ms,
 });
+#[cfg(not(planted))]
 types::proto_message!(Locks {
     1 => table,
     2 => waits;
     held, waiting, due_waits, due_rests
 });
+#[cfg(planted)]
+types::proto_message!(Locks {
+    1 => table,
+    2 => waits;
+    held, waiting, due_waits, due_rests, fence_base
+});
+
+#[cfg(planted)]
+impl Locks {
+    /// The state was read from a snapshot of this entry.
+    pub fn count_fences_from(&mut self, index: u64) {
+        self.fence_base = if planted::is_on("fence-restarts") { index } else { 0 };
+    }
+
+    /// The fence of a grant.
+    pub fn fence(&self, index: u64) -> Fence {
+        Fence(index - self.fence_base)
+    }
+
+    /// Somebody who holds the key, if `release-frees-next` is on: its session.
+    pub fn some_holder(&self, key: &LockKey) -> Option<SessionId> {
+        let holders = &self.table.get(key)?.holders;
+        holders.keys().next().copied().filter(|_| planted::is_on("release-frees-next"))
+    }
+}
 
 /// Removes a member from a set in a map, and the set when it is empty.
 fn take_out<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
@@ -159,6 +191,9 @@ impl Locks {
     ) -> BTreeSet<LockKey> {
         let mut freed = BTreeSet::new();
         for id in self.waiting.get(&session).cloned().unwrap_or_default() {
+            if planted::is_on("expired-waiter-granted") {
+                break;
+            }
             freed.extend(self.dequeue(id).map(|wait| wait.needs).unwrap_or_default());
         }
         for key in self.held.get(&session).cloned().unwrap_or_default() {

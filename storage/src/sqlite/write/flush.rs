@@ -6,7 +6,7 @@
 //! Not here: the transaction itself (`writer`).
 
 use rusqlite::{CachedStatement, Connection, params};
-use types::{Tag, audit::EventRow};
+use types::{Tag, audit::EventRow, planted};
 
 use super::{
     group::{Group, Logged},
@@ -79,6 +79,9 @@ impl Group<'_> {
             let memory = logged.memory.as_ref().map(|id| id.as_bytes().as_slice());
             let hlc = signed(logged.hlc.as_u64());
             ops.execute(params![position, origin, seq, hlc, memory, logged.bytes])?;
+            if planted::is_on("audit-row-outside") {
+                self.connection.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
+            }
             let event = EventRow {
                 sequence: position,
                 body: logged.body.clone(),

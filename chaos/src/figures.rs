@@ -157,6 +157,7 @@ mod tests {
             order: Order::Recorded,
             expiry: Expiry::ByLease { drift_ppm: 0 },
             bounds: Bounds::default(),
+            clock_fast_ppm: None,
             voters: Vec::new(),
         };
         let events = events.into_iter().map(|(at_us, what)| Event { at_us, what });

@@ -107,6 +107,7 @@ pub async fn run(options: &RunOptions, binary: &Path, folder: &Path) -> Result<R
         order: Order::Recorded,
         expiry: Expiry::ByLease { drift_ppm: DRIFT_PPM },
         bounds: BOUNDS,
+        clock_fast_ppm: None,
         voters: cluster.names(),
     };
     let history = recorder.history(header).map_err(|malformed| malformed.to_string())?;

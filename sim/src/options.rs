@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+/// Clocks that drift do so by less than this, parts per million.
+const CLOCK_FAST_PPM: u32 = 50_000;
+
 /// What a run is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
@@ -207,6 +210,11 @@ impl RootOptions {
             self.kinds.push(Kind::Crash);
         }
         self
+    }
+
+    /// How much too fast a node's clock may run, parts per million; `None` where one jumps forward.
+    pub fn clock_fast_ppm(&self) -> Option<u32> {
+        (!self.kinds.contains(&Kind::ClockForward)).then_some(CLOCK_FAST_PPM)
     }
 
     fn smoke(self) -> Self {

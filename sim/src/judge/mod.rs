@@ -21,6 +21,7 @@ pub mod liveness;
 pub mod locks;
 pub mod raft;
 pub mod rules;
+pub mod sessions;
 pub mod stores;
 #[cfg(test)]
 mod tests;

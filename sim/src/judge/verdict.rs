@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{
     Case, Findings, History, Rule, Undecided, Violation, actions, bounded, chains, durability,
-    exactly_once, fairness, linearizable, liveness, locks, raft, rules,
+    exactly_once, fairness, linearizable, liveness, locks, raft, rules, sessions,
 };
 
 /// What is to be thought of a history.
@@ -30,6 +30,7 @@ type Judge = fn(&Case<'_>, &mut Findings);
 const JUDGES: &[(Judge, &[&Rule])] = &[
     (linearizable::judge, linearizable::RULES),
     (locks::judge, locks::RULES),
+    (sessions::judge, sessions::RULES),
     (fairness::judge, fairness::RULES),
     (exactly_once::judge, exactly_once::RULES),
     (actions::judge, actions::RULES),

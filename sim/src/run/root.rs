@@ -70,6 +70,7 @@ fn header(options: &RootOptions) -> Header {
         order: Order::Recorded,
         expiry: Expiry::Recorded,
         bounds: bounds(),
+        clock_fast_ppm: options.clock_fast_ppm(),
         voters: (1..=options.voters).map(name_of).collect(),
     }
 }

@@ -37,6 +37,10 @@ pub struct Header {
     pub expiry: Expiry,
     /// What the run promises about time.
     pub bounds: Bounds,
+    /// How much faster than the observer's the clock of a node may run, parts per million; `None` where
+    /// clocks jump forward or nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_fast_ppm: Option<u32>,
     /// Voters of the root at the beginning; empty when the run has no root.
     pub voters: Vec<String>,
 }

@@ -11,7 +11,7 @@
 
 mod log;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use log::{Entry, NodeLog};
 
@@ -53,6 +53,13 @@ pub const DURABLE_KEPT: Rule = Rule {
     source: "design §5a: log and vote survive a power loss",
 };
 
+/// A snapshot names the voters that the entries it stands for have made.
+pub const MEMBERS_KEPT: Rule = Rule {
+    judge: "raft",
+    name: "members-kept",
+    source: "Ongaro, Consensus, 2014, §5.1: a snapshot includes the latest configuration in it",
+};
+
 /// Rules of this judge.
 pub const RULES: &[&Rule] = &[
     &ONE_LEADER,
@@ -64,6 +71,7 @@ pub const RULES: &[&Rule] = &[
     &STATE_EQUAL,
     &DURABLE_MAJORITY,
     &DURABLE_KEPT,
+    &MEMBERS_KEPT,
 ];
 
 /// A committed entry.
@@ -90,6 +98,8 @@ struct Judge<'f> {
     known: BTreeMap<(u64, u64), Known>,
     committed: BTreeMap<u64, Committed>,
     states: BTreeMap<u64, (String, String)>,
+    /// Entries that say who votes: index and term.
+    memberships: BTreeSet<(u64, u64)>,
     at_us: u64,
 }
 
@@ -103,6 +113,7 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
         known: BTreeMap::new(),
         committed: BTreeMap::new(),
         states: BTreeMap::new(),
+        memberships: BTreeSet::new(),
         at_us: 0,
     };
     for event in case.history.events() {
@@ -145,11 +156,29 @@ impl Judge<'_> {
             }
             RaftStep::Purged { upto } => self.log(node).purge(*upto),
             RaftStep::Membership { index, voters } => {
-                self.log(node).follow(*index, voters.clone());
+                self.membership(node, *index, voters.clone());
             }
             RaftStep::Recovered { last, last_term, vote_term } => {
                 self.recovered(node, *last, *last_term, *vote_term);
             }
+        }
+    }
+
+    fn membership(&mut self, node: &str, index: u64, voters: Vec<Vec<String>>) {
+        let log = self.log(node);
+        let (base, term) = (log.base.0, log.entry(index).map(|entry| entry.term));
+        log.follow(index, voters);
+        self.memberships.extend(term.map(|term| (index, term)));
+        // Told of a snapshot: was there a later one in it?
+        let later = self.memberships.iter().rev().find(|(later, term)| {
+            let committed = self.committed.get(later);
+            (index + 1..=base).contains(later) && committed.is_some_and(|c| c.entry.term == *term)
+        });
+        if let Some((later, _)) = later {
+            let detail = format!(
+                "{node} has a snapshot up to {base} with the voters of entry {index}; entry {later} made others"
+            );
+            self.broken(&MEMBERS_KEPT, &[node], detail);
         }
     }
 

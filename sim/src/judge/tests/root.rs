@@ -423,6 +423,7 @@ impl Root {
             order: Order::Recorded,
             expiry: Expiry::Recorded,
             bounds: Bounds::default(),
+            clock_fast_ppm: None,
             voters: Vec::new(),
         };
         History::new(header, events).expect("a well-formed history")

@@ -166,6 +166,7 @@ mod tests {
             order: Order::Recorded,
             expiry: Expiry::ByLease { drift_ppm: 1000 },
             bounds: Bounds::default(),
+            clock_fast_ppm: None,
             voters: Vec::new(),
         }
     }

@@ -102,14 +102,29 @@ pub enum RootScenario {
     Smoke,
     /// Two operators decide one action on two sides of a partition.
     Operators,
+    /// Leaders come and go, with votes and entries on their way to slow disks.
+    Elections,
+    /// Disks fail, lose power and are spoilt, while snapshots are made often.
+    Disks,
+    /// Voters are replaced and put back from backups, and learn the past from snapshots.
+    Members,
+    /// Who was cut off finds the log gone and gets a snapshot.
+    Snapshots,
+    /// Reads within leases, and clocks that are off.
+    Leases,
 }
 
 impl RootScenario {
     /// All scenarios with their names.
-    pub const ALL: [(&'static str, RootScenario); 3] = [
+    pub const ALL: [(&'static str, RootScenario); 8] = [
         ("root", RootScenario::Swarm),
         ("root-smoke", RootScenario::Smoke),
         ("operators", RootScenario::Operators),
+        ("elections", RootScenario::Elections),
+        ("disks", RootScenario::Disks),
+        ("members", RootScenario::Members),
+        ("snapshots", RootScenario::Snapshots),
+        ("leases", RootScenario::Leases),
     ];
 
     /// The scenario of a name.
@@ -196,6 +211,11 @@ impl RootOptions {
             RootScenario::Swarm => swarm.within_bounds(),
             RootScenario::Smoke => swarm.smoke(),
             RootScenario::Operators => swarm.operators(),
+            RootScenario::Elections => swarm.elections(),
+            RootScenario::Disks => swarm.disks(),
+            RootScenario::Members => swarm.members(),
+            RootScenario::Snapshots => swarm.snapshots(),
+            RootScenario::Leases => swarm.leases(),
         }
     }
 
@@ -229,6 +249,90 @@ impl RootOptions {
             load: self.load.with_clients(4),
             ..self
         }
+    }
+
+    /// More of fewer faults.
+    fn about(self, kinds: &[Kind]) -> Self {
+        let (strikes, faults_for) = (self.strikes + 8, Duration::from_secs(25));
+        Self { kinds: kinds.to_vec(), strikes, faults_for, ..self }
+    }
+
+    /// Every snapshot covers the whole log, and there are many.
+    fn with_small_logs(self) -> Self {
+        Self { snapshot_entries: 60, kept_entries: 0, segment_kib: 64, ..self }
+    }
+
+    fn elections(self) -> Self {
+        let kinds = [
+            Kind::SlowFsync,
+            Kind::SlowFsync,
+            Kind::PowerLoss,
+            Kind::Crash,
+            Kind::RestartStorm,
+            Kind::Isolated,
+            Kind::OneWayCut,
+            Kind::Transfer,
+        ];
+        let longest_fault_ms = self.longest_fault_ms.min(3000);
+        Self { longest_fault_ms, ..self.about(&kinds) }
+    }
+
+    fn disks(self) -> Self {
+        let kinds = [
+            Kind::SyncEio,
+            Kind::SyncEio,
+            Kind::PowerLoss,
+            Kind::PowerLoss,
+            Kind::TornWrite,
+            Kind::SlowFsync,
+            Kind::BitFlip,
+            Kind::Snapshot,
+        ];
+        self.about(&kinds).with_small_logs()
+    }
+
+    fn members(self) -> Self {
+        let kinds = [
+            Kind::Replace,
+            Kind::AddRemove,
+            Kind::OldNodeReturns,
+            Kind::RestoreBackup,
+            Kind::Snapshot,
+            Kind::Crash,
+            Kind::Isolated,
+        ];
+        // A change waits until the one before has had its time.
+        let faults_for = Duration::from_secs(60);
+        Self { voters: 5, losses: 2, faults_for, ..self.about(&kinds).with_small_logs() }
+    }
+
+    fn snapshots(self) -> Self {
+        let kinds = [
+            Kind::Isolated,
+            Kind::Isolated,
+            Kind::OneWayCut,
+            Kind::MajorityMinority,
+            Kind::Pause,
+            Kind::Crash,
+            Kind::Snapshot,
+        ];
+        let load = Load { clients: 16, think_ms: 20, hold_ms: 10, ..self.load };
+        let longest_fault_ms = 3000;
+        Self { load, longest_fault_ms, ..self }.about(&kinds).with_small_logs()
+    }
+
+    fn leases(self) -> Self {
+        let kinds = [
+            Kind::Isolated,
+            Kind::MajorityMinority,
+            Kind::OneWayCut,
+            Kind::Pause,
+            Kind::ClockOffset,
+            Kind::ClockBack,
+            Kind::ClockDrift,
+            Kind::Transfer,
+        ];
+        Self { lease_reads: true, ..self.about(&kinds) }
     }
 
     fn operators(self) -> Self {

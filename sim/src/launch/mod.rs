@@ -29,7 +29,7 @@ cargo sim shrink S [--scenario NAME]     the fewest faults and clients with whic
 cargo sim fuzz [--from A] [--count N] [--jobs J] [--scenario NAME] [--every-fault]
 cargo sim mutants [--list] [--only BUG,…] [--scenario NAME] [--jobs J] [--budget-cpu-min M]
 cargo sim check [--from A] [--count N] [--scenario NAME]   each seed twice, fingerprints compared
-scenarios: root (default), root-smoke, operators; of one node: smoke, power-loss, bad-disk, bad-clock";
+scenarios: root (default), root-smoke, operators, elections, disks, members, snapshots, leases; of one node: smoke, power-loss, bad-disk, bad-clock";
 
 /// What a command was given.
 struct Arguments(Vec<String>);

@@ -19,6 +19,9 @@ pub(super) struct NodeLog {
     /// Last index covered by a snapshot, and its term.
     pub(super) base: (u64, u64),
     entries: BTreeMap<u64, Entry>,
+    /// Greatest index of what a restart has left, durable or not, where it is not known which of several
+    /// entries it is.
+    unknown: u64,
     /// Greatest index on stable storage.
     pub(super) durable: u64,
     /// Greatest index that it knows to be committed.
@@ -34,7 +37,8 @@ pub(super) struct NodeLog {
 impl NodeLog {
     /// Index of the last entry.
     pub(super) fn last(&self) -> u64 {
-        self.entries.keys().next_back().copied().unwrap_or(0).max(self.base.0)
+        let last = self.entries.keys().next_back().copied().unwrap_or(0);
+        last.max(self.base.0).max(self.unknown)
     }
 
     /// The entry at an index, unless a snapshot covers it.
@@ -52,13 +56,20 @@ impl NodeLog {
 
     /// Whether it has this entry, possibly inside a snapshot.
     pub(super) fn has(&self, index: u64, entry: &Entry) -> bool {
-        index <= self.base.0 || self.entries.get(&index) == Some(entry)
+        match self.entries.get(&index) {
+            Some(known) => known == entry,
+            None => index <= self.base.0.max(self.unknown),
+        }
     }
 
     /// Adds an entry; one of another term at its index goes first, with all behind it.
     pub(super) fn append(&mut self, index: u64, entry: Entry) {
         if self.entries.get(&index).is_some_and(|old| *old != entry) {
             self.truncate(index);
+        }
+        if index <= self.unknown {
+            // What followed was of an older leader.
+            self.unknown = index - 1;
         }
         if index > self.base.0 {
             self.entries.insert(index, entry);
@@ -69,7 +80,20 @@ impl NodeLog {
     pub(super) fn truncate(&mut self, from: u64) {
         self.entries.split_off(&from);
         self.memberships.split_off(&from);
+        self.unknown = self.unknown.min(from.saturating_sub(1));
         self.durable = self.durable.min(from.saturating_sub(1));
+    }
+
+    /// It is back, and its log ends at `last`. What was durable is known; what was on its way may be there,
+    /// or what was to be replaced by it.
+    pub(super) fn recover(&mut self, last: u64) {
+        let known = self.durable.min(last);
+        self.entries.split_off(&known.saturating_add(1));
+        self.memberships.split_off(&last.saturating_add(1));
+        self.unknown = if last > known { last } else { 0 };
+        self.committed = self.committed.min(known);
+        self.durable = last;
+        self.applied = None;
     }
 
     /// A snapshot up to `index` stands for the log.

@@ -339,13 +339,10 @@ impl Judge<'_> {
 
     fn recovered(&mut self, node: &str, last: u64, last_term: u64, vote_term: u64) {
         let log = self.log(node);
-        let (durable, committed) = (log.durable, log.committed);
+        let durable = log.durable;
         let voted = log.votes.keys().next_back().copied().unwrap_or(0);
-        let term = log.term(last);
-        log.truncate(last.saturating_add(1));
-        log.durable = last;
-        log.committed = committed.min(last);
-        log.applied = None;
+        let term = log.term(last).filter(|_| last <= durable);
+        log.recover(last);
         if last < durable {
             let detail = format!("{node} is back with entries up to {last}; {durable} was durable");
             self.broken(&DURABLE_KEPT, &[node], detail);

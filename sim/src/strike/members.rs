@@ -145,6 +145,10 @@ async fn restore(blow: &mut Blow) {
     let world = blow.world.clone();
     let _alone = world.membership.lock().await;
     let Some(voter) = spare_one(blow).await else { return };
+    // A start that nobody has met goes on after a restart: a copy made in it would be the same member.
+    if !lives(&world, &voter).await {
+        return;
+    }
     voter.hold();
     voter.crash();
     let files = disk::backup(&voter);

@@ -67,7 +67,7 @@ impl NodeLog {
         if self.entries.get(&index).is_some_and(|old| *old != entry) {
             self.truncate(index);
         }
-        if index <= self.unknown {
+        if index <= self.unknown && index > 0 {
             // What followed was of an older leader.
             self.unknown = index - 1;
         }
@@ -90,7 +90,8 @@ impl NodeLog {
         let known = self.durable.min(last);
         self.entries.split_off(&known.saturating_add(1));
         self.memberships.split_off(&last.saturating_add(1));
-        self.unknown = if last > known { last } else { 0 };
+        let newest = self.entries.keys().next_back().copied().unwrap_or(0).max(self.base.0);
+        self.unknown = if last > newest { last } else { 0 };
         self.committed = self.committed.min(known);
         self.durable = last;
         self.applied = None;

@@ -4,7 +4,7 @@
 //!
 //! Not here: comparing nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An entry as its node has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub(super) struct NodeLog {
     /// Last index covered by a snapshot, and its term.
     pub(super) base: (u64, u64),
     entries: BTreeMap<u64, Entry>,
-    /// Greatest index of what a restart has left, durable or not, where it is not known which of several
-    /// entries it is.
-    unknown: u64,
+    /// Indexes of what a restart has left, durable or not, where it is not known which of several entries
+    /// it is.
+    unknown: BTreeSet<u64>,
     /// Greatest index on stable storage.
     pub(super) durable: u64,
     /// Greatest index that it knows to be committed.
@@ -38,7 +38,7 @@ impl NodeLog {
     /// Index of the last entry.
     pub(super) fn last(&self) -> u64 {
         let last = self.entries.keys().next_back().copied().unwrap_or(0);
-        last.max(self.base.0).max(self.unknown)
+        last.max(self.base.0).max(self.unknown.last().copied().unwrap_or(0))
     }
 
     /// The entry at an index, unless a snapshot covers it.
@@ -58,7 +58,7 @@ impl NodeLog {
     pub(super) fn has(&self, index: u64, entry: &Entry) -> bool {
         match self.entries.get(&index) {
             Some(known) => known == entry,
-            None => index <= self.base.0.max(self.unknown),
+            None => index <= self.base.0 || self.unknown.contains(&index),
         }
     }
 
@@ -67,10 +67,8 @@ impl NodeLog {
         if self.entries.get(&index).is_some_and(|old| *old != entry) {
             self.truncate(index);
         }
-        if index <= self.unknown && index > 0 {
-            // What followed was of an older leader.
-            self.unknown = index - 1;
-        }
+        // What followed was of an older leader.
+        self.unknown.split_off(&index);
         if index > self.base.0 {
             self.entries.insert(index, entry);
         }
@@ -80,7 +78,7 @@ impl NodeLog {
     pub(super) fn truncate(&mut self, from: u64) {
         self.entries.split_off(&from);
         self.memberships.split_off(&from);
-        self.unknown = self.unknown.min(from.saturating_sub(1));
+        self.unknown.split_off(&from);
         self.durable = self.durable.min(from.saturating_sub(1));
     }
 
@@ -90,8 +88,8 @@ impl NodeLog {
         let known = self.durable.min(last);
         self.entries.split_off(&known.saturating_add(1));
         self.memberships.split_off(&last.saturating_add(1));
-        let newest = self.entries.keys().next_back().copied().unwrap_or(0).max(self.base.0);
-        self.unknown = if last > newest { last } else { 0 };
+        self.unknown.split_off(&last.saturating_add(1));
+        self.unknown.extend(known.saturating_add(1)..=last);
         self.committed = self.committed.min(known);
         self.durable = last;
         self.applied = None;
@@ -118,6 +116,7 @@ impl NodeLog {
         if index >= self.base.0 {
             self.base = (index, term);
             self.entries = self.entries.split_off(&index.saturating_add(1));
+            self.unknown = self.unknown.split_off(&index.saturating_add(1));
         }
     }
 

@@ -164,7 +164,15 @@ pub fn is_dead(reason: &str) -> bool {
 
 /// Whether a refusal is no answer of the state machine to a request that may have been made before.
 pub fn settles_nothing(reason: &str) -> bool {
-    let turned_away = ["not_sent", "not_leader", "stopping", "overloaded", "quorum_not_met"];
+    let turned_away = [
+        "not_sent",
+        "not_leader",
+        "stopping",
+        "overloaded",
+        "quorum_not_met",
+        "stale_epoch",
+        "unimplemented",
+    ];
     is_dead(reason) || turned_away.contains(&reason)
 }
 

@@ -206,20 +206,40 @@ impl<'t> Drawing<'t> {
     }
 }
 
+/// Operations of a remark that are listed at once.
+const OPERATIONS_SHOWN: usize = 8;
+/// Characters of a remark that are shown at once.
+const DETAIL_SHOWN: usize = 300;
+
 fn remark(remark: &Remark) -> String {
     let (class, word) = if remark.broken { ("fail", "broken") } else { ("pale", "undecided") };
     let at = remark.at_us.map_or_else(String::new, |at_us| format!(", seen at {}", time(at_us)));
     let mut text = format!(
         "<li><b class=\"{class}\">{word}: {}</b>{at}<br>{}<br><span class=\"pale\">promised by: {}</span>",
         escape(&remark.rule),
-        escape(&remark.detail),
+        folded(&remark.detail),
         escape(remark.source)
     );
-    for operation in &remark.operations {
+    let (first, rest) = remark.operations.split_at(remark.operations.len().min(OPERATIONS_SHOWN));
+    for operation in first {
         let _ = write!(text, "<br><code>{}</code>", escape(operation));
+    }
+    if !rest.is_empty() {
+        let _ = write!(text, "<details><summary>{} more</summary>", rest.len());
+        for operation in rest {
+            let _ = write!(text, "<code>{}</code><br>", escape(operation));
+        }
+        text.push_str("</details>");
     }
     text.push_str("</li>\n");
     text
+}
+
+/// Text that may be long: its beginning, and the rest for who wants it.
+fn folded(text: &str) -> String {
+    let Some((cut, _)) = text.char_indices().nth(DETAIL_SHOWN) else { return escape(text) };
+    let (begin, rest) = text.split_at(cut);
+    format!("{}<details><summary>…</summary>{}</details>", escape(begin), escape(rest))
 }
 
 fn key() -> String {

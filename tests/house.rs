@@ -71,6 +71,22 @@ fn arrows_point_one_way() {
     }
 }
 
+/// Whether the bytes are somewhere in the others.
+fn contains(all: &[u8], part: &[u8]) -> bool {
+    let first = part[0];
+    let begins = |at: &usize| all[*at] == first && all[*at..].starts_with(part);
+    (0..all.len()).any(|at| begins(&at))
+}
+
+#[test]
+fn a_normal_build_contains_no_planted_bug() {
+    let binary = fs::read(env!("CARGO_BIN_EXE_hivemem")).expect("the binary");
+    assert!(contains(&binary, b"already_decided"), "the search finds what is there");
+    for bug in types::planted::ALL {
+        assert!(!contains(&binary, bug.name.as_bytes()), "{} is in the binary", bug.name);
+    }
+}
+
 #[test]
 fn libraries_have_their_keepers() {
     for package in allowed().keys() {

@@ -36,33 +36,33 @@ macro_rules! bugs {
 
 /// All bugs.
 pub const ALL: &[Bug] = bugs! {
-    "vote-before-fsync", "root", ["raft"],
+    "vote-before-fsync", "elections", ["raft"],
         "a vote is answered before it is on the disk";
-    "seen-vote-granted", "root", ["raft"],
+    "seen-vote-granted", "elections", ["raft"],
         "a vote that was heard counts as granted";
-    "leader-counts-unflushed", "root", ["raft"],
+    "leader-counts-unflushed", "elections", ["raft"],
         "a leader counts its own entry before it is on its disk";
-    "prior-term-commit", "root", ["raft"],
+    "prior-term-commit", "elections", ["raft"],
         "a new leader calls entries of earlier terms committed when it sends them";
-    "quorum-unsorted", "root", ["raft"],
+    "quorum-unsorted", "elections", ["raft"],
         "what one peer acknowledges counts as what any peer has acknowledged";
-    "stale-membership-snapshot", "root", ["raft"],
+    "stale-membership-snapshot", "members", ["raft"],
         "every snapshot names the voters of the first one";
-    "crc-truncates", "root", ["raft"],
+    "crc-truncates", "disks", ["raft"],
         "a bad checksum in the middle of the log is taken for a torn end";
-    "fsync-retried", "root", ["raft"],
+    "fsync-retried", "disks", ["raft"],
         "a sync that failed is tried again and believed";
-    "purge-before-snapshot", "root", ["raft", "run"],
+    "purge-before-snapshot", "disks", ["raft", "run"],
         "a snapshot counts as saved before it is durable";
-    "lease-wall-clock", "root", ["sessions"],
+    "lease-wall-clock", "leases", ["sessions"],
         "the root's time goes by the leader's wall clock";
-    "lease-unchecked", "root", ["linearizable"],
+    "lease-unchecked", "leases", ["linearizable"],
         "whoever believes to lead answers reads without asking anybody";
     "read-index-reused", "root", ["linearizable"],
         "a read waits for the index of the read before it";
     "read-before-applied", "root", ["linearizable"],
         "a read does not wait until its member has come to its index";
-    "fence-restarts", "root", ["locks", "raft"],
+    "fence-restarts", "snapshots", ["locks", "raft"],
         "fences are counted from the snapshot that a member began with";
     "expired-waiter-granted", "root", ["fairness", "bounded", "run"],
         "the requests of a dead session stay in the queues and are granted";
@@ -70,17 +70,17 @@ pub const ALL: &[Bug] = bugs! {
         "each member applies entries by its own clock";
     "release-frees-next", "root", ["locks"],
         "a release frees whoever holds the lock";
-    "leader-change-shortens-lease", "root", ["sessions"],
+    "leader-change-shortens-lease", "elections", ["sessions"],
         "a new leader halves what is left of each session";
-    "audit-row-outside", "root", ["chains"],
+    "audit-row-outside", "disks", ["chains"],
         "an audit row is written in a transaction of its own, after the change";
-    "dedup-lost-in-snapshot", "root", ["exactly_once"],
+    "dedup-lost-in-snapshot", "snapshots", ["exactly_once"],
         "the answers kept for retries are not in the snapshot";
-    "copy-not-fenced", "root", ["raft"],
+    "copy-not-fenced", "members", ["raft"],
         "a member that was put back from a backup is let in";
-    "discarded-is-rejected", "root", ["linearizable"],
+    "discarded-is-rejected", "snapshots", ["linearizable"],
         "an entry that was cut from a leader's log is called rejected, though others may have committed it";
-    "doubt-forgotten", "root", ["linearizable"],
+    "doubt-forgotten", "elections", ["linearizable"],
         "a try whose end is unknown is forgotten when a later one is turned away";
 };
 

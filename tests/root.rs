@@ -175,9 +175,14 @@ impl TcpApi {
     }
 
     fn send(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.send_within(path, body, 15_000)
+    }
+
+    fn send_within(&self, path: &str, body: &Value, timeout_ms: u64) -> (u16, Value) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(async {
-            let api = daemon::Api::new(&self.0);
+            let timeout_ms = timeout_ms.to_string();
+            let api = daemon::Api::new(&self.0).with("x-timeout-ms", &timeout_ms);
             api.json(http::Method::POST, path, Some(body)).await
         })
     }
@@ -249,7 +254,7 @@ fn a_command_that_nobody_confirms_is_unknown_and_the_same_again_finds_out() {
         members[other].daemon.as_ref().expect("it runs").freeze();
     }
     let wanted = json!({ "session": session, "seq": 1, "wants": [{ "key": "k" }] });
-    let (status, answer) = api.send("/api/v1/locks/acquire", &wanted);
+    let (status, answer) = api.send_within("/api/v1/locks/acquire", &wanted, 3_000);
     assert_eq!((status, &answer["reason"]), (504, &json!("outcome_unknown")), "{answer}");
     assert_eq!((&answer["verdict"], &answer["retryable"]), (&json!("unknown"), &json!(true)));
     for other in others {

@@ -30,7 +30,7 @@ fn binary() -> PathBuf {
             let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
             let target = target.unwrap_or_else(|| root.join("target"));
             let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-            let arguments = ["build", "--quiet", "--bin", "hivemem"];
+            let arguments = ["build", "--quiet", "--locked", "--bin", "hivemem"];
             let built = Command::new(cargo).args(arguments).current_dir(root).status();
             assert!(built.expect("cargo runs").success(), "the daemon does not build");
             target.join("debug").join("hivemem")

@@ -14,14 +14,16 @@ pub(super) struct Entry {
 }
 
 /// One node's log and what it says of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct NodeLog {
-    /// Last index covered by a snapshot, and its term.
-    pub(super) base: (u64, u64),
+    /// Last index covered by a snapshot, and its term if that is known.
+    pub(super) base: (u64, Option<u64>),
     entries: BTreeMap<u64, Entry>,
     /// Indexes of what a restart has left, durable or not, where it is not known which of several entries
     /// it is.
     unknown: BTreeSet<u64>,
+    /// Index and term of the last entry that the latest restart has found.
+    found: (u64, u64),
     /// Greatest index on stable storage.
     pub(super) durable: u64,
     /// Greatest index that it knows to be committed.
@@ -32,6 +34,23 @@ pub(super) struct NodeLog {
     pub(super) votes: BTreeMap<u64, String>,
     /// Memberships by the index of their entry.
     memberships: BTreeMap<u64, Vec<Vec<String>>>,
+}
+
+impl Default for NodeLog {
+    /// Empty, as before the first entry.
+    fn default() -> Self {
+        Self {
+            base: (0, Some(0)),
+            entries: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            found: (0, 0),
+            durable: 0,
+            committed: 0,
+            applied: None,
+            votes: BTreeMap::new(),
+            memberships: BTreeMap::new(),
+        }
+    }
 }
 
 impl NodeLog {
@@ -49,7 +68,10 @@ impl NodeLog {
     /// Term of the entry at an index, if it is known.
     pub(super) fn term(&self, index: u64) -> Option<u64> {
         if index == self.base.0 {
-            return Some(self.base.1);
+            return self.base.1;
+        }
+        if index == self.found.0 && self.unknown.contains(&index) {
+            return Some(self.found.1);
         }
         self.entries.get(&index).map(|entry| entry.term)
     }
@@ -82,9 +104,10 @@ impl NodeLog {
         self.durable = self.durable.min(from.saturating_sub(1));
     }
 
-    /// It is back, and its log ends at `last`. What was durable is known; what was on its way may be there,
-    /// or what was to be replaced by it.
-    pub(super) fn recover(&mut self, last: u64) {
+    /// It is back, and its log, or the snapshot where that goes further, ends at `last`. What was durable
+    /// is known; what was on its way may be there, or what was to be replaced by it.
+    pub(super) fn recover(&mut self, last: u64, term: u64) {
+        self.found = (last, term);
         let known = self.durable.min(last);
         self.entries.split_off(&known.saturating_add(1));
         self.memberships.split_off(&last.saturating_add(1));
@@ -100,7 +123,7 @@ impl NodeLog {
         if self.term(index).is_some_and(|known| known != term) {
             self.entries.clear();
         }
-        self.cover(index, term);
+        self.cover(index, Some(term));
         self.durable = self.durable.max(index);
         self.committed = self.committed.max(index);
         self.applied = Some(index);
@@ -108,11 +131,10 @@ impl NodeLog {
 
     /// The log begins after `index`.
     pub(super) fn purge(&mut self, index: u64) {
-        let term = self.term(index).unwrap_or(self.base.1);
-        self.cover(index, term);
+        self.cover(index, self.term(index));
     }
 
-    fn cover(&mut self, index: u64, term: u64) {
+    fn cover(&mut self, index: u64, term: Option<u64>) {
         if index >= self.base.0 {
             self.base = (index, term);
             self.entries = self.entries.split_off(&index.saturating_add(1));

@@ -342,7 +342,7 @@ impl Judge<'_> {
         let durable = log.durable;
         let voted = log.votes.keys().next_back().copied().unwrap_or(0);
         let term = log.term(last).filter(|_| last <= durable);
-        log.recover(last);
+        log.recover(last, last_term);
         if last < durable {
             let detail = format!("{node} is back with entries up to {last}; {durable} was durable");
             self.broken(&DURABLE_KEPT, &[node], detail);

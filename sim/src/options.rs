@@ -267,6 +267,7 @@ impl RootOptions {
             Kind::SlowFsync,
             Kind::SlowFsync,
             Kind::PowerLoss,
+            Kind::PowerLossAtStep,
             Kind::Crash,
             Kind::RestartStorm,
             Kind::Isolated,
@@ -274,7 +275,8 @@ impl RootOptions {
             Kind::Transfer,
         ];
         let longest_fault_ms = self.longest_fault_ms.min(3000);
-        Self { longest_fault_ms, ..self.about(&kinds) }
+        let load = Load { answer_ms: 2500, ..self.load };
+        Self { longest_fault_ms, load, ..self }.about(&kinds)
     }
 
     fn disks(self) -> Self {
@@ -284,6 +286,8 @@ impl RootOptions {
             Kind::PowerLoss,
             Kind::PowerLoss,
             Kind::TornWrite,
+            Kind::TornWrite,
+            Kind::PowerLossAtStep,
             Kind::SlowFsync,
             Kind::BitFlip,
             Kind::Snapshot,

@@ -44,6 +44,8 @@ pub enum Kind {
     PowerLoss,
     /// The power is lost in the middle of an effect of the disk, which is torn.
     TornWrite,
+    /// The power is lost right after a step of the protocol was taken, before anybody is told of it.
+    PowerLossAtStep,
     /// The process stands still and goes on.
     Pause,
     /// The process gets little time.
@@ -96,7 +98,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds with their names.
-    pub const ALL: [(&'static str, Kind); 38] = [
+    pub const ALL: [(&'static str, Kind); 39] = [
         ("full_split", Kind::FullSplit),
         ("majority_minority", Kind::MajorityMinority),
         ("one_way_cut", Kind::OneWayCut),
@@ -111,6 +113,7 @@ impl Kind {
         ("crash", Kind::Crash),
         ("power_loss", Kind::PowerLoss),
         ("torn_write", Kind::TornWrite),
+        ("power_loss_at_step", Kind::PowerLossAtStep),
         ("pause", Kind::Pause),
         ("slow_node", Kind::SlowNode),
         ("restart_storm", Kind::RestartStorm),

@@ -80,7 +80,7 @@ pub const ALL: &[Bug] = bugs! {
         "a member that was put back from a backup is let in";
     "discarded-is-rejected", "snapshots", ["linearizable"],
         "an entry that was cut from a leader's log is called rejected, though others may have committed it";
-    "doubt-forgotten", "elections", ["linearizable"],
+    "doubt-forgotten", "snapshots", ["linearizable", "locks"],
         "a try whose end is unknown is forgotten when a later one is turned away";
 };
 

@@ -99,6 +99,7 @@ pub async fn carry_out(world: Arc<RootWorld>, strike: Strike) {
         Kind::Crash
         | Kind::PowerLoss
         | Kind::TornWrite
+        | Kind::PowerLossAtStep
         | Kind::Pause
         | Kind::SlowNode
         | Kind::RestartStorm

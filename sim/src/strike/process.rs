@@ -2,7 +2,7 @@
 //!
 //! Not here: starting again what has died (the world's supervisor does, within seconds).
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use madsim::runtime::Handle;
 use runtime::{
@@ -12,6 +12,24 @@ use runtime::{
 
 use super::Blow;
 use crate::schedule::Kind;
+
+/// Longest wait for the moment that a strike lies in wait for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Steps that the power is lost at, and whether it takes an election to see one.
+const STEPS: [(&str, bool); 10] = [
+    ("voted", true),
+    ("voted", true),
+    ("leader", true),
+    ("truncated", true),
+    ("appended", false),
+    ("durable", false),
+    ("committed", false),
+    ("applied", false),
+    ("snapshot", false),
+    ("purged", false),
+];
+/// Files whose effects a power loss may tear: all of them, the log's, the store's.
+const TORN: [&str; 4] = ["", "", ".seg", "-wal"];
 
 pub(super) async fn carry_out(blow: &mut Blow) {
     match blow.strike.kind {
@@ -23,6 +41,7 @@ pub(super) async fn carry_out(blow: &mut Blow) {
         }
         Kind::PowerLoss => power_loss(blow).await,
         Kind::TornWrite => torn_write(blow).await,
+        Kind::PowerLossAtStep => power_loss_at_step(blow).await,
         Kind::Pause => {
             let Some(voter) = blow.target().await else { return };
             let fault = blow.begin(&[&voter.name]);
@@ -61,15 +80,41 @@ async fn power_loss(blow: &mut Blow) {
 async fn torn_write(blow: &mut Blow) {
     let Some(voter) = blow.target().await else { return };
     let loss = if blow.draw.percent(70) { Loss::Torn } else { Loss::Prefix };
+    let suffix = TORN[blow.draw.place(TORN.len())];
     let cuts = voter.disk.stats().cuts;
-    voter.disk.inject(Fault::PowerCut(loss), When::Nth(1 + blow.draw.below(60)), "");
-    let end = Instant::now() + Duration::from_secs(5);
-    while voter.disk.stats().cuts == cuts && Instant::now() < end {
-        clock::sleep(Duration::from_millis(5)).await;
-    }
-    if voter.disk.stats().cuts > cuts {
+    voter.disk.inject(Fault::PowerCut(loss), When::Nth(1 + blow.draw.below(60)), suffix);
+    if comes(|| voter.disk.stats().cuts > cuts).await {
         let fault = blow.begin(&[&voter.name]);
         blow.over(fault);
+    }
+}
+
+/// Whether it comes to that soon.
+async fn comes(so: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while !so() && Instant::now() < end {
+        clock::sleep(Duration::from_millis(5)).await;
+    }
+    so()
+}
+
+/// A voter loses its power in the very moment in which it has taken a step.
+async fn power_loss_at_step(blow: &mut Blow) {
+    let (step, elected) = STEPS[blow.draw.place(STEPS.len())];
+    let loss = Loss::LOSSY[blow.draw.place(4)];
+    let leader = blow.world.leader().await;
+    let Some(voter) = blow.voter() else { return };
+    let disk = voter.disk.clone();
+    let nth = if elected { 1 } else { 1 + blow.draw.below(30) };
+    let sprung = blow.world.steps.trap(voter.id, step, nth, move || disk.power_loss(loss));
+    if let Some(leader) = leader.filter(|_| elected) {
+        leader.crash();
+    }
+    if comes(|| sprung.load(Ordering::Relaxed)).await {
+        let fault = blow.begin(&[&voter.name]);
+        blow.over(fault);
+    } else {
+        blow.world.steps.disarm(voter.id);
     }
 }
 

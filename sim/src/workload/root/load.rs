@@ -107,7 +107,8 @@ impl Load {
             actions_max: 400,
             abandon_percent: draw.between((2, 8)),
             named_percent: draw.between((30, 80)),
-            answer_ms: 6000,
+            // Short ones end while a leader is looked for.
+            answer_ms: pick(draw, [2500, 6000, 6000]),
         }
     }
 

@@ -60,7 +60,8 @@ pub struct RootWorld {
     pub membership: tokio::sync::Mutex<()>,
     /// What clients share, once it is prepared.
     pub ground: OnceLock<Ground>,
-    steps: Steps,
+    /// Hears the members' steps.
+    pub steps: Steps,
     voters: Mutex<Vec<Arc<Voter>>>,
     register: Register,
     next_member: Mutex<u64>,

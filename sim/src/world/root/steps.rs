@@ -9,7 +9,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use consensus::steps::TARGET;
@@ -39,6 +42,16 @@ struct Ear {
     /// What was recorded already, when another member shows it again: sessions that expired, indexes
     /// of requests that were queued.
     shown: Mutex<(BTreeSet<u64>, BTreeSet<u64>)>,
+    traps: Mutex<BTreeMap<NodeId, Trap>>,
+}
+
+/// Waits for a step of a machine.
+struct Trap {
+    step: &'static str,
+    /// Steps of that kind until it springs.
+    left: u64,
+    then: Box<dyn FnOnce() + Send>,
+    sprung: Arc<AtomicBool>,
 }
 
 /// Hears steps. Clones are one and the same.
@@ -166,6 +179,41 @@ impl Steps {
         self.0.names.lock().insert(machine, name.to_owned());
     }
 
+    /// Does something in the very moment in which the machine takes the `nth` step of a kind from now on,
+    /// counted from 1, before the machine goes on. The flag tells whether it was done. A machine has one
+    /// trap; a new one replaces it.
+    pub fn trap(
+        &self,
+        machine: NodeId,
+        step: &'static str,
+        nth: u64,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Arc<AtomicBool> {
+        let sprung = Arc::new(AtomicBool::new(false));
+        let trap = Trap { step, left: nth, then: Box::new(then), sprung: sprung.clone() };
+        self.0.traps.lock().insert(machine, trap);
+        sprung
+    }
+
+    /// Takes the machine's trap away.
+    pub fn disarm(&self, machine: NodeId) {
+        self.0.traps.lock().remove(&machine);
+    }
+
+    fn spring(&self, step: &str) {
+        let machine = madsim::plugin::node();
+        let mut traps = self.0.traps.lock();
+        let Some(trap) = traps.get_mut(&machine).filter(|trap| trap.step == step) else { return };
+        trap.left = trap.left.saturating_sub(1);
+        if trap.left == 0
+            && let Some(trap) = traps.remove(&machine)
+        {
+            drop(traps);
+            (trap.then)();
+            trap.sprung.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn hear(&self, fields: &Fields) {
         let Some(recorder) = self.0.recorder.get() else { return };
         let Some(node) = self.0.names.lock().get(&madsim::plugin::node()).cloned() else { return };
@@ -217,5 +265,6 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Steps {
         let mut fields = Fields::default();
         event.record(&mut fields);
         self.hear(&fields);
+        self.spring(&fields.step);
     }
 }

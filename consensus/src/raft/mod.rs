@@ -7,11 +7,12 @@
 //! | `snapshot`, `apply` | the state machine, fed and saved |
 //! | `boot` | starts counted, so that a member put back from a backup is found out |
 //! | `message`, `network`, `serve` | asking and answering peers, over any [`Transport`] |
+//! | `pipeline` | questions and answers of a stream, one for one |
 //! | `grpc` | the transport of the product |
 //! | `time` | what a leader writes into its entries |
 //! | `options`, `group`, `membership` | [`Group`]: a running member |
 //!
-//! The invariants are `RFT-1` to `RFT-19`, each stated where it is kept.
+//! The invariants are `RFT-1` to `RFT-21`, each stated where it is kept.
 //!
 //! Not here: what is decided (`crate::machine`), and sockets.
 
@@ -25,6 +26,7 @@ mod membership;
 mod message;
 mod network;
 mod options;
+mod pipeline;
 #[cfg(planted)]
 mod planted;
 mod serve;

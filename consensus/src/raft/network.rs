@@ -30,11 +30,12 @@ use wire::v1::{
 use super::{
     boot::{Boot, Boots},
     message::{self, Snapshot},
+    pipeline::Pipeline,
     types::{Member, MemberId, RaftVote, TypeConfig},
 };
 
 type RpcError = RPCError<TypeConfig>;
-type Pipeline<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>;
+type Results<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>;
 
 /// A peer did not answer. Whether it heard the question is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -175,7 +176,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         &'s mut self,
         input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, Result<Pipeline<'s>, RpcError>>
+    ) -> BoxFuture<'s, Result<Results<'s>, RpcError>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
@@ -188,14 +189,15 @@ impl RaftNetworkV2<TypeConfig> for Link {
             if link.network.boots.is_fenced() {
                 return Err(silent("this member is a copy from an older time"));
             }
-            let asking = link.clone();
-            let requests = input
+            let (asking, both) = (link.clone(), Pipeline::default());
+            let requests = both
+                .questions(input)
                 .map(move |request| asking.request(Call::Append(message::append_message(&request))))
                 .boxed();
             let Network { transport, append_within, .. } = &*link.network;
             let opened = transport.stream(link.to, &link.member, requests, *append_within);
             let answers = opened.await.map_err(silent)?;
-            Ok(pipeline(link, answers))
+            Ok(both.answered(results(link, answers)).boxed())
         }
         .boxed()
     }
@@ -264,7 +266,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
 }
 
 /// The answers of a stream as the library wants them; the first error ends it.
-fn pipeline(link: Link, answers: Answers) -> Pipeline<'static> {
+fn results(link: Link, answers: Answers) -> Results<'static> {
     stream::unfold(Some((link, answers)), |state| async move {
         let (link, mut answers) = state?;
         let answer = match answers.next().await? {

@@ -94,11 +94,19 @@ pub enum Kind {
     Snapshot,
     /// A voter is put back from an old backup; it is fenced and replaced.
     RestoreBackup,
+    /// An agent is shut out; what it says at any voter afterwards is refused.
+    Revocation,
+    /// A client sends more than a body may have.
+    OversizedBody,
+    /// A client presents a key that is none.
+    BadCredentials,
+    /// A client asks for all changes and does not read them.
+    SlowConsumer,
 }
 
 impl Kind {
     /// All kinds with their names.
-    pub const ALL: [(&'static str, Kind); 39] = [
+    pub const ALL: [(&'static str, Kind); 43] = [
         ("full_split", Kind::FullSplit),
         ("majority_minority", Kind::MajorityMinority),
         ("one_way_cut", Kind::OneWayCut),
@@ -138,6 +146,10 @@ impl Kind {
         ("old_node_returns", Kind::OldNodeReturns),
         ("snapshot", Kind::Snapshot),
         ("restore_backup", Kind::RestoreBackup),
+        ("revocation", Kind::Revocation),
+        ("oversized_body", Kind::OversizedBody),
+        ("bad_credentials", Kind::BadCredentials),
+        ("slow_consumer", Kind::SlowConsumer),
     ];
 
     /// Its name.

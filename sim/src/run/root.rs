@@ -5,7 +5,11 @@
 //!
 //! Not here: faults (`strike`), the world (`world::root`), what clients do (`workload::root`).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use madsim::{
     Config,
@@ -20,7 +24,7 @@ use runtime::{
 use crate::{
     judge::{
         self,
-        history::{Bounds, Expiry, Header, Order, VERSION, What},
+        history::{Bounds, Event, Expiry, Header, Invoke, Order, Outcome, Request, VERSION, What},
     },
     options::RootOptions,
     report::{RootReport, disk_faults},
@@ -109,6 +113,30 @@ fn observer() -> Recorder {
     Recorder::new(move || u64::try_from(clocks.true_elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
+/// How often clients asked again what was unknown, and how often they asked while they were being
+/// answered already.
+fn repetitions(events: &[Event]) -> [(String, u64); 2] {
+    let (mut open, mut unknown): (BTreeMap<u64, Request>, BTreeSet<Request>) = Default::default();
+    let (mut again, mut twice) = (0, 0);
+    for event in events {
+        match &event.what {
+            What::Invoke(Invoke { op, request: Some(request), .. }) => {
+                twice += u64::from(open.values().any(|other| other == request));
+                again += u64::from(unknown.contains(request));
+                open.insert(*op, *request);
+            }
+            What::Complete { op, outcome } => {
+                let request = open.remove(op);
+                if matches!(outcome, Outcome::Unknown { .. }) {
+                    unknown.extend(request);
+                }
+            }
+            _ => {}
+        }
+    }
+    [("retry_of_unknown".to_owned(), again), ("duplicate_request".to_owned(), twice)]
+}
+
 async fn play(options: RootOptions, strikes: Vec<Strike>, steps: Steps) -> RootReport {
     let recorder = observer();
     steps.tell(recorder.clone());
@@ -122,6 +150,7 @@ async fn play(options: RootOptions, strikes: Vec<Strike>, steps: Steps) -> RootR
     recorder.record(What::End);
     let simulated_seconds = ClockSim::current().true_elapsed().as_secs_f64();
     let mut faults = world.counts();
+    faults.extend(recorder.look(repetitions));
     for voter in world.all() {
         for (name, count) in disk_faults(&voter.disk) {
             *faults.entry(format!("disk_{name}")).or_default() += count;

@@ -6,6 +6,7 @@
 //! | `process` | crashes, power losses, pauses, restarts |
 //! | `disk` | failing, lying, full and damaged disks |
 //! | `clock` | clocks that are off, drift, jump or stand still |
+//! | `client` | clients that send too much, read too slowly, or have no right |
 //! | `members` | changes of membership, leader transfers, backups put back |
 //!
 //! Invariants: `STR-1` a strike undoes what it did before it ends, but for what it destroyed; `STR-2` it
@@ -13,6 +14,7 @@
 //!
 //! Not here: when (`schedule`).
 
+mod client;
 mod clock;
 mod disk;
 mod members;
@@ -124,5 +126,8 @@ pub async fn carry_out(world: Arc<RootWorld>, strike: Strike) {
         | Kind::OldNodeReturns
         | Kind::Snapshot
         | Kind::RestoreBackup => members::carry_out(&mut blow).await,
+        Kind::Revocation | Kind::OversizedBody | Kind::BadCredentials | Kind::SlowConsumer => {
+            client::carry_out(&mut blow).await;
+        }
     }
 }

@@ -32,6 +32,9 @@ const BACK_OFF_MS: u64 = 25;
 /// Longest pause, milliseconds.
 const BACK_OFF_MS_MAX: u64 = 800;
 
+/// Requests of a hundred, among those with an identity, that two nodes are asked for at once.
+const DUPLICATE_PERCENT: u64 = 4;
+
 /// A name under which something is done once.
 #[derive(Clone, Debug)]
 pub struct Name {
@@ -135,6 +138,34 @@ impl Client {
         outcome
     }
 
+    /// Asks two nodes at once for the same request, and says what is known of it then.
+    async fn twice(
+        &mut self,
+        nodes: [usize; 2],
+        call: &Call,
+        request: Request,
+        question: &Question,
+        read: &impl Fn(&Value) -> Option<Done>,
+    ) -> Outcome {
+        let (links, recorder) = (self.links.clone(), self.recorder().clone());
+        let ask = async |node: usize| {
+            let link = &links[node];
+            let op = recorder.invoke(&self.name, &link.name, Some(request), call.clone());
+            let told = link.ask(question).await;
+            let outcome = told.outcome(read);
+            recorder.complete(op, outcome.clone());
+            (told, outcome)
+        };
+        let ((one, first), (two, second)) = futures::join!(ask(nodes[0]), ask(nodes[1]));
+        self.note(&one);
+        self.note(&two);
+        match (first, second) {
+            (done @ Outcome::Done(_), _) | (_, done @ Outcome::Done(_)) => done,
+            (open @ Outcome::Unknown { .. }, _) | (_, open @ Outcome::Unknown { .. }) => open,
+            (refused, _) => refused,
+        }
+    }
+
     /// Learns from an answer whether nodes are to be left alone for a while.
     pub fn note(&mut self, told: &Told) {
         match told {
@@ -177,8 +208,14 @@ impl Client {
         let mut node = self.any_node();
         let mut last = Outcome::Unknown { detail: "never asked".to_owned() };
         let mut open = None;
-        for _ in 0..ATTEMPTS {
-            last = self.once(node, call, request, question, &read).await;
+        for attempt in 0..ATTEMPTS {
+            last = match request.filter(|_| attempt == 0 && self.draw.percent(DUPLICATE_PERCENT)) {
+                Some(request) => {
+                    let nodes = [node, self.any_node()];
+                    self.twice(nodes, call, request, question, &read).await
+                }
+                None => self.once(node, call, request, question, &read).await,
+            };
             if matches!(last, Outcome::Unknown { .. }) {
                 open = Some(last.clone());
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use runtime::clock;
 use serde_json::Value;
-use wire::http_client::{HttpClient, HttpError, HttpLimits};
+use wire::http_client::{HttpClient, HttpError, HttpLimits, HttpStream};
 
 use super::outcome::Told;
 
@@ -170,14 +170,18 @@ impl Link {
         }
     }
 
+    /// Begins to listen to an agent's changes from the first on; the node sends them as they are read.
+    pub async fn listen(&self, agent: &str, limit: Duration) -> Option<HttpStream> {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let headers = self.headers(&Question::get("", agent, limit_ms))?;
+        self.http.stream(Method::GET, "/api/v1/watch?after=0", &headers, None).await.ok()
+    }
+
     /// Positions of the changes that an agent sees, from the beginning up to `last`; `None` when the
     /// node does not list them in time.
     pub async fn changes(&self, agent: &str, last: u64, limit: Duration) -> Option<Vec<String>> {
-        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let headers = self.headers(&Question::get("", agent, limit_ms))?;
         let listing = async {
-            let path = "/api/v1/watch?after=0";
-            let mut stream = self.http.stream(Method::GET, path, &headers, None).await.ok()?;
+            let mut stream = self.listen(agent, limit).await?;
             let mut positions = Vec::new();
             let mut reached = 0;
             while reached < last {

@@ -12,7 +12,7 @@
 //! | `time` | what a leader writes into its entries |
 //! | `options`, `group`, `membership` | [`Group`]: a running member |
 //!
-//! The invariants are `RFT-1` to `RFT-21`, each stated where it is kept.
+//! The invariants are `RFT-1` to `RFT-23`, each stated where it is kept.
 //!
 //! Not here: what is decided (`crate::machine`), and sockets.
 

@@ -6,8 +6,8 @@
 //! still for seconds believed that a majority had just confirmed it, and served reads that others had
 //! overtaken. Here an answer is passed on only when it can be taken for nothing but what it is.
 //!
-//! Invariants: `RFT-20` an answer is passed on only while every question that the library would take
-//! as answered by it has been answered; what is held back is said again by a later answer. `RFT-21` no
+//! Invariants: `RFT-22` an answer is passed on only while every question that the library would take
+//! as answered by it has been answered; what is held back is said again by a later answer. `RFT-23` no
 //! question is taken from the library while it works an answer in.
 //!
 //! Not here: how messages travel (`network`), what is in them (`message`).
@@ -213,7 +213,7 @@ mod tests {
         peer.ask(5, 5);
         assert!(peer.sends());
         peer.answer(5);
-        assert_eq!(peer.learns(), None, "RFT-20: the second question is open");
+        assert_eq!(peer.learns(), None, "RFT-22: the second question is open");
         peer.answer(5);
         assert_eq!(peer.learns(), Some(5));
     }
@@ -239,7 +239,7 @@ mod tests {
         peer.answer(5);
         assert_eq!(peer.learns(), Some(5));
         peer.ask(5, 5);
-        assert!(!peer.sends(), "RFT-21");
+        assert!(!peer.sends(), "RFT-23");
         assert_eq!(
             peer.learns(),
             None,

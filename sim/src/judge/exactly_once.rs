@@ -1,5 +1,8 @@
 //! Judge 4: what carries a session and a sequence number happens once.
 //!
+//! Who has a say in an action is told how it stands when the answer is given, so two answers to one say may
+//! differ; the judge `actions` compares them.
+//!
 //! Invariant: attempts that never reached the log say nothing; a refusal after the answer (the session
 //! is gone by then) is no second answer.
 //!
@@ -9,7 +12,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Case, Findings, Rule, Violation,
-    history::{Operation, Outcome, RaftStep, Request, What},
+    history::{Answer, Operation, Outcome, RaftStep, Request, What},
 };
 
 /// Every attempt is told the same.
@@ -42,6 +45,11 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
     one_execution(case, &attempts, findings);
 }
 
+/// Whether an answer shows an action as it stands.
+fn is_a_view(answer: &Answer) -> bool {
+    matches!(answer, Answer::Pending { .. } | Answer::Decided { .. })
+}
+
 fn one_answer(request: Request, attempts: &[&Operation<'_>], findings: &mut Findings) {
     let Request { session, seq } = request;
     let Some(first) = attempts.first() else { return };
@@ -57,7 +65,8 @@ fn one_answer(request: Request, attempts: &[&Operation<'_>], findings: &mut Find
     let differs = |attempt: &&&Operation<'_>| match attempt.outcome {
         Some(Outcome::Done(other)) => answer.is_some_and(|answer| {
             let elsewhere = answer.index.zip(other.index).is_some_and(|(a, b)| a != b);
-            answer.answer != other.answer || elsewhere
+            let differs = answer.answer != other.answer;
+            differs && !(is_a_view(&answer.answer) && is_a_view(&other.answer)) || elsewhere
         }),
         // The log said no, and later it said yes.
         Some(Outcome::Rejected { index: Some(refused), .. }) => {

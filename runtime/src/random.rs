@@ -15,6 +15,8 @@ pub fn fill(bytes: &mut [u8]) {
     if madsim::runtime::Handle::try_current().is_ok() {
         use madsim::rand::RngCore as _;
         madsim::rand::thread_rng().fill_bytes(bytes);
+        let drawn = bytes.iter().fold(0, |all: u64, byte| all.rotate_left(8) ^ u64::from(*byte));
+        crate::trace::note(2, drawn, bytes.len() as u64);
         return;
     }
     use rand::TryRngCore as _;

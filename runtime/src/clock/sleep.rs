@@ -47,6 +47,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 
 /// Waits until `deadline` on this node's clock.
 pub fn sleep_until(deadline: Instant) -> Sleep {
+    crate::trace::note(3, deadline.0, 0);
     Sleep { deadline, alarm: Alarm::after(deadline - Instant::now()) }
 }
 

@@ -209,7 +209,7 @@ async fn life(boots: Arc<AtomicU64>, beats: Arc<AtomicU64>, disk: FaultyDisk) {
             max_batch: 8,
             disk: disk.shared(),
         };
-        let handler = move |_: &mut Vec<()>, _: &mut worker::Replies| {
+        let handler = move |_: &mut Vec<()>, _: &mut worker::Replies| -> worker::Next {
             let _held = &held;
             fatal::stop_node("the log is poisoned");
         };

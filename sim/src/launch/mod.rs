@@ -29,6 +29,7 @@ cargo sim shrink S [--scenario NAME]     the fewest faults and clients with whic
 cargo sim fuzz [--from A] [--count N] [--jobs J] [--scenario NAME] [--every-fault]
 cargo sim mutants [--list] [--only BUG,…] [--scenario NAME] [--jobs J] [--budget-cpu-min M]
 cargo sim check [--from A] [--count N] [--scenario NAME]   each seed twice, fingerprints compared
+cargo sim seams                          the tests of the simulated clock, disk and chance themselves
 scenarios: root (default), root-smoke, operators, elections, disks, members, snapshots, leases; of one node: smoke, power-loss, bad-disk, bad-clock";
 
 /// What a command was given.
@@ -86,8 +87,10 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     let Some(command) = arguments.0.first().map(String::as_str) else {
         return Err(USAGE.to_owned());
     };
-    if command == "mutants" {
-        return mutants::run(arguments);
+    match command {
+        "mutants" => return mutants::run(arguments),
+        "seams" => return Simulator::test_seams(),
+        _ => {}
     }
     let known = ["fuzz", "check", "shrink", "explain", "replay", "run"];
     if !known.contains(&command) {

@@ -48,31 +48,55 @@ impl Seed {
     }
 }
 
+/// What is built under the simulator's cfg.
+#[derive(Debug)]
+enum What {
+    /// The simulator; with the hooks of planted bugs, in a target directory of its own.
+    Simulator { planted: bool },
+    /// The tests of the simulated clock, disk and chance.
+    Seams,
+}
+
 impl Simulator {
-    /// Builds it; with the hooks of planted bugs, in a target directory of its own.
-    pub(super) fn build(planted: bool) -> Result<Self, String> {
-        let (folder, flags) = match planted {
-            true => ("planted", "--cfg madsim --cfg planted"),
-            false => ("madsim", "--cfg madsim"),
+    /// Runs cargo; answers the target directory.
+    fn cargo(what: &What) -> Result<PathBuf, String> {
+        let (folder, flags) = match what {
+            What::Simulator { planted: true } => ("planted", "--cfg madsim --cfg planted"),
+            What::Simulator { planted: false } | What::Seams => ("madsim", "--cfg madsim"),
         };
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
         let base =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let target = base.join(folder);
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let arguments: &[&str] = match what {
+            What::Simulator { .. } => &["build", "--package", "sim", "--bin", "sim"],
+            What::Seams => &["test", "--package", "runtime", "--lib"],
+        };
         let status = Command::new(cargo)
-            .args(["build", "--quiet", "--locked", "--profile", "sim"])
-            .args(["--package", "sim", "--bin", "sim", "--target-dir"])
+            .args(arguments)
+            .args(["--quiet", "--locked", "--profile", "sim", "--target-dir"])
             .arg(&target)
             .current_dir(&root)
             .env("RUSTFLAGS", flags)
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .status()
             .map_err(|e| format!("cannot run cargo: {e}"))?;
-        if !status.success() {
-            return Err("the simulator does not build".to_owned());
+        match status.success() {
+            true => Ok(target),
+            false => Err(format!("{} of {what:?} failed", arguments[0])),
         }
+    }
+
+    /// Builds the simulator, with the planted bugs if so wanted.
+    pub(super) fn build(planted: bool) -> Result<Self, String> {
+        let target = Self::cargo(&What::Simulator { planted })?;
         Ok(Self { binary: target.join("sim").join("sim") })
+    }
+
+    /// Runs the tests of the simulated clock, disk and chance themselves.
+    pub(super) fn test_seams() -> Result<bool, String> {
+        Self::cargo(&What::Seams).map(|_| true)
     }
 
     /// Where its files may go.

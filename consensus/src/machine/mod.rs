@@ -23,7 +23,8 @@
 //! # Layout
 //! One file for each family of commands, with its state, its commands and what they do: `session`,
 //! `lock/`, `policy`, `agent`, `action`, `member`, `epoch`. Around them: `command` and `response` (the
-//! vocabulary), `effect` (what the node is told), `entry` (what one entry collects), `dedup` (answers
+//! vocabulary), `effect` (what the node is told), `refusal` (refusals that are told too), `entry` (what
+//! one entry collects), `dedup` (answers
 //! kept), `due` (deadlines), `snapshot`, `query`, `invariants`.
 //!
 //! # Invariants
@@ -68,6 +69,7 @@ mod lock;
 mod member;
 mod policy;
 mod query;
+mod refusal;
 mod response;
 mod session;
 mod snapshot;
@@ -222,6 +224,7 @@ impl Machine {
             return Response::Refused(Reject::new(Reason::TooLarge, detail));
         }
         if let Err(reject) = self.agents.check_not_revoked(&command.by) {
+            refusal::tell(entry, &command.body, &reject);
             return Response::Refused(reject);
         }
         let hash: [u8; 32] = Sha256::digest(&bytes).into();
@@ -240,6 +243,9 @@ impl Machine {
             Ok(Lookup::Known(response)) => response,
             Ok(Lookup::Fresh) => {
                 let response = self.run(entry, command).unwrap_or_else(Response::Refused);
+                if let Response::Refused(reject) = &response {
+                    refusal::tell(entry, &command.body, reject);
+                }
                 self.remember(command, hash, &response);
                 response
             }

@@ -4,13 +4,21 @@
 //!
 //! Not here: how a change of voters is made safe (`consensus::raft`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use consensus::raft::{Member, MemberId, Status};
-use runtime::clock::Instant;
+use runtime::clock::{self, Instant};
 use types::{Outcome, Reason, Reject};
 
 use super::Root;
+
+/// Time for a member that was added just now to answer for the first time.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
+/// Time between two looks whether it has.
+const PAUSE: Duration = Duration::from_millis(50);
 
 fn refuse<T>(reason: Reason, detail: String) -> Outcome<T> {
     Outcome::Rejected(Reject::new(reason, detail))
@@ -61,7 +69,22 @@ impl Root {
         }
         let mut voters = status.voters;
         voters.insert(id);
-        self.0.group.change_voters(voters, false, deadline).await
+        self.give_votes(voters, deadline).await
+    }
+
+    /// Changes who votes, once enough of them answer.
+    async fn give_votes(&self, voters: BTreeSet<MemberId>, deadline: Instant) -> Outcome<()> {
+        let patient = deadline.min(Instant::now() + FIRST_ANSWER);
+        loop {
+            match self.0.group.change_voters(voters.clone(), false, deadline).await {
+                Outcome::Rejected(refused)
+                    if refused.fact("answering").is_some() && Instant::now() < patient =>
+                {
+                    clock::sleep(PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Takes a member out of the group. `forced` skips the check that the others can go on.
@@ -99,7 +122,7 @@ impl Root {
             other => return other,
         }
         let voters = voters.into_iter().filter(|voter| *voter != gone).chain([id]).collect();
-        self.0.group.change_voters(voters, false, deadline).await
+        self.give_votes(voters, deadline).await
     }
 
     /// Hands the leadership over.

@@ -1,7 +1,9 @@
 //! Acquiring locks, which may have to wait for them.
 //!
-//! Who hangs up keeps its place until the request's own end, its session's, or until it cancels: the
-//! node cannot cancel in its name, because a cancellation takes a number of the session's sequence.
+//! Who hangs up keeps its place until the request's own end, its session's, or until it cancels. The node
+//! does not cancel in its name: a connection that broke, with the member or on the way, looks the same as
+//! a client that gave up, and the client that asks again elsewhere under the same number must find its
+//! place in the queue. A client that gives up cancels, or closes its session, as the command line does.
 //!
 //! Invariant: nothing is polled: a waiting request is looked at when this member's state changes.
 //!

@@ -206,9 +206,15 @@ async fn run_program(
     let (told, alive) = watch::channel(Some(session.until));
     let keeper =
         task::spawn_named("keep alive", Session::keep(client.caller(), session.id, want.ttl, told));
-    let granted = session.acquire(key, want).await;
+    let mut signals = signal::interrupts()
+        .map_err(|e| Failure::start(format!("cannot watch for signals: {e}")))?;
+    let granted = tokio::select! {
+        granted = session.acquire(key, want) => granted,
+        // Who gives up waiting leaves the queue at once: the session is closed below.
+        _ = signals.next() => Err(Failure::new(Code::Later, format!("gave up waiting for {key}"))),
+    };
     let outcome = match granted {
-        Ok(grant) => hold(key, &grant, program, alive, want.ttl).await,
+        Ok(grant) => hold(key, &grant, program, alive, want.ttl, signals).await,
         Err(failure) => Err(failure),
     };
     keeper.abort();
@@ -223,9 +229,8 @@ async fn hold(
     program: &[String],
     mut alive: watch::Receiver<Option<Instant>>,
     ttl: Duration,
+    mut signals: signal::Interrupts,
 ) -> Result<(), Failure> {
-    let mut signals = signal::interrupts()
-        .map_err(|e| Failure::start(format!("cannot watch for signals: {e}")))?;
     let mut child = spawn(key, grant, program)?;
     let pid = i32::try_from(child.id()).map_err(|e| Failure::start(e.to_string()))?;
     // Leaves the zombie in place, so that its number stays ours until it is collected below.

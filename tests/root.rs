@@ -269,6 +269,78 @@ fn a_command_that_nobody_confirms_is_unknown_and_the_same_again_finds_out() {
     assert_eq!(again, (200, granted), "executed once, whoever leads");
 }
 
+/// Rows of a member's audit chain that the root caused, by name.
+fn root_rows(member: &Member) -> Vec<Value> {
+    let rows = json(&ok(member.path(), &["audit", "--limit", "1000", "--json"]));
+    let of_root = |row: &&Value| row["id"].as_str().is_some_and(|id| id.starts_with("root:"));
+    rows["items"].as_array().expect("rows").iter().filter(of_root).cloned().collect()
+}
+
+fn named<'a>(rows: &'a [Value], event_type: &str) -> Vec<&'a Value> {
+    rows.iter().filter(|row| row["event_type"] == event_type).collect()
+}
+
+#[test]
+fn what_the_root_decides_is_one_row_in_every_members_chain() {
+    let mut members = founded();
+    let grant = json(&ok(members[0].path(), &["lock", "acquire", "stuck", "--json"]));
+    let fence = grant["fence"].to_string();
+    let force = ["lock", "force-release", "stuck", "--fence", &fence, "--yes"];
+    ok(members[1].path(), &[&force[..], &["--reason", "its holder is gone"]].concat());
+    let put = ["governance", "put-rule", "freeze", "--effect", "refuse", "--operation", "write"];
+    ok(members[2].path(), &[&put[..], &["-n", "acme/frozen"]].concat());
+    let above = json!({ "namespace": "acme", "reflection_depth_max": 1 }).to_string();
+    let child = json!({ "namespace": "acme/x", "reflection_depth_max": 2 });
+    ok(members[0].path(), &["governance", "put-policy", &above]);
+    let refused = run(members[0].path(), &["governance", "put-policy", &child.to_string()]);
+    assert!(text(&refused).contains("policy_conflict"), "{}", text(&refused));
+    let complete = |member: &Member| {
+        let rows = root_rows(member);
+        let kinds = ["lock.force_release", "rule.put", "policy.put", "refused"];
+        let counts: Vec<usize> = kinds.iter().map(|kind| named(&rows, kind).len()).collect();
+        if counts == [1, 1, 1, 1] { Ok(rows) } else { Err(format!("{counts:?}")) }
+    };
+    let rows = until("the rows are there", || complete(&members[0]));
+    let forced = named(&rows, "lock.force_release")[0];
+    assert_eq!(forced["subject"], "stuck", "{forced}");
+    assert_eq!(forced["facts"]["reason"], "its holder is gone", "{forced}");
+    let told = |rows: &[Value]| -> Vec<(Value, Value)> {
+        rows.iter().map(|row| (row["id"].clone(), row["facts"].clone())).collect()
+    };
+    for member in &members[1..] {
+        until("every member has the same rows", || {
+            let theirs = complete(member)?;
+            let boots = |rows: &[Value]| named(rows, "node.boot").len();
+            match told(&theirs) == told(&rows) {
+                true => Ok(()),
+                false => Err(format!("{} and {} boots", boots(&theirs), boots(&rows))),
+            }
+        });
+    }
+    // Restarted, hard and softly: nothing is told twice, with and without a snapshot.
+    for (at, snapshot) in [(1, false), (2, true)] {
+        if snapshot {
+            ok(members[at].path(), &["root", "snapshot"]);
+        }
+        match members[at].daemon.take().expect("it runs") {
+            daemon if snapshot => assert_eq!(daemon.terminate(), Some(0)),
+            daemon => daemon.kill(),
+        }
+        members[at].start(at + 1);
+        let again = until("it is back", || {
+            let rows = complete(&members[at])?;
+            match members[at].status()["confirmed"] == true {
+                true => Ok(rows),
+                false => Err("not confirmed".to_owned()),
+            }
+        });
+        let ids: std::collections::BTreeSet<String> =
+            again.iter().map(|row| row["id"].to_string()).collect();
+        assert_eq!(ids.len(), again.len(), "RTH-7: {again:?}");
+        ok(members[at].path(), &["verify-signed-events-chain"]);
+    }
+}
+
 #[test]
 fn an_action_is_decided_once() {
     let members = founded();

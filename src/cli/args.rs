@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::root_args::{GovernanceCommand, LockCommand, PendingCommand, RootCommand};
+use super::root_args::{AuditArgs, GovernanceCommand, LockCommand, PendingCommand, RootCommand};
 
 /// Shared memory for fleets of AI agents.
 #[derive(Parser, Debug)]
@@ -359,6 +359,8 @@ pub enum Command {
         /// The backup's folder.
         from: PathBuf,
     },
+    /// Show rows of the audit chain.
+    Audit(AuditArgs),
     /// Verify the audit chain: hashes, order, signatures, payloads.
     VerifySignedEventsChain {
         /// From this sequence on.

@@ -29,6 +29,20 @@ pub struct WantArgs {
     pub lock_delay: Duration,
 }
 
+/// Which rows of the audit chain.
+#[derive(Args, Debug)]
+pub struct AuditArgs {
+    /// Behind this sequence.
+    #[arg(long, default_value_t = 0)]
+    pub after: i64,
+    /// Only types that begin with this, e.g. `lock.` or `governance.`.
+    #[arg(long = "type")]
+    pub type_prefix: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    pub limit: u32,
+}
+
 /// Locks.
 #[derive(Subcommand, Debug)]
 pub enum LockCommand {

@@ -10,4 +10,4 @@ mod start;
 mod upkeep;
 mod vectors;
 
-pub use start::{Node, StartError};
+pub use start::{Node, StartError, open_store};

@@ -110,15 +110,42 @@ fn access_keys(disk: &DiskRef, config: &Config) -> Result<AccessKeys, SecretErro
     })
 }
 
+async fn open_sqlite(
+    disk: DiskRef,
+    config: &Config,
+    embedder: &Arc<dyn Embedder>,
+) -> Result<SqliteStore, StartError> {
+    // The store's lock comes first: a second node must not make a second identity.
+    let folder = config.data_dir.clone();
+    let ring = Keyring::new(disk.clone(), &folder);
+    let (embedder, config) = (embedder.clone(), config.clone());
+    let plan = move || -> Result<SqliteStore, StartError> {
+        let signer = Arc::new(ring.load_or_generate()?);
+        let settings = store_config(&config, signer, &*embedder);
+        Ok(SqliteStore::open(disk, &folder, settings)?)
+    };
+    blocking::run(plan).await
+}
+
+/// Opens the store of a data folder, and nothing else of the node.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn open_store(disk: DiskRef, config: &Config) -> Result<Arc<dyn Store>, StartError> {
+    let embedder = embed::build(&disk, &config.embedder)?;
+    Ok(Arc::new(open_sqlite(disk, config, &embedder).await?))
+}
+
 /// Starts the node's place in the root, if it has one.
 async fn start_root(
     disk: DiskRef,
     config: &Config,
     node: NodeId,
+    store: Arc<dyn Store>,
 ) -> Result<Option<Root>, RootStartError> {
     let Some(root) = &config.root else { return Ok(None) };
     let tls = config.server.tls.as_ref();
-    Root::start(disk, &config.data_dir, root, tls, node).await.map(Some)
+    Root::start(disk, &config.data_dir, root, tls, node, store).await.map(Some)
 }
 
 impl Node {
@@ -143,26 +170,17 @@ impl Node {
         let files = disk.clone();
         let keys = access_keys(&disk, config)?;
         let embedder = embed::build(&disk, &config.embedder)?;
-        // The store's lock comes first: a second node must not make a second identity.
-        let folder = config.data_dir.clone();
-        let ring = Keyring::new(disk.clone(), &folder);
-        let plan = {
-            let embedder = embedder.clone();
-            let config = config.clone();
-            move || -> Result<SqliteStore, StartError> {
-                let signer = Arc::new(ring.load_or_generate()?);
-                let settings = store_config(&config, signer, &*embedder);
-                Ok(SqliteStore::open(disk, &folder, settings)?)
-            }
-        };
-        let opened = blocking::run(plan).await?;
+        let opened = open_sqlite(disk, config, &embedder).await?;
         let id = opened.node_id();
         let store: Arc<dyn Store> = Arc::new(opened);
         let settings = service_settings(config, &*embedder);
         let service = Service::new(store.clone(), embedder, keys, settings)
             .await
             .map_err(StartError::Store)?;
-        let root = if in_root { start_root(files, config, id).await? } else { None };
+        let root = match in_root {
+            true => start_root(files, config, id, store.clone()).await?,
+            false => None,
+        };
         let service = Arc::new(service.with_root(root, config.root.is_some()));
         let shutdown = Shutdown::new();
         let upkeep = upkeep::start(&service, &shutdown);

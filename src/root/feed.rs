@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use consensus::{machine::Effect, raft::EffectSink};
+use consensus::machine::Effect;
 use tokio::sync::{broadcast, watch};
 
 /// Effects kept for watchers that lag.
@@ -35,14 +35,11 @@ impl Feed {
         Self { applied: watch::Sender::new(0), happened: broadcast::Sender::new(KEPT) }
     }
 
-    /// What the group tells effects to.
-    pub(super) fn sink(&self) -> EffectSink<Effect> {
-        let feed = self.clone();
-        Box::new(move |index, effects| {
-            // Nobody may be listening.
-            let _ = feed.happened.send(Arc::new(Happened { index, effects }));
-            feed.reached(index);
-        })
+    /// An entry did this.
+    pub(super) fn tell(&self, index: u64, effects: Vec<Effect>) {
+        // Nobody may be listening.
+        let _ = self.happened.send(Arc::new(Happened { index, effects }));
+        self.reached(index);
     }
 
     /// The state contains everything up to `index`.
@@ -73,15 +70,14 @@ mod tests {
     fn watchers_hear_effects_in_order_and_the_index_never_goes_back() {
         let feed = Feed::new();
         let (mut heard, changes) = (feed.happenings(), feed.changes());
-        let mut sink = feed.sink();
-        sink(3, vec![Effect::RulesChanged { version: 3 }]);
+        feed.tell(3, vec![Effect::RulesChanged { version: 3 }]);
         feed.reached(9);
-        sink(7, vec![Effect::RulesChanged { version: 7 }]);
+        feed.tell(7, vec![Effect::RulesChanged { version: 7 }]);
         assert_eq!(*changes.borrow(), 9);
         assert_eq!(heard.try_recv().expect("the first").index, 3);
         assert_eq!(heard.try_recv().expect("the second").index, 7);
         for index in 10..10 + 2 * KEPT as u64 {
-            sink(index, Vec::new());
+            feed.tell(index, Vec::new());
         }
         let lagged = heard.try_recv().expect_err("too far behind");
         assert!(matches!(lagged, broadcast::error::TryRecvError::Lagged(_)), "{lagged:?}");

@@ -8,6 +8,7 @@
 //! | `machine` | `consensus::machine` as the group replicates it |
 //! | `propose`, `read`, `wait` | commands, reads, and answers that take their time |
 //! | `feed` | what has happened, for watchers |
+//! | `audit` | what has happened, for the node's audit chain |
 //! | `tasks` | registering this start, following the log, proposing what is due |
 //! | `peers`, `serve` | members among each other |
 //! | `group` | founding, status, changes of membership |
@@ -20,6 +21,7 @@
 //!
 //! Not here: who may ask (`node::service`), what is decided (`consensus::machine`).
 
+mod audit;
 mod feed;
 mod group;
 mod machine;
@@ -43,12 +45,16 @@ use runtime::{
     disk::DiskRef,
     task::{self, Shutdown},
 };
+use storage::{Store, StoreError};
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
 use types::{NodeId, Reject, rule::RuleSet};
 use wire::tls::TlsError;
 
-use self::peers::{Peers, Way};
+use self::{
+    audit::Ears,
+    peers::{Peers, Way},
+};
 pub use self::{
     feed::{Feed, Happened},
     machine::RootMachine,
@@ -78,6 +84,20 @@ pub enum RootStartError {
     /// Certificates for peers.
     #[error("root.peer_ca_file: {0}")]
     Tls(#[from] TlsError),
+    /// How far the audit rows are kept.
+    #[error("the root does not start: {0}")]
+    Audit(#[source] StoreError),
+    /// Fences and audit rows of two clusters do not go together.
+    #[error(
+        "root.cluster: this folder's store belongs to cluster {other}, not {cluster}: a member of \
+         another cluster needs a folder of its own"
+    )]
+    OtherCluster {
+        /// Whose rows the store has.
+        other: String,
+        /// Whose member was to be started.
+        cluster: String,
+    },
     /// A setting.
     #[error("root: {0}")]
     Setting(#[from] types::Invalid),
@@ -95,6 +115,9 @@ struct Inner {
     peer_key: SecretDigest,
     lease_reads: bool,
     feed: Feed,
+    ears: Arc<Ears>,
+    /// Writes the audit rows.
+    rows: Mutex<Option<task::JoinHandle<()>>>,
     rules: watch::Sender<Option<Arc<RuleSet>>>,
     /// Why this start was refused, if it was.
     refused: watch::Sender<Option<Reject>>,
@@ -126,6 +149,7 @@ impl Root {
         config: &RootConfig,
         tls: Option<&TlsConfig>,
         node: NodeId,
+        store: Arc<dyn Store>,
     ) -> Result<Self, RootStartError> {
         let key = read_secret(&*disk, &config.peer_key_file)?;
         let way = Way::new(&disk, config, tls, &key)?;
@@ -134,15 +158,24 @@ impl Root {
         let transport = GrpcTransport::new(Box::new(move |text: &str| dialing.endpoint(text)));
         let cluster = *config.cluster.as_bytes();
         let feed = Feed::new();
+        let (ears, unwritten) = Ears::open(store, ClusterId(config.cluster), feed.clone()).await?;
         let home = Home {
             disk,
             dir: data_dir.join(FOLDER),
             identity: Identity { cluster, member: config.member },
         };
         let fresh = RootMachine::default();
-        let group = Group::start(home, options(config), fresh, feed.sink(), Arc::new(transport))
-            .boxed()
-            .await?;
+        let (options, transport) = (options(config), Arc::new(transport));
+        let rows = unwritten.start(ears.clone());
+        let started =
+            Group::start_with(home, options, fresh, ears.clone(), transport).boxed().await;
+        let group = match started {
+            Ok(group) => group,
+            Err(refused) => {
+                stop_writing(&ears, rows).await;
+                return Err(refused.into());
+            }
+        };
         let root = Self(Arc::new(Inner {
             group,
             cluster: ClusterId(config.cluster),
@@ -151,6 +184,8 @@ impl Root {
             peer_key: secret_digest(&key),
             lease_reads: config.lease_reads,
             feed,
+            ears,
+            rows: Mutex::new(Some(rows)),
             rules: watch::Sender::new(None),
             refused: watch::Sender::new(None),
             shutdown: Shutdown::new(),
@@ -163,6 +198,11 @@ impl Root {
     /// This member's number.
     pub fn member(&self) -> MemberId {
         self.0.group.id()
+    }
+
+    /// Index of the newest entry whose audit rows are durable, as it grows.
+    pub fn audited(&self) -> watch::Receiver<u64> {
+        self.0.ears.kept()
     }
 
     /// The cluster.
@@ -211,8 +251,20 @@ impl Root {
             // A task that panicked has ended too.
             let _ = task.await;
         }
+        self.0.ears.leave();
         if let Err(error) = self.0.group.stop().await {
             tracing::warn!(%error, "the root's log did not close cleanly; the next start recovers");
         }
+        let rows = self.0.rows.lock().take();
+        if let Some(rows) = rows {
+            stop_writing(&self.0.ears, rows).await;
+        }
     }
+}
+
+/// Ends the writing of audit rows.
+async fn stop_writing(ears: &Ears, rows: task::JoinHandle<()>) {
+    ears.close();
+    // A task that panicked has ended too.
+    let _ = rows.await;
 }

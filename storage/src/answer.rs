@@ -228,6 +228,23 @@ pub struct ChainReport {
     pub head_hash: [u8; 32],
 }
 
+/// A row of the audit chain, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Its place, from 1.
+    pub sequence: i64,
+    /// The operation's name, or the event's.
+    pub id: String,
+    /// Who caused it.
+    pub agent: String,
+    /// What happened.
+    pub event_type: String,
+    /// When, Unix milliseconds.
+    pub at_ms: u64,
+    /// What an event says that is no operation, as it was told.
+    pub payload: Option<Vec<u8>>,
+}
+
 impl ChainReport {
     /// Whether nothing is wrong.
     pub fn holds(&self) -> bool {

@@ -6,7 +6,7 @@
 //!
 //! Not here: SQL. A backend translates; it does not decide what a request means.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -14,8 +14,8 @@ use types::{AgentId, AgentRecord, Link, MemoryId, Namespace, ids::IdRef};
 
 use crate::{
     answer::{
-        Candidates, ChainReport, Change, Finding, Graph, MemoryView, NamespaceInfo, Page, Path,
-        PendingVector, QuotaUsage, StoreStats, WriteReceipt,
+        AuditRow, Candidates, ChainReport, Change, Finding, Graph, MemoryView, NamespaceInfo, Page,
+        Path, PendingVector, QuotaUsage, StoreStats, WriteReceipt,
     },
     error::StoreError,
     request::{
@@ -160,6 +160,18 @@ pub trait ReadStore: Send + Sync {
     /// Checks the audit chain from `since` (a sequence; 0 is the beginning): hashes, order, signatures,
     /// and that every operation kept still has the bytes its row signed.
     fn verify_chain(&self, since: i64) -> Answer<'_, ChainReport>;
+
+    /// Rows of the audit chain behind a sequence, oldest first, at most `limit`; with a prefix, only
+    /// those whose type begins with it.
+    fn audit_rows(
+        &self,
+        after: i64,
+        type_prefix: Option<String>,
+        limit: u32,
+    ) -> Answer<'_, Vec<AuditRow>>;
+
+    /// The logs whose events are kept, each with the entry up to which all of them are.
+    fn event_logs(&self) -> Answer<'_, BTreeMap<String, u64>>;
 
     /// A digest over all content that is the same on two stores exactly when their memories, links,
     /// agents and operations are (SHA-256 over rows in order of id).

@@ -138,9 +138,34 @@ pub enum Intent {
     },
     /// Register, change or revoke an agent.
     Agent(Box<AgentRecord>),
+    /// Keep what was decided elsewhere as an audit row, once for each name.
+    Event(Box<Event>),
+    /// Note that every event of a log up to here is kept; never goes back. In a request with the last of
+    /// those events, so that both are kept or neither.
+    Covered {
+        /// Which log.
+        log: String,
+        /// Index of the last entry whose events are kept.
+        through: u64,
+    },
     /// Refuse, unless the answer to this request is remembered: for an atomic request that can no
     /// longer be worked out, because doing it the first time changed what it starts from.
     Refuse(Box<Reject>),
+}
+
+/// Something that happened beside the operations of this store, for its audit chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// A name that nothing else has, without which it could be told twice.
+    pub name: String,
+    /// Who caused it.
+    pub agent: AgentId,
+    /// What happened, e.g. `lock.force_release`.
+    pub event_type: String,
+    /// When, Unix milliseconds.
+    pub at_ms: u64,
+    /// More about it, encoded by whoever tells it; its hash is signed.
+    pub payload: Vec<u8>,
 }
 
 /// A batch of wishes by one viewer, committed in one transaction.

@@ -12,9 +12,17 @@
 //!
 //! Not here: keys and signing (the node's identity), and where rows are kept (`storage`).
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 
-use crate::{AgentId, OpId};
+use crate::{
+    AgentId, OpId,
+    codec::{CodecError, fields},
+};
+
+/// Most bytes of an event's details.
+const EVENT_DETAILS_BYTES_MAX: usize = 1 << 20;
 
 /// Domain separator of the digest that is signed.
 const SIGN_DOMAIN: &[u8] = b"hivemem/signed-event/v1";
@@ -62,6 +70,32 @@ pub struct EventBody {
     pub timestamp_ms: u64,
     /// Hash of the event that caused this one, if any.
     pub cause_hash: Option<[u8; 32]>,
+}
+
+/// What the row of an event says that is no operation; its bytes are the row's payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventDetails {
+    /// What it happened to.
+    pub subject: String,
+    /// More about it, by name.
+    pub facts: BTreeMap<String, String>,
+}
+
+crate::proto_message!(EventDetails { 1 => subject, 2 => facts });
+
+impl EventDetails {
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        fields::encode(self)
+    }
+
+    /// Reads them back.
+    ///
+    /// # Errors
+    /// [`CodecError`] for anything that [`EventDetails::encode`] does not write.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        fields::decode("event details", bytes, EVENT_DETAILS_BYTES_MAX)
+    }
 }
 
 /// A row of the chain.
@@ -165,6 +199,18 @@ mod tests {
         for (n, variant) in variants.iter().enumerate() {
             assert_ne!(variant.chain_hash(), base.chain_hash(), "AUD-1, variant {n}");
         }
+    }
+
+    #[test]
+    fn details_of_an_event_come_back() {
+        let details = EventDetails {
+            subject: "deploy".to_owned(),
+            facts: [("reason".to_owned(), "stuck".to_owned())].into(),
+        };
+        for details in [details, EventDetails::default()] {
+            assert_eq!(EventDetails::decode(&details.encode()), Ok(details));
+        }
+        assert!(EventDetails::decode(b"x").is_err());
     }
 
     #[test]

@@ -5,12 +5,15 @@
 //! a snapshot or a reader never sees one without the other. `RFT-6` a received snapshot is durable
 //! before it becomes the state, and one that the machine cannot read changes nothing.
 //!
+//! `RFT-20` no snapshot is kept before the effects of its entries are settled, so after a restart all that
+//! were not are heard again.
+//!
 //! Not here: what commands mean (the machine), and acting on effects (the sink's owner).
 
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use futures::{Stream, TryStreamExt};
+use futures::{FutureExt, Stream, TryStreamExt, future::BoxFuture};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
     alias::SnapshotOf,
@@ -64,6 +67,52 @@ pub trait StateMachine: Send + 'static {
 /// Hears the effects of an entry, after the entry was applied and in order. Must not block.
 pub type EffectSink<E> = Box<dyn FnMut(u64, Vec<E>) + Send + Sync>;
 
+/// Whoever acts on effects and must miss none, across restarts: an entry that is applied before the
+/// member stops is applied again after it, unless a snapshot contains it. So no snapshot is kept before
+/// the effects of the entries that this member applied are settled, and no entry is applied while there
+/// is no room for its effects. It must be at work before the group starts: starting applies entries.
+pub trait Listener<E>: Send + Sync {
+    /// The effects of an entry, after it was applied and in order. Must not block, nor look at the
+    /// group's state.
+    fn tell(&self, index: u64, effects: Vec<E>);
+
+    /// The state has come from a snapshot that reaches `index`: effects of entries behind `applied`, the
+    /// last that was applied here, that were not told never will be.
+    fn skipped(&self, applied: u64, index: u64);
+
+    /// `None` if there is room for more effects, else what to wait for before the next entry.
+    fn room(&self) -> Option<BoxFuture<'_, ()>>;
+
+    /// Ends when the effects of all entries up to `index` that were told have been acted on for good;
+    /// `false` if the member stops first.
+    fn settled(&self, index: u64) -> BoxFuture<'_, bool>;
+}
+
+/// A sink that may miss effects.
+pub(super) struct Hearsay<E>(Mutex<EffectSink<E>>);
+
+impl<E> Hearsay<E> {
+    pub(super) fn shared(sink: EffectSink<E>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(sink)))
+    }
+}
+
+impl<E: Send> Listener<E> for Hearsay<E> {
+    fn tell(&self, index: u64, effects: Vec<E>) {
+        (self.0.lock())(index, effects);
+    }
+
+    fn skipped(&self, _: u64, _: u64) {}
+
+    fn room(&self) -> Option<BoxFuture<'_, ()>> {
+        None
+    }
+
+    fn settled(&self, _: u64) -> BoxFuture<'_, bool> {
+        std::future::ready(true).boxed()
+    }
+}
+
 /// The machine and how far it has come.
 pub(super) struct State<M> {
     pub(super) machine: M,
@@ -79,6 +128,48 @@ impl<M> State<M> {
     }
 }
 
+impl<M: StateMachine> State<M> {
+    /// The state of the snapshot on the disk, or `fresh` if there is none.
+    pub(super) fn open(snapshots: &SnapshotStore, fresh: M) -> Result<Self, LogError> {
+        match &snapshots.current() {
+            None => Ok(Self {
+                machine: fresh,
+                last: None,
+                membership: StoredMembership::default(),
+                leader_ms: 0,
+            }),
+            Some(stored) => {
+                restore(stored).map_err(|error| LogError::damaged("snapshot", 0, error.to_string()))
+            }
+        }
+    }
+
+    /// Applies the next entry.
+    pub(super) fn apply(&mut self, entry: Entry) -> (Answer, Vec<M::Effect>) {
+        let index = entry.log_id.index;
+        self.last = Some(entry.log_id);
+        match entry.payload {
+            EntryPayload::Normal(Command { leader_ms, bytes }) => {
+                let leader_ms = match planted::is_on("local-clock-in-apply") {
+                    true => runtime::clock::now_unix_ms(),
+                    false => leader_ms,
+                };
+                self.leader_ms = self.leader_ms.max(leader_ms);
+                let (answer, effects) = self.machine.apply(index, leader_ms, &bytes);
+                (Answer(answer.into()), effects)
+            }
+            EntryPayload::Blank => {
+                let leader_ms = self.leader_ms;
+                (Answer::default(), self.machine.leader_changed(index, leader_ms))
+            }
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                (Answer::default(), Vec::new())
+            }
+        }
+    }
+}
+
 /// The machine, shared with readers.
 pub(super) type Shared<M> = Arc<Mutex<State<M>>>;
 
@@ -86,7 +177,7 @@ pub(super) type Shared<M> = Arc<Mutex<State<M>>>;
 pub(super) struct Applier<M: StateMachine> {
     state: Shared<M>,
     snapshots: SnapshotStore,
-    effects: EffectSink<M::Effect>,
+    effects: Arc<dyn Listener<M::Effect>>,
 }
 
 impl<M: StateMachine> Applier<M> {
@@ -94,18 +185,12 @@ impl<M: StateMachine> Applier<M> {
     pub(super) fn open(
         snapshots: SnapshotStore,
         fresh: M,
-        effects: EffectSink<M::Effect>,
+        effects: Arc<dyn Listener<M::Effect>>,
     ) -> Result<Self, LogError> {
-        let state = match &snapshots.current() {
-            None => State {
-                machine: fresh,
-                last: None,
-                membership: StoredMembership::default(),
-                leader_ms: 0,
-            },
-            Some(stored) => restore(stored)
-                .map_err(|error| LogError::damaged("snapshot", 0, error.to_string()))?,
-        };
+        let state = State::open(&snapshots, fresh)?;
+        if let Some(last) = state.last {
+            effects.skipped(0, last.index);
+        }
         Ok(Self { state: Arc::new(Mutex::new(state)), snapshots, effects })
     }
 
@@ -122,36 +207,16 @@ impl<M: StateMachine> Applier<M> {
         let id = entry_id(&entry.log_id);
         let index = id.index;
         let is_command = matches!(entry.payload, EntryPayload::Normal(_));
-        let (answer, effects) = {
-            let mut state = self.state.lock();
-            state.last = Some(entry.log_id);
-            match entry.payload {
-                EntryPayload::Normal(Command { leader_ms, bytes }) => {
-                    let leader_ms = match planted::is_on("local-clock-in-apply") {
-                        true => runtime::clock::now_unix_ms(),
-                        false => leader_ms,
-                    };
-                    state.leader_ms = state.leader_ms.max(leader_ms);
-                    let (answer, effects) = state.machine.apply(index, leader_ms, &bytes);
-                    (Answer(answer.into()), effects)
-                }
-                EntryPayload::Blank => {
-                    let leader_ms = state.leader_ms;
-                    (Answer::default(), state.machine.leader_changed(index, leader_ms))
-                }
-                EntryPayload::Membership(membership) => {
-                    state.membership = StoredMembership::new(Some(entry.log_id), membership);
-                    (Answer::default(), Vec::new())
-                }
-            }
-        };
+        let mut state = self.state.lock();
+        let (answer, effects) = state.apply(entry);
         if steps::watched() {
-            let shown = self.state.lock().machine.show(steps::shows_state(index));
+            let shown = state.machine.show(steps::shows_state(index));
             let seen = shown.seen.filter(|_| is_command);
             steps::applied(id, Shown { seen, ..shown });
         }
         if !effects.is_empty() {
-            (self.effects)(index, effects);
+            // Under the lock, so that a snapshot never contains an entry that was not told (`RFT-20`).
+            self.effects.tell(index, effects);
         }
         answer
     }
@@ -183,6 +248,9 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Applier<M> {
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
+            if let Some(room) = self.effects.room() {
+                room.await;
+            }
             let answer = self.apply_one(entry);
             if let Some(responder) = responder {
                 responder.send(answer);
@@ -192,18 +260,25 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Applier<M> {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder<M> {
-        Builder { state: self.state.clone(), snapshots: self.snapshots.clone() }
+        let (state, effects) = (self.state.clone(), self.effects.clone());
+        Builder { state, snapshots: self.snapshots.clone(), effects }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Bytes) -> io::Result<()> {
         let stored = Stored { meta: meta.clone(), data };
         let state: State<M> = restore(&stored).map_err(io::Error::other)?;
+        let applied = self.state.lock().last.map_or(0, |last| last.index);
+        // A member that stops meanwhile says which effects it may have missed (`Listener::skipped`).
+        let _ = self.effects.settled(applied).await;
         self.snapshots.save(stored).await?;
         let shown = steps::watched().then(|| state.machine.show(true));
         *self.state.lock() = state;
         if let Some((id, shown)) = meta.last_log_id.as_ref().map(entry_id).zip(shown) {
             steps::installed(id, shown);
             tell_voters(meta);
+        }
+        if let Some(last) = meta.last_log_id {
+            self.effects.skipped(applied, last.index);
         }
         Ok(())
     }
@@ -216,9 +291,10 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Applier<M> {
 }
 
 /// Makes one snapshot beside the work of the group.
-pub(super) struct Builder<M> {
+pub(super) struct Builder<M: StateMachine> {
     state: Shared<M>,
     snapshots: SnapshotStore,
+    effects: Arc<dyn Listener<M::Effect>>,
 }
 
 impl<M: StateMachine> RaftSnapshotBuilder<TypeConfig> for Builder<M> {
@@ -229,7 +305,12 @@ impl<M: StateMachine> RaftSnapshotBuilder<TypeConfig> for Builder<M> {
         let stored = blocking::run(move || take(&state.lock())).await;
         #[cfg(planted)]
         let stored = super::planted::with_first_membership(stored, self.snapshots.current());
-        self.snapshots.save(stored.clone()).await?;
+        let last = stored.meta.last_log_id.map_or(0, |last| last.index);
+        if !self.effects.settled(last).await {
+            // Without them it must not be kept, and nobody waits for it any more.
+            return std::future::pending().await;
+        }
+        let stored = self.snapshots.save_unless_newer(stored).await?;
         Ok(SnapshotOf::<TypeConfig, Bytes> { meta: stored.meta, snapshot: stored.data })
     }
 }

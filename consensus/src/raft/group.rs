@@ -29,7 +29,7 @@ use types::{Outcome, Reason, Reject, planted};
 use wire::v1::{RaftRequest, RaftResponse};
 
 use super::{
-    apply::{Applier, EffectSink, Shared, StateMachine},
+    apply::{Applier, EffectSink, Hearsay, Listener, Shared, StateMachine},
     boot::{Boot, Boots},
     log_store::LogStore,
     network::{Network, Transport},
@@ -96,9 +96,7 @@ impl<M: StateMachine> Clone for Group<M> {
 }
 
 impl<M: StateMachine> Group<M> {
-    /// Starts a member: reads what it has promised and takes part from then on. `fresh` is the state
-    /// before the first entry. Effects of entries that are applied again after a restart are heard
-    /// again.
+    /// As [`Group::start_with`], with a sink that may miss effects.
     ///
     /// # Errors
     /// [`StartError`]; nothing has been changed.
@@ -107,6 +105,22 @@ impl<M: StateMachine> Group<M> {
         options: GroupOptions,
         fresh: M,
         effects: EffectSink<M::Effect>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, StartError> {
+        Self::start_with(home, options, fresh, Hearsay::shared(effects), transport).await
+    }
+
+    /// Starts a member: reads what it has promised and takes part from then on. `fresh` is the state
+    /// before the first entry. Effects of entries that are applied again after a restart are heard
+    /// again.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing has been changed.
+    pub async fn start_with(
+        home: Home,
+        options: GroupOptions,
+        fresh: M,
+        effects: Arc<dyn Listener<M::Effect>>,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
         let Home { disk, dir, identity } = home;
@@ -270,7 +284,7 @@ fn open<M: StateMachine>(
     identity: Identity,
     options: crate::log::LogOptions,
     fresh: M,
-    effects: EffectSink<M::Effect>,
+    effects: Arc<dyn Listener<M::Effect>>,
 ) -> Result<(Log, Boots, Applier<M>), LogError> {
     let log = Log::open(disk, dir, identity, options)?;
     let boots = Boots::open(disk.clone(), dir)?;

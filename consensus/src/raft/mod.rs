@@ -37,7 +37,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{EffectSink, StateMachine};
+pub use apply::{EffectSink, Listener, StateMachine};
 pub use boot::{Boot, StaleBoot};
 pub use codec::CodecError;
 pub use group::{Group, Home, StartError};

@@ -64,10 +64,24 @@ impl SnapshotStore {
     /// # Errors
     /// The disk failed, or a snapshot that contains more is there already.
     pub(super) async fn save(&self, stored: Stored) -> io::Result<()> {
+        let wanted = stored.meta.last_log_id;
+        let kept = self.save_unless_newer(stored).await?;
+        match kept.meta.last_log_id == wanted {
+            true => Ok(()),
+            false => Err(io::Error::other("a newer snapshot is there already")),
+        }
+    }
+
+    /// As [`SnapshotStore::save`], but a snapshot that contains more stays, and is what is given back: one
+    /// may have been received while another was being made.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub(super) async fn save_unless_newer(&self, stored: Stored) -> io::Result<Stored> {
         let _alone = self.replacing.lock().await;
         let contains_more = |there: &Stored| there.meta.last_log_id > stored.meta.last_log_id;
-        if self.current.lock().as_ref().is_some_and(contains_more) {
-            return Err(io::Error::other("a newer snapshot is there already"));
+        if let Some(newer) = self.current().filter(contains_more) {
+            return Ok(newer);
         }
         let (store, message) =
             (self.clone(), codec::snapshot_message(&stored.meta, stored.data.clone()));
@@ -79,7 +93,37 @@ impl SnapshotStore {
             sealed::write(&*store.disk, &store.path, &message)
         })
         .await?;
-        *self.current.lock() = Some(stored);
-        Ok(())
+        *self.current.lock() = Some(stored.clone());
+        Ok(stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::disk::OsDisk;
+
+    use super::*;
+    use crate::{log::EntryId, raft::types::log_id};
+
+    fn reaching(index: u64) -> Stored {
+        let last_log_id = Some(log_id(EntryId { term: 1, index }));
+        let meta = SnapshotMeta { last_log_id, last_membership: Default::default() };
+        Stored { meta, data: Bytes::from(index.to_string()) }
+    }
+
+    #[tokio::test]
+    async fn one_that_was_received_while_another_was_made_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || SnapshotStore::open(OsDisk::shared(), folder.path()).unwrap();
+        let store = open();
+        let (made, received) = (reaching(5), reaching(9));
+        store.save(received.clone()).await.unwrap();
+        assert_eq!(store.save_unless_newer(made.clone()).await.unwrap(), received, "RFT-3");
+        assert!(store.save(made).await.is_err(), "RFT-3");
+        assert_eq!(open().current(), Some(received.clone()));
+        assert_eq!(store.save_unless_newer(received.clone()).await.unwrap(), received);
+        let newer = reaching(10);
+        assert_eq!(store.save_unless_newer(newer.clone()).await.unwrap(), newer);
+        assert_eq!(open().current(), Some(newer));
     }
 }

@@ -19,6 +19,7 @@ mod admin;
 mod admit;
 mod agents;
 mod archive;
+mod audit;
 mod body;
 mod decode;
 mod etag;
@@ -122,6 +123,7 @@ fn guarded() -> Routes {
     watch::add(&mut all);
     admin::add(&mut all);
     locks::add(&mut all);
+    audit::add(&mut all);
     governance::add(&mut all);
     root::add(&mut all);
     all

@@ -8,6 +8,7 @@ use crate::cli::{
     client::{Client, Method},
     exit::{Code, Failure},
     render,
+    root_args::AuditArgs,
 };
 use crate::config::Config;
 
@@ -73,12 +74,26 @@ pub(super) async fn run(
             let status = client.call(Method::Get, "/api/v1/status", None).await?;
             show(json, &status, fields_text);
         }
+        Command::Audit(which) => return audit(client, which, json).await,
         Command::VerifySignedEventsChain { since, format } => {
             return verify(client, *since, json || format == "json").await;
         }
         Command::Doctor { hardening } => return doctor(client, config, *hardening, json).await,
         other => return Err(Failure::usage(format!("{other:?} is not offered here"))),
     }
+    Ok(())
+}
+
+async fn audit(client: &Client, which: &AuditArgs, json: bool) -> Result<(), Failure> {
+    let fields = object([
+        ("after", json!(which.after)),
+        ("type", json!(which.type_prefix)),
+        ("limit", json!(which.limit)),
+    ]);
+    let path = format!("/api/v1/admin/audit{}", query(&fields));
+    let rows = client.call(Method::Get, &path, None).await?;
+    let columns = ["sequence", "at", "agent_id", "event_type", "subject", "facts", "id"];
+    show(json, &rows, |rows| render::table(&items(rows), &columns));
     Ok(())
 }
 

@@ -198,6 +198,8 @@ impl Service {
             // A link is taken back by its own id; that is its author's, as the store makes sure.
             Intent::Unlink { .. } | Intent::LinkValidity { .. } => return Ok(None),
             Intent::Access(_) | Intent::Agent(_) | Intent::Refuse(_) => return Ok(None),
+            // What the root decided, told by the node.
+            Intent::Event(_) | Intent::Covered { .. } => return Ok(None),
         };
         let mut request = self.request_by_id(caller, id, operation).await?;
         if let (Some(request), Intent::Promote { tier, .. }) = (&mut request, intent) {

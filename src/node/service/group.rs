@@ -91,6 +91,9 @@ pub struct RootStatusOut {
     pub fenced: bool,
     /// Whether it has confirmed its copy with a leader since its start, so that its rules count.
     pub confirmed: bool,
+    /// Index of the newest entry whose audit rows are durable, as far as there were any.
+    #[schema(minimum = 0)]
+    pub audited: u64,
     /// Version of the rules it knows.
     #[schema(minimum = 0)]
     pub rules_version: u64,
@@ -158,6 +161,7 @@ impl Service {
             changing: status.is_joint,
             fenced: status.fenced || root.refusal().is_some(),
             confirmed: root.rules().borrow().is_some(),
+            audited: *root.audited().borrow(),
             rules_version,
             pending_actions: pending,
             sessions,

@@ -10,6 +10,7 @@
 //! Not here: protocols, and anything that outlives a request (`node::upkeep`).
 
 pub mod admin;
+pub mod audit;
 pub mod caller;
 pub mod forget;
 mod govern;

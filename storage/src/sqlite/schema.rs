@@ -13,7 +13,8 @@ use rusqlite_migration::{M, Migrations};
 use crate::error::OpenError;
 
 /// The steps, oldest first. The file's `user_version` is the number of steps taken.
-const STEPS: &[M<'_>] = &[M::up(include_str!("migrations/0001.sql"))];
+const STEPS: &[M<'_>] =
+    &[M::up(include_str!("migrations/0001.sql")), M::up(include_str!("migrations/0002.sql"))];
 
 /// Newest schema this build knows.
 pub const VERSION: i64 = STEPS.len() as i64;

@@ -47,6 +47,8 @@ struct Checked {
     has_op: bool,
     /// Name and bytes of the operation kept at its position.
     kept: Option<(OpId, Vec<u8>)>,
+    /// What the event says, where it is no operation.
+    payload: Option<Vec<u8>>,
 }
 
 impl ChainCheck {
@@ -210,7 +212,11 @@ impl ChainCheck {
 /// What is wrong between a row and the operation kept at its position.
 fn op_problem(row: &Checked) -> Option<String> {
     match (&row.kept, row.has_op) {
-        (None, false) => None,
+        (None, false) => match &row.payload {
+            None => Some(format!("what event {} says is no longer kept", row.event.body.id)),
+            Some(bytes) => (codec::op_hash(bytes) != row.event.body.payload_hash)
+                .then(|| format!("what event {} says is not what was signed", row.event.body.id)),
+        },
         (None, true) => Some(format!("operation {} is no longer kept", row.event.body.id)),
         (Some(_), false) => Some("an operation is kept at a row that speaks of none".into()),
         (Some((id, _)), true) if EventBody::op_event_id(*id) != row.event.body.id => {
@@ -250,7 +256,8 @@ fn key(key_id: &[u8; 8], public: &[u8]) -> Result<VerifyingKey, String> {
 
 const SELECT_EVENTS: &str = "SELECT e.sequence, n.node, e.seq, e.name, a.name, e.event_type, \
      e.payload_hash, e.attest_level, e.timestamp_ms, e.cause_hash, e.signature, e.key_id, e.prev_hash, \
-     kn.node, o.seq, o.bytes FROM signed_events e LEFT JOIN nodes n ON n.id = e.origin \
+     kn.node, o.seq, o.bytes, p.bytes FROM signed_events e LEFT JOIN nodes n ON n.id = e.origin \
+     LEFT JOIN event_payloads p ON p.sequence = e.sequence \
      LEFT JOIN names a ON a.id = e.agent LEFT JOIN ops o ON o.position = e.sequence \
      LEFT JOIN nodes kn ON kn.id = o.origin WHERE e.sequence > ?1 ORDER BY e.sequence LIMIT ?2";
 
@@ -327,7 +334,7 @@ fn checked(row: &Row<'_>) -> Result<Checked, Unreadable> {
         (None, None) => None,
         _ => return Err(Unreadable::Content("its operation has no origin".into())),
     };
-    Ok(Checked { event, has_op: op.is_some(), kept })
+    Ok(Checked { event, has_op: op.is_some(), kept, payload: row.get(16)? })
 }
 
 /// Checks the whole chain on one connection.

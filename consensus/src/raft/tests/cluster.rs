@@ -66,9 +66,9 @@ impl Hub {
 }
 
 /// One member's end of the hub.
-struct Way {
-    hub: Arc<Hub>,
-    me: MemberId,
+pub(super) struct Way {
+    pub(super) hub: Arc<Hub>,
+    pub(super) me: MemberId,
 }
 
 fn over_the_wire<M: Message + Default>(message: &M) -> M {

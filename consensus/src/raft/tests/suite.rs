@@ -7,7 +7,12 @@ use tempfile::TempDir;
 use super::machine::Table;
 use crate::{
     log::{Identity, Log, LogOptions},
-    raft::{TypeConfig, apply::Applier, log_store::LogStore, snapshot::SnapshotStore},
+    raft::{
+        TypeConfig,
+        apply::{Applier, Hearsay},
+        log_store::LogStore,
+        snapshot::SnapshotStore,
+    },
 };
 
 struct Folders;
@@ -19,7 +24,8 @@ impl StoreBuilder<TypeConfig, LogStore, Applier<Table>, TempDir> for Folders {
         let options = LogOptions { segment_bytes: 4096, cache_bytes: 64, spares_max: 1 };
         let log = Log::open(&OsDisk::shared(), folder.path(), identity, options).unwrap();
         let snapshots = SnapshotStore::open(OsDisk::shared(), folder.path()).unwrap();
-        let applier = Applier::open(snapshots, Table::default(), Box::new(|_, _| {})).unwrap();
+        let unheard = Hearsay::shared(Box::new(|_, _| {}));
+        let applier = Applier::open(snapshots, Table::default(), unheard).unwrap();
         Ok((folder, LogStore::new(log, 1), applier))
     }
 }

@@ -18,6 +18,7 @@
 //!
 //! Not here: the pool of connections and the recall indexes.
 
+pub(crate) mod audit;
 pub(crate) mod candidates;
 pub(crate) mod changes;
 pub(crate) mod conditions;

@@ -5,7 +5,7 @@
 //!
 //! Not here: what the answers are (the modules beside).
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use types::{AgentId, AgentRecord, Link, MemoryId, Namespace, Reason, Reject, ids::IdRef};
 
 use super::{
+    audit,
     candidates::{self, Source},
     changes, figures, links, memories, registry,
     sight::Sight,
@@ -21,8 +22,8 @@ use super::{
 };
 use crate::{
     answer::{
-        Candidates, ChainReport, Change, Finding, Graph, MemoryView, NamespaceInfo, Page, Path,
-        PendingVector, QuotaUsage, StoreStats,
+        AuditRow, Candidates, ChainReport, Change, Finding, Graph, MemoryView, NamespaceInfo, Page,
+        Path, PendingVector, QuotaUsage, StoreStats,
     },
     error::StoreError,
     port::{Answer, ReadStore},
@@ -234,6 +235,21 @@ impl ReadStore for SqliteStore {
             Ok(check.finish())
         }
         .boxed()
+    }
+
+    fn audit_rows(
+        &self,
+        after: i64,
+        type_prefix: Option<String>,
+        limit: u32,
+    ) -> Answer<'_, Vec<AuditRow>> {
+        self.answer("reading the audit chain", move |c| {
+            audit::rows(c, after, type_prefix.as_deref(), limit)
+        })
+    }
+
+    fn event_logs(&self) -> Answer<'_, BTreeMap<String, u64>> {
+        self.answer("reading how far logs are kept", audit::event_logs)
     }
 
     fn content_digest(&self) -> Answer<'_, [u8; 32]> {

@@ -46,6 +46,7 @@ impl Group<'_> {
         self.write_aliases()?;
         self.write_agents()?;
         self.write_quotas()?;
+        self.write_event_logs()?;
         self.write_answers(now_ms)
     }
 
@@ -70,15 +71,21 @@ impl Group<'_> {
         let mut events = self.connection.prepare_cached(
             "INSERT INTO signed_events (sequence, origin, seq, name, agent, event_type,
                 payload_hash, attest_level, timestamp_ms, cause_hash, signature, key_id, prev_hash)
-             VALUES (?1, ?2, ?3, NULL, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             VALUES (?1, ?2, ?3, ?13, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?;
         let key_id = signer.key_id();
         for (logged, signature) in log.iter().zip(signatures) {
-            let origin = self.words.node(logged.id.origin);
-            let (position, seq) = (signed(logged.position), signed(logged.id.seq));
-            let memory = logged.memory.as_ref().map(|id| id.as_bytes().as_slice());
-            let hlc = signed(logged.hlc.as_u64());
-            ops.execute(params![position, origin, seq, hlc, memory, logged.bytes])?;
+            let position = signed(logged.position);
+            let (mut origin, mut seq, mut name) = (None, None, None);
+            if let Some(op) = &logged.op {
+                (origin, seq) = (Some(self.words.node(op.id.origin)), Some(signed(op.id.seq)));
+                let memory = op.memory.as_ref().map(|id| id.as_bytes().as_slice());
+                let hlc = signed(op.hlc.as_u64());
+                ops.execute(params![position, origin, seq, hlc, memory, logged.bytes])?;
+            } else {
+                name = Some(logged.body.id.as_str());
+                self.write_payload(position, &logged.bytes)?;
+            }
             if planted::is_on("audit-row-outside") {
                 self.connection.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
             }
@@ -103,6 +110,7 @@ impl Group<'_> {
                 event.signature.as_slice(),
                 event.key_id,
                 event.prev_hash,
+                name,
             ])?;
             self.head.chain = event.chain_hash();
         }

@@ -29,21 +29,28 @@ use crate::{
     },
 };
 
-/// An operation of the group, with what its audit row will say.
+/// An operation or another event of the group, with what its audit row will say.
 #[derive(Debug)]
 pub(crate) struct Logged {
     /// Its place.
     pub(crate) position: u64,
-    /// The operation's name and stamp.
+    /// The operation; `None` for another event, whose name is in the body.
+    pub(crate) op: Option<LoggedOp>,
+    /// Its encoding.
+    pub(crate) bytes: Vec<u8>,
+    /// What is signed.
+    pub(crate) body: EventBody,
+}
+
+/// What the log says of an operation beside its encoding.
+#[derive(Debug)]
+pub(crate) struct LoggedOp {
+    /// Its name.
     pub(crate) id: types::OpId,
     /// Its stamp.
     pub(crate) hlc: types::Hlc,
     /// The memory it changes.
     pub(crate) memory: Option<MemoryId>,
-    /// Its encoding.
-    pub(crate) bytes: Vec<u8>,
-    /// What is signed.
-    pub(crate) body: EventBody,
 }
 
 /// By whom and under what terms intents are done.
@@ -166,8 +173,17 @@ impl<'w> Group<'w> {
             Intent::LinkValidity { id, validity } => self.link_validity(terms, id, validity),
             Intent::Alias { id, alias, remove } => self.alias(terms, &id, alias, remove),
             Intent::Agent(agent) => self.agent(terms, *agent),
+            Intent::Event(event) => self.event(terms, *event),
+            Intent::Covered { log, through } => self.covered(log, through),
             Intent::Refuse(reject) => Err((*reject).into()),
         }
+    }
+
+    /// Whether there is anything to write.
+    pub(crate) fn has_rows(&self) -> bool {
+        let Overlay { answers, event_logs, .. } = &self.overlay;
+        let noted = answers.len() + event_logs.len();
+        !self.log.is_empty() || noted > 0
     }
 
     fn savepoint(&self) -> (Mark, usize, Head) {
@@ -210,14 +226,8 @@ impl<'w> Group<'w> {
             timestamp_ms: op.hlc.wall_ms(),
             cause_hash: None,
         };
-        self.log.push(Logged {
-            position: self.head.position,
-            id: op.id,
-            hlc: op.hlc,
-            memory: op.payload.memory(),
-            bytes,
-            body,
-        });
+        let logged = LoggedOp { id: op.id, hlc: op.hlc, memory: op.payload.memory() };
+        self.log.push(Logged { position: self.head.position, op: Some(logged), bytes, body });
     }
 
     /// Applies an operation to a memory that was loaded before.

@@ -16,6 +16,7 @@
 //! Not here: reading for clients.
 
 mod change_memory;
+mod events;
 mod flush;
 mod group;
 pub(crate) mod head;

@@ -111,6 +111,7 @@ enum Undo {
     Alias((String, MemoryId), Option<AliasEntry>),
     Agent(String, Option<AgentRecord>),
     Quota(QuotaKey, Option<QuotaEntry>),
+    EventLog(String, Option<u64>),
 }
 
 /// A place in the history of the overlay.
@@ -133,6 +134,8 @@ pub(crate) struct Overlay {
     pub(crate) quotas: BTreeMap<QuotaKey, QuotaEntry>,
     /// Answers to remember.
     pub(crate) answers: BTreeMap<(String, String), AnswerEntry>,
+    /// How far logs of events are kept, where that changed.
+    pub(crate) event_logs: BTreeMap<String, u64>,
     journal: Vec<Undo>,
 }
 
@@ -164,6 +167,7 @@ impl Overlay {
                 Some(Undo::Alias(key, old)) => put_back(&mut self.aliases, key, old),
                 Some(Undo::Agent(key, old)) => put_back(&mut self.agents, key, old),
                 Some(Undo::Quota(key, old)) => put_back(&mut self.quotas, key, old),
+                Some(Undo::EventLog(log, old)) => put_back(&mut self.event_logs, log, old),
                 None => break,
             }
         }
@@ -279,6 +283,12 @@ impl Overlay {
         let key = agent.agent_id.as_str().to_owned();
         let old = self.agents.insert(key.clone(), agent);
         self.journal.push(Undo::Agent(key, old));
+    }
+
+    /// Sets how far a log of events is kept.
+    pub(crate) fn set_event_log(&mut self, log: String, through: u64) {
+        let old = self.event_logs.insert(log.clone(), through);
+        self.journal.push(Undo::EventLog(log, old));
     }
 
     /// Sets the use of a quota.

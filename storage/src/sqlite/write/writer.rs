@@ -173,7 +173,7 @@ impl Writer {
                 };
                 answered.push((to, answer));
             }
-            if !group.log.is_empty() || !group.overlay.answers.is_empty() {
+            if group.has_rows() {
                 group.flush(now_ms)?;
             } else {
                 // Names that only refused requests used were not written, so they are not known.

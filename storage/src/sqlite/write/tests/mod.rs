@@ -3,6 +3,7 @@
 //! Not here: reads by clients, which the conformance suite covers.
 
 mod durability;
+mod events;
 mod faults;
 mod filling;
 mod machine;

@@ -1,0 +1,13 @@
+-- What the audit rows of no operation say: `payload_hash` of the row is the SHA-256 of `bytes`.
+CREATE TABLE event_payloads (
+    sequence INTEGER PRIMARY KEY,              -- signed_events.sequence
+    bytes    BLOB    NOT NULL
+) STRICT;
+-- An event is told once, however often it is heard.
+CREATE UNIQUE INDEX signed_events_name ON signed_events (name) WHERE name IS NOT NULL;
+
+-- How far the events of a log of decisions made elsewhere have come.
+CREATE TABLE event_logs (
+    log     TEXT    PRIMARY KEY,
+    through INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -138,6 +138,14 @@ pub enum Intent {
     },
     /// Register, change or revoke an agent.
     Agent(Box<AgentRecord>),
+    /// Do this unless one of these keys was written under a greater fence, whatever has them; from then
+    /// on they are guarded by the request's own. Operators pass.
+    Guarded {
+        /// The keys; opaque here.
+        keys: Vec<String>,
+        /// What to do.
+        intent: Box<Intent>,
+    },
     /// Keep what was decided elsewhere as an audit row, once for each name.
     Event(Box<Event>),
     /// Note that every event of a log up to here is kept; never goes back. In a request with the last of

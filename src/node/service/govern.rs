@@ -97,6 +97,14 @@ pub(super) fn refusal(verdict: &Verdict) -> Option<Reject> {
     Some(reject.with("rules_version", version))
 }
 
+/// What guards a title that is hot: no holder of before writes it again, in whichever memory.
+fn hot_key(rules: &RuleSet, request: &RuleRequest) -> Option<String> {
+    let title = request.title.as_deref().filter(|_| request.operation == Operation::Write)?;
+    rules
+        .is_hot(&request.namespace, title)
+        .then(|| format!("title:{}\u{1f}{title}", request.namespace))
+}
+
 /// Tells operators what rules want to be told.
 fn note(viewer: &Viewer, request: &RuleRequest, verdict: &Verdict) {
     let (agent, operation) = (&viewer.agent, request.operation);
@@ -140,11 +148,13 @@ impl Service {
         let mut governed =
             Governed { intents: Vec::with_capacity(intents.len()), reflection_depth_max: depth };
         for (at, intent) in intents.into_iter().enumerate() {
+            let mut key = None;
             let refused = match self.request_of(caller, &intent).await? {
                 None => None,
                 Some(request) => {
                     let verdict = rules.evaluate(&request);
                     note(&caller.viewer, &request, &verdict);
+                    key = hot_key(&rules, &request);
                     let chain = rules.chain(&request.namespace);
                     let limit = chain.iter().find_map(|p| p.settings.reflection_depth_max);
                     if matches!(intent, Intent::Store { .. }) {
@@ -154,9 +164,10 @@ impl Service {
                     refusal(&verdict)
                 }
             };
-            governed.intents.push(match refused {
-                Some(refused) => Intent::Refuse(Box::new(refused.with("item", at))),
-                None => intent,
+            governed.intents.push(match (refused, key) {
+                (Some(refused), _) => Intent::Refuse(Box::new(refused.with("item", at))),
+                (None, Some(key)) => Intent::Guarded { keys: vec![key], intent: Box::new(intent) },
+                (None, None) => intent,
             });
         }
         Ok(governed)
@@ -199,7 +210,7 @@ impl Service {
             Intent::Unlink { .. } | Intent::LinkValidity { .. } => return Ok(None),
             Intent::Access(_) | Intent::Agent(_) | Intent::Refuse(_) => return Ok(None),
             // What the root decided, told by the node.
-            Intent::Event(_) | Intent::Covered { .. } => return Ok(None),
+            Intent::Event(_) | Intent::Covered { .. } | Intent::Guarded { .. } => return Ok(None),
         };
         let mut request = self.request_by_id(caller, id, operation).await?;
         if let (Some(request), Intent::Promote { tier, .. }) = (&mut request, intent) {

@@ -99,6 +99,11 @@ pub struct Verdict {
 }
 
 impl RuleSet {
+    /// Whether a title in a namespace is hot: what has it is written under a fence.
+    pub fn is_hot(&self, namespace: &Namespace, title: &str) -> bool {
+        self.chain(namespace).iter().any(|policy| is_hot(policy, title))
+    }
+
     /// Holds a request against all policies above it and all operator rules.
     pub fn evaluate(&self, request: &RuleRequest) -> Verdict {
         let chain = self.chain(&request.namespace);
@@ -135,6 +140,10 @@ impl RuleSet {
             policy_version: chain.first().map_or(0, |policy| policy.version),
         }
     }
+}
+
+fn is_hot(policy: &NamespacePolicy, title: &str) -> bool {
+    policy.settings.hot_keys.iter().any(|pattern| pattern.matches(title))
 }
 
 /// A setting's nearest value, own before inherited, and whose it is.
@@ -176,10 +185,7 @@ fn policy_refusal(chain: &[&NamespacePolicy], request: &RuleRequest) -> Option<C
         return by(policy, "pii");
     }
     let title = request.title.as_deref()?;
-    let is_hot = |policy: &&&NamespacePolicy| {
-        policy.settings.hot_keys.iter().any(|pattern| pattern.matches(title))
-    };
-    match chain.iter().find(is_hot) {
+    match chain.iter().find(|policy| is_hot(policy, title)) {
         Some(policy) if request.fence == Fence(0) => by(policy, "hot_keys"),
         _ => None,
     }

@@ -47,6 +47,7 @@ impl Group<'_> {
         self.write_agents()?;
         self.write_quotas()?;
         self.write_event_logs()?;
+        self.write_key_fences()?;
         self.write_answers(now_ms)
     }
 

@@ -145,7 +145,7 @@ impl<'w> Group<'w> {
         Ok(receipt)
     }
 
-    fn intent(
+    pub(crate) fn intent(
         &mut self,
         terms: &Terms,
         intent: Intent,
@@ -173,6 +173,7 @@ impl<'w> Group<'w> {
             Intent::LinkValidity { id, validity } => self.link_validity(terms, id, validity),
             Intent::Alias { id, alias, remove } => self.alias(terms, &id, alias, remove),
             Intent::Agent(agent) => self.agent(terms, *agent),
+            Intent::Guarded { keys, intent } => self.guarded(terms, keys, *intent, indexed),
             Intent::Event(event) => self.event(terms, *event),
             Intent::Covered { log, through } => self.covered(log, through),
             Intent::Refuse(reject) => Err((*reject).into()),
@@ -181,8 +182,8 @@ impl<'w> Group<'w> {
 
     /// Whether there is anything to write.
     pub(crate) fn has_rows(&self) -> bool {
-        let Overlay { answers, event_logs, .. } = &self.overlay;
-        let noted = answers.len() + event_logs.len();
+        let Overlay { answers, event_logs, key_fences, .. } = &self.overlay;
+        let noted = answers.len() + event_logs.len() + key_fences.len();
         !self.log.is_empty() || noted > 0
     }
 

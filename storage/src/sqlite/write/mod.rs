@@ -17,6 +17,7 @@
 
 mod change_memory;
 mod events;
+mod fences;
 mod flush;
 mod group;
 pub(crate) mod head;

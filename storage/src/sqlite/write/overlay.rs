@@ -112,6 +112,7 @@ enum Undo {
     Agent(String, Option<AgentRecord>),
     Quota(QuotaKey, Option<QuotaEntry>),
     EventLog(String, Option<u64>),
+    KeyFence(String, Option<u64>),
 }
 
 /// A place in the history of the overlay.
@@ -136,6 +137,8 @@ pub(crate) struct Overlay {
     pub(crate) answers: BTreeMap<(String, String), AnswerEntry>,
     /// How far logs of events are kept, where that changed.
     pub(crate) event_logs: BTreeMap<String, u64>,
+    /// Fences of guarded keys, where they grew.
+    pub(crate) key_fences: BTreeMap<String, u64>,
     journal: Vec<Undo>,
 }
 
@@ -167,6 +170,7 @@ impl Overlay {
                 Some(Undo::Alias(key, old)) => put_back(&mut self.aliases, key, old),
                 Some(Undo::Agent(key, old)) => put_back(&mut self.agents, key, old),
                 Some(Undo::Quota(key, old)) => put_back(&mut self.quotas, key, old),
+                Some(Undo::KeyFence(key, old)) => put_back(&mut self.key_fences, key, old),
                 Some(Undo::EventLog(log, old)) => put_back(&mut self.event_logs, log, old),
                 None => break,
             }
@@ -283,6 +287,12 @@ impl Overlay {
         let key = agent.agent_id.as_str().to_owned();
         let old = self.agents.insert(key.clone(), agent);
         self.journal.push(Undo::Agent(key, old));
+    }
+
+    /// Sets the fence of a guarded key.
+    pub(crate) fn set_key_fence(&mut self, key: String, fence: u64) {
+        let old = self.key_fences.insert(key.clone(), fence);
+        self.journal.push(Undo::KeyFence(key, old));
     }
 
     /// Sets how far a log of events is kept.

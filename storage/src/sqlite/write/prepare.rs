@@ -56,11 +56,16 @@ pub(crate) fn ready(request: WriteRequest, space: &EmbeddingSpace) -> Result<Rea
             return Err(types::Invalid::new("idempotency_key", detail).into());
         }
     }
-    let indexed = request.intents.iter().map(|intent| match intent {
-        Intent::Store { memory, .. } => Some(Box::new(index_new(memory, space))),
-        _ => None,
-    });
+    let indexed = request.intents.iter().map(|intent| indexed(intent, space));
     Ok(Ready { indexed: indexed.collect(), request })
+}
+
+fn indexed(intent: &Intent, space: &EmbeddingSpace) -> Option<Box<Indexed>> {
+    match intent {
+        Intent::Store { memory, .. } => Some(Box::new(index_new(memory, space))),
+        Intent::Guarded { intent, .. } => indexed(intent, space),
+        _ => None,
+    }
 }
 
 fn index_new(memory: &NewMemory, space: &EmbeddingSpace) -> Indexed {

@@ -146,5 +146,7 @@ pub fn written(answer: &Value) -> String {
         (false, true) => format!("  version {version}, merged into a memory of the same title"),
         (false, false) => format!("  version {version}"),
     };
-    format!("{}{what}\n", field(answer, "id"))
+    let warnings = answer.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    let warnings = warnings.filter_map(Value::as_str).map(|said| format!("warning: {said}\n"));
+    format!("{}{what}\n{}", field(answer, "id"), warnings.collect::<String>())
 }

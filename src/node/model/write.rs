@@ -44,6 +44,9 @@ pub struct Written<T> {
     pub durability: DurabilityOut,
     /// Whether this is the remembered answer to an earlier request with the same idempotency key.
     pub replayed: bool,
+    /// What rules want the writer to be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A memory that was created or changed.

@@ -58,7 +58,8 @@ impl Service {
         if input.dry_run.unwrap_or(true) {
             let (found, more) = self.named(caller, &input).await?;
             let durability = Self::durability(self.watch_start()).into();
-            return Ok(Written { result: of(&found, true, more), durability, replayed: false });
+            let (result, warnings) = (of(&found, true, more), Vec::new());
+            return Ok(Written { result, durability, replayed: false, warnings });
         }
         let asked = Asked::new(caller, "forget", &input)?;
         let plan = async {

@@ -18,7 +18,7 @@ use types::{
     NewMemory, Patch, Reason, Reject,
     ids::IdRef,
     lock::Fence,
-    rule::{Cause, Decision, Operation, RuleRequest, RuleSet, Verdict},
+    rule::{Cause, Decision, Operation, RuleId, RuleRequest, RuleSet, Verdict},
 };
 
 use super::{Caller, Reply, Service, locks::deadline};
@@ -29,6 +29,14 @@ pub(super) struct Governed {
     pub intents: Vec<Intent>,
     /// Greatest depth of a reflection that the policies of this batch allow.
     pub reflection_depth_max: u8,
+    /// What rules want the caller to be told.
+    pub warnings: Vec<String>,
+}
+
+impl Governed {
+    fn new(intents: Vec<Intent>, reflection_depth_max: u8) -> Self {
+        Self { intents, reflection_depth_max, warnings: Vec::new() }
+    }
 }
 
 /// A memory as far as rules look at it.
@@ -97,6 +105,15 @@ pub(super) fn refusal(verdict: &Verdict) -> Option<Reject> {
     Some(reject.with("rules_version", version))
 }
 
+/// What rules want the caller to be told, in words.
+fn warnings(rules: &RuleSet, verdict: &Verdict) -> Vec<String> {
+    let words = |id: &RuleId| match rules.rule(id).map(|rule| rule.note.as_str()) {
+        None | Some("") => format!("rule {id} warns of this"),
+        Some(note) => format!("rule {id}: {note}"),
+    };
+    verdict.warnings.iter().map(words).collect()
+}
+
 /// What guards a title that is hot: no holder of before writes it again, in whichever memory.
 fn hot_key(rules: &RuleSet, request: &RuleRequest) -> Option<String> {
     let title = request.title.as_deref().filter(|_| request.operation == Operation::Write)?;
@@ -139,14 +156,13 @@ impl Service {
     pub(super) async fn govern(&self, caller: &Caller, intents: Vec<Intent>) -> Reply<Governed> {
         let depth = self.settings.reflection_depth_max;
         let Some(rules) = self.rules_in_force()? else {
-            return Ok(Governed { intents, reflection_depth_max: depth });
+            return Ok(Governed::new(intents, depth));
         };
         self.check_fence(caller).await?;
         if rules.policies().next().is_none() && rules.rules().next().is_none() {
-            return Ok(Governed { intents, reflection_depth_max: depth });
+            return Ok(Governed::new(intents, depth));
         }
-        let mut governed =
-            Governed { intents: Vec::with_capacity(intents.len()), reflection_depth_max: depth };
+        let mut governed = Governed::new(Vec::with_capacity(intents.len()), depth);
         for (at, intent) in intents.into_iter().enumerate() {
             let mut key = None;
             let refused = match self.request_of(caller, &intent).await? {
@@ -155,6 +171,11 @@ impl Service {
                     let verdict = rules.evaluate(&request);
                     note(&caller.viewer, &request, &verdict);
                     key = hot_key(&rules, &request);
+                    for warning in warnings(&rules, &verdict) {
+                        if !governed.warnings.contains(&warning) {
+                            governed.warnings.push(warning);
+                        }
+                    }
                     let chain = rules.chain(&request.namespace);
                     let limit = chain.iter().find_map(|p| p.settings.reflection_depth_max);
                     if matches!(intent, Intent::Store { .. }) {
@@ -291,6 +312,19 @@ mod tests {
         assert_eq!((refused.fact("rule"), refused.fact("version")), (Some("no-writes"), Some("7")));
         assert_eq!(refusal(&rules("refuse").evaluate(&request(Operation::Delete))), None);
         assert_eq!(refusal(&rules("warn").evaluate(&request(Operation::Write))), None);
+    }
+
+    #[test]
+    fn a_warning_says_which_rule_and_why() {
+        let mut warning = rules("warn");
+        let verdict = warning.evaluate(&request(Operation::Write));
+        assert_eq!(warnings(&warning, &verdict), ["rule no-writes warns of this"]);
+        let mut rule = warning.rule(&"no-writes".parse().expect("an id")).expect("it").clone();
+        rule.note = "we are moving house".into();
+        warning.put_rule(rule).expect("a rule");
+        assert_eq!(warnings(&warning, &verdict), ["rule no-writes: we are moving house"]);
+        let silent = rules("log");
+        assert!(warnings(&silent, &silent.evaluate(&request(Operation::Write))).is_empty());
     }
 
     #[test]

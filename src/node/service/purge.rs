@@ -76,7 +76,7 @@ impl Service {
             let ids = ids_of(&self.purgeable(caller, &input).await?);
             let durability = Self::durability(self.watch_start()).into();
             let result = PurgeResult { dry_run: true, ids };
-            return Ok(Written { result, durability, replayed: false });
+            return Ok(Written { result, durability, replayed: false, warnings: Vec::new() });
         }
         let asked = Asked::new(caller, "purge", &input)?;
         let plan = async {

@@ -122,7 +122,7 @@ impl Service {
         answer: impl FnOnce(N, &WriteReceipt) -> Reply<T>,
     ) -> Reply<Written<T>> {
         let Asked { caller, key } = asked;
-        let (receipt, note) = match (plan.await, key) {
+        let ((receipt, warnings), note) = match (plan.await, key) {
             (Ok(plan), Some(mut key)) => {
                 key.note = serde_json::to_vec(&plan.note).map_err(|e| unreadable(&e))?;
                 let receipt = self.commit(caller, Some(key), plan.intents, plan.atomic).await?;
@@ -132,7 +132,7 @@ impl Service {
                 let position = *self.position.borrow();
                 let results = Vec::new();
                 let nothing = WriteReceipt { results, position, replayed: false, note: Vec::new() };
-                (nothing, Some(plan.note))
+                ((nothing, Vec::new()), Some(plan.note))
             }
             (Ok(plan), None) => {
                 let receipt = self.commit(caller, None, plan.intents, plan.atomic).await?;
@@ -147,7 +147,7 @@ impl Service {
         };
         let result = answer(note, &receipt)?;
         let durability = Self::durability(receipt.position).into();
-        Ok(Written { result, durability, replayed: receipt.replayed })
+        Ok(Written { result, durability, replayed: receipt.replayed, warnings })
     }
 
     /// A mutation that answers with the memory its first intent created or changed.
@@ -165,7 +165,7 @@ impl Service {
         caller: &Caller,
         key: Idempotency,
         refusal: Reject,
-    ) -> Reply<WriteReceipt> {
+    ) -> Reply<(WriteReceipt, Vec<String>)> {
         let refuse = Intent::Refuse(Box::new(refusal.clone()));
         let found = self.commit(caller, Some(key), vec![refuse], true).await;
         // Another reason says that the key was used otherwise, or that nobody could look.
@@ -197,13 +197,14 @@ impl Service {
         idempotency: Option<Idempotency>,
         intents: Vec<Intent>,
         atomic: bool,
-    ) -> Reply<WriteReceipt> {
+    ) -> Reply<(WriteReceipt, Vec<String>)> {
         // Before anything is queued the outcome is known: nothing happened.
         if caller.deadline.is_some_and(|deadline| deadline <= clock::Instant::now()) {
             let detail = "the deadline passed before the write began; nothing was written";
             return Err(Reject::new(Reason::Overloaded, detail));
         }
-        let Governed { intents, reflection_depth_max } = self.govern(caller, intents).await?;
+        let Governed { intents, reflection_depth_max, warnings } =
+            self.govern(caller, intents).await?;
         let request = WriteRequest {
             viewer: caller.viewer.clone(),
             now_ms: clock::now_unix_ms(),
@@ -215,7 +216,7 @@ impl Service {
             reflection_depth_max,
         };
         let answer = self.store.write(request);
-        match caller.deadline {
+        let receipt = match caller.deadline {
             None => answer.await.map_err(reject),
             // Giving up waiting does not take the write back: it is queued, so the outcome is unknown.
             Some(deadline) => match clock::timeout_at(deadline, answer).await {
@@ -225,6 +226,7 @@ impl Service {
                     "the deadline passed while the write was in progress; retry with the same idempotency key to learn what became of it",
                 )),
             },
-        }
+        }?;
+        Ok((receipt, warnings))
     }
 }

@@ -142,10 +142,14 @@ fn validity_out(from: Option<String>, until: Option<String>) -> Option<v1::Valid
 }
 
 /// The acknowledgement of a write.
-pub(super) fn receipt(durability: DurabilityOut, replayed: bool) -> Option<v1::Receipt> {
+pub(super) fn receipt(
+    durability: DurabilityOut,
+    replayed: bool,
+    warnings: Vec<String>,
+) -> Option<v1::Receipt> {
     let DurabilityOut { fsynced, acks, needed, position } = durability;
     let durability = Some(v1::Durability { fsynced, acks, needed, position });
-    Some(v1::Receipt { durability, replayed })
+    Some(v1::Receipt { durability, replayed, warnings })
 }
 
 /// A memory that was created or changed.

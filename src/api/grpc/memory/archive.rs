@@ -48,7 +48,7 @@ pub(super) async fn forget(
             Err(refusal) => return Err(refusal),
         }
     }
-    let receipt = receipt(written.durability, written.replayed);
+    let receipt = receipt(written.durability, written.replayed, written.warnings);
     Ok(v1::ForgetResponse { memories, receipt: receipt.filter(|_| !request.dry_run) })
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn restore(
     let written = service.restore(&caller, &request.id).await?;
     Ok(v1::RestoreResponse {
         change: Some(memory_change(written.result)),
-        receipt: receipt(written.durability, written.replayed),
+        receipt: receipt(written.durability, written.replayed, written.warnings),
     })
 }
 
@@ -94,6 +94,6 @@ pub(super) async fn purge(
         dry_run: Some(request.dry_run),
     };
     let written = service.purge_many(&caller, input).await?;
-    let receipt = receipt(written.durability, written.replayed);
+    let receipt = receipt(written.durability, written.replayed, written.warnings);
     Ok(v1::PurgeResponse { ids: written.result.ids, receipt: receipt.filter(|_| !request.dry_run) })
 }

@@ -42,7 +42,7 @@ pub(super) async fn link(
     let written = service.link(&caller, input).await?;
     Ok(v1::LinkResponse {
         link_id: written.result.id,
-        receipt: receipt(written.durability, written.replayed),
+        receipt: receipt(written.durability, written.replayed, written.warnings),
     })
 }
 
@@ -54,7 +54,9 @@ pub(super) async fn update_link(
     let caller = writing(caller, request.write)?;
     let (from, until) = validity_in(request.validity.as_ref())?;
     let written = service.update_link(&caller, &request.link_id, from, until).await?;
-    Ok(v1::UpdateLinkResponse { receipt: receipt(written.durability, written.replayed) })
+    Ok(v1::UpdateLinkResponse {
+        receipt: receipt(written.durability, written.replayed, written.warnings),
+    })
 }
 
 pub(super) async fn unlink(
@@ -64,7 +66,9 @@ pub(super) async fn unlink(
 ) -> Reply<v1::UnlinkResponse> {
     let caller = writing(caller, request.write)?;
     let written = service.unlink(&caller, &request.link_id).await?;
-    Ok(v1::UnlinkResponse { receipt: receipt(written.durability, written.replayed) })
+    Ok(v1::UnlinkResponse {
+        receipt: receipt(written.durability, written.replayed, written.warnings),
+    })
 }
 
 pub(super) async fn list_links(
@@ -161,7 +165,7 @@ pub(super) async fn list_aliases(
 }
 
 fn alias_receipt(written: Written<MemoryRef>) -> Option<v1::Receipt> {
-    receipt(written.durability, written.replayed)
+    receipt(written.durability, written.replayed, written.warnings)
 }
 
 pub(super) async fn add_alias(

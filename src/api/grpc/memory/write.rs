@@ -33,7 +33,7 @@ pub(super) async fn store(
     let written = service.store(&caller, draft).await?;
     Ok(v1::StoreResponse {
         change: Some(memory_change(written.result)),
-        receipt: receipt(written.durability, written.replayed),
+        receipt: receipt(written.durability, written.replayed, written.warnings),
     })
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn bulk_store(
     let written = service.bulk_store(&caller, input).await?;
     Ok(v1::BulkStoreResponse {
         results: written.result.items.into_iter().map(bulk_result).collect(),
-        receipt: receipt(written.durability, written.replayed),
+        receipt: receipt(written.durability, written.replayed, written.warnings),
     })
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn update(
     let written = service.update(&caller, &request.id, patch).await?;
     Ok(v1::UpdateResponse {
         change: Some(memory_change(written.result)),
-        receipt: receipt(written.durability, written.replayed),
+        receipt: receipt(written.durability, written.replayed, written.warnings),
     })
 }
 
@@ -97,7 +97,7 @@ pub(super) async fn promote(
     };
     Ok(v1::PromoteResponse {
         change: Some(memory_change(written.result)),
-        receipt: receipt(written.durability, written.replayed),
+        receipt: receipt(written.durability, written.replayed, written.warnings),
     })
 }
 
@@ -111,7 +111,7 @@ pub(super) async fn delete(
     let written = service.delete(&caller, &request.id, why, request.expected_version).await?;
     Ok(v1::DeleteResponse {
         change: Some(memory_change(written.result)),
-        receipt: receipt(written.durability, written.replayed),
+        receipt: receipt(written.durability, written.replayed, written.warnings),
     })
 }
 
@@ -130,6 +130,6 @@ pub(super) async fn consolidate(
     Ok(v1::ConsolidateResponse {
         change: Some(memory_change(written.result)),
         source_ids: request.ids,
-        receipt: receipt(written.durability, written.replayed),
+        receipt: receipt(written.durability, written.replayed, written.warnings),
     })
 }

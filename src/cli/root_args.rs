@@ -268,6 +268,14 @@ pub enum RootCommand {
     },
     /// Make the node write a snapshot.
     Snapshot,
+    /// Let a member take part again that was refused because it came from a backup.
+    Readmit {
+        /// The id that the refusal of its start, and its status, name.
+        node: String,
+        /// Why, for the audit chain.
+        #[arg(long)]
+        reason: String,
+    },
     /// Register an agent with the root, so that its approvals count.
     Agent {
         /// Its name.

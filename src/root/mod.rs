@@ -200,6 +200,11 @@ impl Root {
         self.0.group.id()
     }
 
+    /// The id under which this member's starts are counted.
+    pub fn start_id(&self) -> NodeId {
+        tasks::identity(self)
+    }
+
     /// Index of the newest entry whose audit rows are durable, as it grows.
     pub fn audited(&self) -> watch::Receiver<u64> {
         self.0.ears.kept()

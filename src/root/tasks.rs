@@ -150,7 +150,7 @@ async fn tick(root: Root) {
 
 /// Under which id this member's starts are counted. The node's own would not do: a node that joins again
 /// under a new number begins with an empty folder, and its starts from 1.
-fn identity(root: &Root) -> NodeId {
+pub(super) fn identity(root: &Root) -> NodeId {
     let mut hash = Sha256::new();
     hash.update(b"hivemem root member");
     hash.update(root.cluster().as_bytes());

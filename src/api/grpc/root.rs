@@ -13,7 +13,7 @@ use wire::v1::{self, root_service_server::RootService};
 use super::{Answer, Door};
 use crate::node::service::{
     Caller, Reply, Service,
-    group::{InitInput, MemberInput, RootStatusOut},
+    group::{InitInput, MemberInput, ReadmitInput, RootStatusOut},
 };
 
 /// The service over the shared door.
@@ -119,6 +119,14 @@ impl RootService for Group {
     async fn snapshot(&self, call: Request<v1::RootSnapshotRequest>) -> Answer<v1::RootChanged> {
         let run = |service: Arc<Service>, caller: Caller, _: v1::RootSnapshotRequest| async move {
             service.snapshot_root(&caller).await.map(changed)
+        };
+        self.0.call(call, run).await
+    }
+
+    async fn readmit(&self, call: Request<v1::RootReadmitRequest>) -> Answer<v1::RootChanged> {
+        let run = |service: Arc<Service>, caller: Caller, request: v1::RootReadmitRequest| async move {
+            let v1::RootReadmitRequest { node, reason } = request;
+            service.readmit(&caller, &ReadmitInput { node, reason }).await.map(changed)
         };
         self.0.call(call, run).await
     }

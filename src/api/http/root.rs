@@ -16,7 +16,9 @@ use super::{
 };
 use crate::node::{
     model::governance::{RevokeInput, RootAgentInput, RootAgentOut},
-    service::group::{InitInput, MemberInput, RootStatusOut, TransferInput, member_number},
+    service::group::{
+        InitInput, MemberInput, ReadmitInput, RootStatusOut, TransferInput, member_number,
+    },
 };
 
 #[utoipa::path(
@@ -180,6 +182,22 @@ async fn revoke_agent(
     Ok(Reply(app.service.revoke_with_root(&who.caller, &id, &input.reason).await?))
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/root/readmit", tag = "root",
+    summary = "Let a node take part again whose start was refused (operators)",
+    request_body = ReadmitInput,
+    responses((status = 200, description = "The status.", body = RootStatusOut)),
+)]
+async fn readmit(
+    State(app): State<App>,
+    who: Who,
+    params: Params,
+    Json(input): Json<ReadmitInput>,
+) -> Answer<Reply<RootStatusOut>> {
+    params.none()?;
+    Ok(Reply(app.service.readmit(&who.caller, &input).await?))
+}
+
 /// Adds the family's routes.
 pub(super) fn add(routes: &mut Routes) {
     routes
@@ -191,6 +209,7 @@ pub(super) fn add(routes: &mut Routes) {
         .add(__path_remove, "root_remove_member", remove)
         .add(__path_transfer, "root_transfer", transfer)
         .add(__path_snapshot, "root_snapshot", snapshot)
+        .add(__path_readmit, "root_readmit", readmit)
         .add(__path_register_agent, "root_register_agent", register_agent)
         .add(__path_revoke_agent, "root_revoke_agent", revoke_agent);
 }

@@ -186,6 +186,9 @@ pub(super) async fn root(
             post("transfer", Some(json!({ "member": member }))).await?
         }
         RootCommand::Snapshot => post("snapshot", None).await?,
+        RootCommand::Readmit { node, reason } => {
+            post("readmit", Some(json!({ "node": node, "reason": reason }))).await?
+        }
         RootCommand::Agent { name, affiliation, human } => {
             let body = json!({ "agent_id": name, "affiliation": affiliation, "human": human });
             show(json, &post("agents", Some(body)).await?, fields);

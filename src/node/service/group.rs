@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use consensus::raft::{Role, Status};
+use consensus::{
+    machine::{Body, Readmit},
+    raft::{Role, Status},
+};
 use serde::{Deserialize, Serialize};
 use types::{Invalid, Reason, Reject};
 use utoipa::ToSchema;
@@ -91,6 +94,8 @@ pub struct RootStatusOut {
     pub fenced: bool,
     /// Whether it has confirmed its copy with a leader since its start, so that its rules count.
     pub confirmed: bool,
+    /// The id under which this member's starts are counted.
+    pub node: Option<String>,
     /// Index of the newest entry whose audit rows are durable, as far as there were any.
     #[schema(minimum = 0)]
     pub audited: u64,
@@ -106,6 +111,18 @@ pub struct RootStatusOut {
     /// Keys that are held, waited for or rest.
     #[schema(minimum = 0)]
     pub locks: u64,
+}
+
+/// A node to readmit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReadmitInput {
+    /// The id under which its starts are counted, as the refusal of its start and its status name it.
+    #[schema(min_length = 36, max_length = 36)]
+    pub node: String,
+    /// Why, for the audit chain.
+    #[schema(min_length = 1, max_length = 1024)]
+    pub reason: String,
 }
 
 fn role(role: Role) -> &'static str {
@@ -161,6 +178,7 @@ impl Service {
             changing: status.is_joint,
             fenced: status.fenced || root.refusal().is_some(),
             confirmed: root.rules().borrow().is_some(),
+            node: Some(root.start_id().to_string()),
             audited: *root.audited().borrow(),
             rules_version,
             pending_actions: pending,
@@ -261,6 +279,18 @@ impl Service {
     pub async fn snapshot_root(&self, caller: &Caller) -> Reply<RootStatusOut> {
         caller.require_operator()?;
         self.need_root()?.snapshot().await?;
+        Ok(self.root_status())
+    }
+
+    /// Lets a node take part again whose start was refused, at its next start.
+    ///
+    /// # Errors
+    /// `forbidden`, `not_found`, `invalid_argument`.
+    pub async fn readmit(&self, caller: &Caller, input: &ReadmitInput) -> Reply<RootStatusOut> {
+        caller.require_operator()?;
+        let body =
+            Body::Readmit(Readmit { node: input.node.parse()?, reason: input.reason.clone() });
+        self.ask_root(caller, body).await?;
         Ok(self.root_status())
     }
 }

@@ -44,6 +44,7 @@ const ROOT: &[&str] = &[
     "root_add_member",
     "root_init",
     "root_promote_member",
+    "root_readmit",
     "root_register_agent",
     "root_remove_member",
     "root_replace_member",

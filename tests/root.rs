@@ -341,6 +341,105 @@ fn what_the_root_decides_is_one_row_in_every_members_chain() {
     }
 }
 
+/// What `--dry-run` says of two folders, the best first; nothing is changed.
+fn said_before_it_is_done(best: &Member, other: &Member) {
+    let folders: Vec<String> =
+        [best, other].iter().map(|at| at.path().display().to_string()).collect();
+    let look = ["root", "recover", "--dry-run", "--json", &folders[0], &folders[1]];
+    let report = json(&ok(best.path(), &look));
+    let shown = report["folders"].as_array().expect("folders");
+    assert_eq!(shown.len(), 2, "{report}");
+    assert!(shown[0]["last_index"].as_u64() >= shown[1]["last_index"].as_u64(), "{report}");
+    assert_eq!(shown[0]["members"].as_array().map(Vec::len), Some(3), "{report}");
+    assert_eq!(report, json(&ok(best.path(), &look)), "a look changes nothing");
+}
+
+/// They come back, both of them, and one is a member again under a new number.
+fn those_given_up_are_shut_out(members: &mut [Member], alone: usize) {
+    let others = [(alone + 1) % 3, (alone + 2) % 3];
+    let again = others[1];
+    for at in others {
+        members[at].start(at + 1);
+    }
+    for at in others {
+        until("it is shut out", || {
+            let status = members[at].status();
+            if status["fenced"] == true { Ok(()) } else { Err(status.to_string()) }
+        });
+    }
+    let status = members[alone].status();
+    assert_eq!((&status["role"], &status["fenced"]), (&json!("leader"), &json!(false)), "{status}");
+    // Under a new number, with an empty root folder, one is a member again.
+    members[again].daemon.take().expect("it runs").kill();
+    std::fs::remove_dir_all(members[again].path().join("root")).expect("its root folder");
+    members[again].start(4);
+    let added = format!("4={}", members[again].endpoint);
+    ok(members[alone].path(), &["root", "add", &added, "--vote"]);
+    until("it has caught up", || {
+        let status = members[again].status();
+        match status["confirmed"] == true && status["cluster_epoch"] == 1 {
+            true => Ok(()),
+            false => Err(status.to_string()),
+        }
+    });
+}
+
+/// The runbook of docs/OPERATIONS.md for the loss of a majority, followed to the letter.
+#[test]
+fn a_root_whose_majority_is_lost_goes_on_with_the_best_survivor() {
+    let mut members = founded();
+    let led = leader(&members);
+    let (a, b) = ((led + 1) % 3, (led + 2) % 3);
+    let put = ["governance", "put-rule", "freeze", "--effect", "refuse", "--operation", "write"];
+    ok(members[led].path(), &[&put[..], &["-n", "acme/frozen"]].concat());
+    let grant = json(&ok(members[led].path(), &["lock", "acquire", "k", "--ttl", "10m", "--json"]));
+    let fence = grant["fence"].as_u64().expect("a fence");
+    until("the survivor has it", || {
+        let status = members[a].status();
+        match (status["rules_version"].as_u64(), status["locks"].as_u64()) {
+            (Some(1..), Some(1)) => Ok(()),
+            _ => Err(status.to_string()),
+        }
+    });
+    for at in [led, b] {
+        members[at].daemon.take().expect("it runs").kill();
+    }
+    let busy = run(members[a].path(), &["root", "recover", "--dry-run"]);
+    assert_eq!(busy.status.code(), Some(8), "its daemon runs: {}", text(&busy));
+    members[a].daemon.take().expect("it runs").kill();
+    said_before_it_is_done(&members[a], &members[b]);
+    let unasked = run(members[a].path(), &["root", "recover"]);
+    assert_eq!(unasked.status.code(), Some(2), "not without a yes: {}", text(&unasked));
+    // Recovered: it decides alone, in a new epoch, and remembers.
+    let recover = ["root", "recover", "--yes", "--json", "--reason", "fire in the hall"];
+    let done = json(&ok(members[a].path(), &recover));
+    assert_eq!(done["cluster_epoch"], 1, "{done}");
+    members[a].start(a + 1);
+    until("it leads", || {
+        let status = members[a].status();
+        let alone = status["members"].as_array().map(Vec::len) == Some(1);
+        match status["role"] == "leader" && status["confirmed"] == true && alone {
+            true => Ok(()),
+            false => Err(status.to_string()),
+        }
+    });
+    let rules = json(&ok(members[a].path(), &["governance", "show", "--json"]));
+    assert_eq!(rules["rules"][0]["id"], "freeze", "{rules}");
+    let lock = json(&ok(members[a].path(), &["lock", "explain", "k", "--json"]));
+    assert_eq!(lock["holders"][0]["fence"].as_u64(), Some(fence), "{lock}");
+    let fresh = json(&ok(members[a].path(), &["lock", "acquire", "new", "--json"]));
+    assert!(fresh["fence"].as_u64() > Some(1 << 40), "RFT-21: {fresh}");
+    let rows = until("the recovery is in the chain", || {
+        let rows = root_rows(&members[a]);
+        if named(&rows, "cluster.epoch").len() == 1 { Ok(rows) } else { Err(format!("{rows:?}")) }
+    });
+    let epoch = named(&rows, "cluster.epoch")[0];
+    assert!(epoch["facts"]["reason"].as_str().is_some_and(|r| r.contains("fire in the hall")));
+    assert_eq!(named(&rows, "rule.put").len(), 1, "RTH-12: {rows:?}");
+    assert!(named(&rows, "root.snapshot").is_empty(), "RTH-12: nothing was missed: {rows:?}");
+    those_given_up_are_shut_out(&mut members, a);
+}
+
 #[test]
 fn an_action_is_decided_once() {
     let members = founded();

@@ -22,7 +22,7 @@ use clap::Parser;
 use runtime::disk::OsDisk;
 
 pub use self::args::{Cli, Command};
-use self::{client::Client, exit::Failure};
+use self::{client::Client, exit::Failure, root_args::RootCommand};
 use crate::{
     config::{Config, ConfigError, Layers, Origin},
     telemetry::log::{self, LogSettings},
@@ -122,6 +122,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         }
         Command::Restore { from } => {
             return commands::transfer::restore(disk, &settings.config, from).await;
+        }
+        Command::Root { command: RootCommand::Recover(args) } => {
+            return commands::recover::run(disk, &settings.config, args, cli.json).await;
         }
         Command::Bench { command } => {
             return commands::bench::run(disk, &settings.config, command).await;

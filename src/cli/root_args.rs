@@ -221,6 +221,22 @@ pub enum PendingCommand {
     },
 }
 
+/// What to go on with.
+#[derive(Args, Debug)]
+pub struct RecoverArgs {
+    /// Data folders of members (default: --data-dir). Of several the best is taken.
+    pub folders: Vec<std::path::PathBuf>,
+    /// Say what there is and what would be lost, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// Why, for the log and the audit chain.
+    #[arg(long, default_value = "the quorum was lost for ever")]
+    pub reason: String,
+}
+
 /// The group.
 #[derive(Subcommand, Debug)]
 pub enum RootCommand {
@@ -268,6 +284,9 @@ pub enum RootCommand {
     },
     /// Make the node write a snapshot.
     Snapshot,
+    /// Go on after a majority is lost for ever: judge what is left in data folders, and make the best
+    /// survivor the only voter. No daemon may run on them.
+    Recover(RecoverArgs),
     /// Let a member take part again that was refused because it came from a backup.
     Readmit {
         /// The id that the refusal of its start, and its status, name.

@@ -12,6 +12,7 @@
 //! | `tasks` | registering this start, following the log, proposing what is due |
 //! | `peers`, `serve` | members among each other |
 //! | `group` | founding, status, changes of membership |
+//! | `recover` | going on after the quorum is lost, offline |
 //!
 //! Invariants: `RTH-1` a command of which a repetition does harm is sent at most once, unless it has
 //! an identity: then it is sent until its outcome is known or the deadline has passed, and is executed at most once (`SES-1`);
@@ -28,6 +29,7 @@ mod machine;
 mod peers;
 mod propose;
 mod read;
+pub mod recover;
 mod serve;
 mod tasks;
 mod wait;

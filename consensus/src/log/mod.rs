@@ -25,6 +25,7 @@
 mod error;
 mod id;
 mod journal;
+mod look;
 mod memory;
 mod open;
 mod options;
@@ -42,6 +43,7 @@ mod tests;
 
 pub use error::LogError;
 pub use id::{Bounds, EntryId};
+pub use look::{Contents, look};
 pub use open::{Identity, Vote};
 pub use options::LogOptions;
 pub use read::Reader;

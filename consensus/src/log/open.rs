@@ -19,7 +19,7 @@ use super::{
     slots::Slots,
 };
 
-const IDENTITY_FILE: &str = "identity";
+pub(super) const IDENTITY_FILE: &str = "identity";
 const VOTE_FILE: &str = "vote";
 
 /// Whose log it is.
@@ -107,7 +107,7 @@ fn known_before(disk: &dyn Disk, dir: &Path) -> Result<bool, LogError> {
 }
 
 /// Numbers of the segments there, ascending, and without gaps.
-fn segment_numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, LogError> {
+pub(super) fn segment_numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, LogError> {
     let numbers: Vec<u64> =
         disk.list(dir)?.iter().filter_map(|name| segment::number(name)).collect();
     for pair in numbers.windows(2) {
@@ -132,7 +132,7 @@ fn check_identity(known: &IdentityMessage, expected: Identity) -> Result<(), Log
     })
 }
 
-fn read_vote(disk: &dyn Disk, dir: &Path) -> Result<Option<Vote>, LogError> {
+pub(super) fn read_vote(disk: &dyn Disk, dir: &Path) -> Result<Option<Vote>, LogError> {
     let message: Option<VoteMessage> = sealed::read(disk, &dir.join(VOTE_FILE))?;
     Ok(message.map(|m| Vote { term: m.term, member: m.member, committed: m.committed }))
 }

@@ -168,6 +168,22 @@ impl<M: StateMachine> State<M> {
             }
         }
     }
+
+    /// Entry that it contains last.
+    pub(super) fn last(&self) -> Option<LogId> {
+        self.last
+    }
+
+    /// Who is a member.
+    pub(super) fn membership(&self) -> &StoredMembership {
+        &self.membership
+    }
+
+    /// The same state as if `last` had been reached with this membership.
+    pub(super) fn moved_to(self, last: LogId, membership: super::types::Membership) -> Self {
+        let membership = StoredMembership::new(Some(last), membership);
+        Self { last: Some(last), membership, ..self }
+    }
 }
 
 /// The machine, shared with readers.
@@ -322,7 +338,7 @@ fn tell_voters(meta: &SnapshotMeta) {
     steps::membership(index, membership.membership().get_joint_config());
 }
 
-fn take<M: StateMachine>(state: &State<M>) -> Stored {
+pub(super) fn take<M: StateMachine>(state: &State<M>) -> Stored {
     let data =
         SnapshotData { leader_ms: state.leader_ms, machine: state.machine.snapshot().into() };
     let meta = SnapshotMeta { last_log_id: state.last, last_membership: state.membership.clone() };

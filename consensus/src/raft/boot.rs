@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, io, path::Path, path::PathBuf};
 
 use parking_lot::Mutex;
 use prost::Message;
-use runtime::disk::DiskRef;
+use runtime::disk::{Disk, DiskRef};
 use types::planted;
 
 use super::types::MemberId;
@@ -120,6 +120,28 @@ impl From<&Known> for StartsMessage {
                 .collect(),
         }
     }
+}
+
+/// The newest start of the member whose files are in `dir`; the default if it never started. Blocks.
+pub(super) fn look(disk: &dyn Disk, dir: &Path) -> Result<(Boot, bool), LogError> {
+    let known = sealed::read::<StartsMessage>(disk, &dir.join(FILE))?.map(Known::from);
+    let known = known.unwrap_or_default();
+    Ok((known.mine, known.fenced))
+}
+
+/// Copies what is known in `from` to `to`, with every start of the `gone` outdated: whatever any of them
+/// says, ever again, is answered with what fences it (`RFT-8`). Blocks.
+pub(super) fn write_outdating(
+    disk: &dyn Disk,
+    from: &Path,
+    to: &Path,
+    gone: &[MemberId],
+) -> Result<(), LogError> {
+    let known = sealed::read::<StartsMessage>(disk, &from.join(FILE))?.map(Known::from);
+    let mut known = known.unwrap_or_default();
+    known.seen.extend(gone.iter().map(|id| (*id, Boot { epoch: u64::MAX, nonce: 0 })));
+    sealed::write(disk, &to.join(FILE), &StartsMessage::from(&known))?;
+    Ok(())
 }
 
 /// This member's start, and the newest of its peers.

@@ -34,6 +34,7 @@ use super::{
     log_store::LogStore,
     network::{Network, Transport},
     options::GroupOptions,
+    recovery,
     serve::Server,
     snapshot::SnapshotStore,
     time::LeaderClock,
@@ -286,6 +287,7 @@ fn open<M: StateMachine>(
     fresh: M,
     effects: Arc<dyn Listener<M::Effect>>,
 ) -> Result<(Log, Boots, Applier<M>), LogError> {
+    recovery::refuse_interrupted(&**disk, dir)?;
     let log = Log::open(disk, dir, identity, options)?;
     let boots = Boots::open(disk.clone(), dir)?;
     let snapshots = SnapshotStore::open(disk.clone(), dir)?;

@@ -11,6 +11,7 @@
 //! | `grpc` | the transport of the product |
 //! | `time` | what a leader writes into its entries |
 //! | `options`, `group`, `membership` | [`Group`]: a running member |
+//! | `recovery` | going on after the quorum is lost for ever, offline |
 //!
 //! The invariants are `RFT-1` to `RFT-23`, each stated where it is kept.
 //!
@@ -29,6 +30,7 @@ mod options;
 mod pipeline;
 #[cfg(planted)]
 mod planted;
+mod recovery;
 mod serve;
 mod snapshot;
 mod time;
@@ -45,4 +47,5 @@ pub use grpc::{Dialer, GrpcTransport, MESSAGE_BYTES_MAX, PEER_TIMES, PeerService
 pub use membership::{Role, Status};
 pub use network::{Answers, NoAnswer, Transport};
 pub use options::GroupOptions;
+pub use recovery::{Recovered, RecoveryError, Survivor, complete, inspect, recover};
 pub use types::{Answer, Command, Member, MemberId, TypeConfig};

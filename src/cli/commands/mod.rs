@@ -10,6 +10,7 @@ pub mod local;
 mod lock;
 mod memory;
 mod operate;
+pub mod recover;
 mod root;
 pub mod transfer;
 

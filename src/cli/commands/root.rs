@@ -142,7 +142,7 @@ fn member(text: &str) -> Result<Value, Failure> {
     Ok(json!({ "member": member, "endpoint": endpoint }))
 }
 
-fn status_text(status: &Value) -> String {
+pub(super) fn status_text(status: &Value) -> String {
     let mut shown = status.clone();
     let members = shown["members"].take();
     let members = members.as_array().cloned().unwrap_or_default();
@@ -186,6 +186,7 @@ pub(super) async fn root(
             post("transfer", Some(json!({ "member": member }))).await?
         }
         RootCommand::Snapshot => post("snapshot", None).await?,
+        RootCommand::Recover(_) => return Err(Failure::usage("this runs without a node")),
         RootCommand::Readmit { node, reason } => {
             post("readmit", Some(json!({ "node": node, "reason": reason }))).await?
         }

@@ -94,6 +94,9 @@ pub struct RootStatusOut {
     pub fenced: bool,
     /// Whether it has confirmed its copy with a leader since its start, so that its rules count.
     pub confirmed: bool,
+    /// The cluster's epoch, raised by every recovery.
+    #[schema(minimum = 0)]
+    pub cluster_epoch: u64,
     /// The id under which this member's starts are counted.
     pub node: Option<String>,
     /// Index of the newest entry whose audit rows are durable, as far as there were any.
@@ -156,8 +159,9 @@ impl Service {
         };
         let status = root.status();
         let index = |id: Option<consensus::log::EntryId>| id.map_or(0, |id| id.index);
-        let (rules_version, pending, sessions, locks) = root.look(|machine| {
+        let (cluster_epoch, rules_version, pending, sessions, locks) = root.look(|machine| {
             (
+                machine.cluster_epoch(),
                 machine.rules().version(),
                 machine.pending_actions().count() as u64,
                 machine.sessions().count() as u64,
@@ -178,6 +182,7 @@ impl Service {
             changing: status.is_joint,
             fenced: status.fenced || root.refusal().is_some(),
             confirmed: root.rules().borrow().is_some(),
+            cluster_epoch,
             node: Some(root.start_id().to_string()),
             audited: *root.audited().borrow(),
             rules_version,

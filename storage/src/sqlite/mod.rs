@@ -49,4 +49,5 @@ pub mod vfs;
 pub(crate) mod write;
 
 pub use config::StoreConfig;
+pub use open::hold;
 pub use store::SqliteStore;

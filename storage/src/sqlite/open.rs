@@ -103,6 +103,14 @@ fn prepare(
     Ok((node, words, head, broken))
 }
 
+/// Takes the lock of a folder without opening what is in it, so that nobody else does meanwhile.
+///
+/// # Errors
+/// [`OpenError::Locked`] when a process has it.
+pub fn hold(disk: &DiskRef, folder: &Path) -> Result<LockGuard, OpenError> {
+    lock(disk, &folder.join(LOCK_FILE))
+}
+
 fn lock(disk: &DiskRef, path: &Path) -> Result<LockGuard, OpenError> {
     disk.lock_exclusive(path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => {

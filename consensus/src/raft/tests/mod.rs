@@ -6,5 +6,6 @@ mod failure;
 mod grpc;
 mod life;
 mod machine;
+mod recovery;
 mod starts;
 mod suite;

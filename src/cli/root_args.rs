@@ -295,6 +295,8 @@ pub enum RootCommand {
         #[arg(long)]
         reason: String,
     },
+    /// Show digests of the node's copy of the state.
+    Digest,
     /// Register an agent with the root, so that its approvals count.
     Agent {
         /// Its name.

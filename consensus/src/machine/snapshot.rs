@@ -12,8 +12,9 @@ use thiserror::Error;
 use types::{
     codec::{
         CodecError,
-        fields::{decode, encode},
+        fields::{Field, decode, encode},
     },
+    lock::SessionId,
     root_limits::SNAPSHOT_BYTES_MAX,
 };
 
@@ -82,6 +83,21 @@ impl Machine {
         machine.locks.count_fences_from(machine.applied);
         machine.check()?;
         Ok(machine)
+    }
+
+    /// SHA-256 of what is decided: everything but how far the log has come, what time it is, and the
+    /// answers that are kept for retries. A refusal leaves it as it was (`ROOT-3`).
+    pub fn decisions_hash(&self) -> [u8; 32] {
+        let mut bytes = Vec::new();
+        let live: Vec<SessionId> = self.sessions.live.keys().copied().collect();
+        live.write_field(1, &mut bytes);
+        self.locks.write_field(2, &mut bytes);
+        self.rules.write_field(3, &mut bytes);
+        self.agents.write_field(4, &mut bytes);
+        self.actions.write_field(5, &mut bytes);
+        self.members.write_field(6, &mut bytes);
+        self.epochs.write_field(7, &mut bytes);
+        Sha256::digest(&bytes).into()
     }
 
     /// SHA-256 of the snapshot: members that have applied the same entries have the same.

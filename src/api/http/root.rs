@@ -17,7 +17,8 @@ use super::{
 use crate::node::{
     model::governance::{RevokeInput, RootAgentInput, RootAgentOut},
     service::group::{
-        InitInput, MemberInput, ReadmitInput, RootStatusOut, TransferInput, member_number,
+        InitInput, MemberInput, ReadmitInput, RootDigestOut, RootStatusOut, TransferInput,
+        member_number,
     },
 };
 
@@ -198,6 +199,16 @@ async fn readmit(
     Ok(Reply(app.service.readmit(&who.caller, &input).await?))
 }
 
+#[utoipa::path(
+    get, path = "/api/v1/root/digest", tag = "root",
+    summary = "Digests of this member's copy of the state (operators)",
+    responses((status = 200, description = "The digests.", body = RootDigestOut)),
+)]
+async fn digest(State(app): State<App>, who: Who, params: Params) -> Answer<Reply<RootDigestOut>> {
+    params.none()?;
+    Ok(Reply(app.service.root_digest(&who.caller)?))
+}
+
 /// Adds the family's routes.
 pub(super) fn add(routes: &mut Routes) {
     routes
@@ -210,6 +221,7 @@ pub(super) fn add(routes: &mut Routes) {
         .add(__path_transfer, "root_transfer", transfer)
         .add(__path_snapshot, "root_snapshot", snapshot)
         .add(__path_readmit, "root_readmit", readmit)
+        .add(__path_digest, "root_digest", digest)
         .add(__path_register_agent, "root_register_agent", register_agent)
         .add(__path_revoke_agent, "root_revoke_agent", revoke_agent);
 }

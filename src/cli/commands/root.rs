@@ -190,6 +190,11 @@ pub(super) async fn root(
         RootCommand::Readmit { node, reason } => {
             post("readmit", Some(json!({ "node": node, "reason": reason }))).await?
         }
+        RootCommand::Digest => {
+            let digest = client.call(Method::Get, "/api/v1/root/digest", None).await?;
+            show(json, &digest, fields);
+            return Ok(());
+        }
         RootCommand::Agent { name, affiliation, human } => {
             let body = json!({ "agent_id": name, "affiliation": affiliation, "human": human });
             show(json, &post("agents", Some(body)).await?, fields);

@@ -128,6 +128,21 @@ pub struct ReadmitInput {
     pub reason: String,
 }
 
+/// Digests of a member's own copy of the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RootDigestOut {
+    /// Index of the newest entry in it.
+    #[schema(minimum = 0)]
+    pub applied: u64,
+    /// SHA-256 of the whole state, hexadecimal: equal on members that have applied the same entries.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    pub state_sha256: String,
+    /// The same of what is decided, without the place in the log, time, and answers kept for retries:
+    /// what a refusal leaves as it was.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    pub decisions_sha256: String,
+}
+
 fn role(role: Role) -> &'static str {
     match role {
         Role::Learner => "learner",
@@ -285,6 +300,20 @@ impl Service {
         caller.require_operator()?;
         self.need_root()?.snapshot().await?;
         Ok(self.root_status())
+    }
+
+    /// Digests of this member's own copy of the state. For operators: it reads all of it.
+    ///
+    /// # Errors
+    /// `forbidden`, `unimplemented` on a node that is no member.
+    pub fn root_digest(&self, caller: &Caller) -> Reply<RootDigestOut> {
+        caller.require_operator()?;
+        let digest = |machine: &consensus::machine::Machine| RootDigestOut {
+            applied: machine.applied(),
+            state_sha256: hex::encode(machine.state_hash()),
+            decisions_sha256: hex::encode(machine.decisions_hash()),
+        };
+        Ok(self.need_root()?.look(digest))
     }
 
     /// Lets a node take part again whose start was refused, at its next start.

@@ -68,6 +68,7 @@ pub(super) enum NameEffect {
     Link { path: PathBuf, inode: Inode },
     Unlink { path: PathBuf },
     Rename { from: PathBuf, to: PathBuf, inode: Inode },
+    RenameDir { from: PathBuf, to: PathBuf },
 }
 
 impl NameEffect {
@@ -83,6 +84,16 @@ impl NameEffect {
                 names.remove(&from);
                 names.insert(to, inode);
             }
+            NameEffect::RenameDir { from, to } => {
+                let moved: Vec<PathBuf> =
+                    names.keys().filter(|path| path.starts_with(&from)).cloned().collect();
+                for path in moved {
+                    let rest = path.strip_prefix(&from).map(|rest| to.join(rest));
+                    if let (Some(inode), Ok(path)) = (names.remove(&path), rest) {
+                        names.insert(path, inode);
+                    }
+                }
+            }
         }
     }
 
@@ -91,14 +102,16 @@ impl NameEffect {
     fn concerns(&self, dir: &Path) -> bool {
         match self {
             NameEffect::Link { path, .. } | NameEffect::Unlink { path } => holds(dir, path),
-            NameEffect::Rename { from, to, .. } => holds(dir, from) || holds(dir, to),
+            NameEffect::Rename { from, to, .. } | NameEffect::RenameDir { from, to } => {
+                holds(dir, from) || holds(dir, to)
+            }
         }
     }
 
     fn inode(&self) -> Option<Inode> {
         match self {
             NameEffect::Link { inode, .. } | NameEffect::Rename { inode, .. } => Some(*inode),
-            NameEffect::Unlink { .. } => None,
+            NameEffect::Unlink { .. } | NameEffect::RenameDir { .. } => None,
         }
     }
 }
@@ -130,11 +143,20 @@ impl Names {
         self.pending.iter().map(|(sequence, _)| *sequence)
     }
 
-    /// An honest directory sync.
+    /// An honest directory sync. A directory that was renamed takes along what happened in it before.
     pub(super) fn persist(&mut self, dir: &Path) {
-        let (synced, left) = std::mem::take(&mut self.pending)
+        let pending = std::mem::take(&mut self.pending);
+        let moved = pending.iter().filter_map(|(sequence, effect)| match effect {
+            NameEffect::RenameDir { from, .. } if effect.concerns(dir) => Some((*sequence, from)),
+            _ => None,
+        });
+        let moved: Vec<(Sequence, PathBuf)> = moved.map(|(at, from)| (at, from.clone())).collect();
+        let goes_along = |at: Sequence, effect: &NameEffect| {
+            moved.iter().any(|(later, from)| at < *later && effect.concerns(from))
+        };
+        let (synced, left) = pending
             .into_iter()
-            .partition(|(_, effect)| effect.concerns(dir));
+            .partition(|(at, effect)| effect.concerns(dir) || goes_along(*at, effect));
         self.pending = left;
         let synced: Vec<(Sequence, NameEffect)> = synced;
         for (_, effect) in synced {
@@ -143,15 +165,15 @@ impl Names {
     }
 
     /// A power cut that keeps the oldest `kept` unsynced changes: names go through a journal on
-    /// real file systems, so what survives is an ordered prefix. Returns how many were lost.
-    pub(super) fn cut(&mut self, kept: usize) -> u64 {
-        let pending = std::mem::take(&mut self.pending);
-        let lost = pending.len().saturating_sub(kept) as u64;
-        for (_, effect) in pending.into_iter().take(kept) {
+    /// real file systems, so what survives is an ordered prefix. Returns what was lost.
+    pub(super) fn cut(&mut self, kept: usize) -> Vec<NameEffect> {
+        let mut pending = std::mem::take(&mut self.pending);
+        let lost = pending.split_off(kept.min(pending.len()));
+        for (_, effect) in pending {
             effect.apply(&mut self.durable);
         }
         self.current.clone_from(&self.durable);
-        lost
+        lost.into_iter().map(|(_, effect)| effect).collect()
     }
 
     /// Every file that some name leads to, or may lead to after a cut.

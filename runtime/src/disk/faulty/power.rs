@@ -29,7 +29,9 @@ impl Engine {
                 Loss::Prefix => self.names.pending_sequences().filter(|s| *s <= last_kept).count(),
                 Loss::Subset | Loss::Torn => self.generator.below_len(self.names.pending_len() + 1),
             };
-            self.stats.lost_effects += self.names.cut(kept_names);
+            let lost = self.names.cut(kept_names);
+            self.stats.lost_effects += lost.len() as u64;
+            self.call_back(&lost);
         }
         self.collect();
     }

@@ -329,6 +329,27 @@ fn a_lock_ends_with_its_guard_or_with_the_process() {
 }
 
 #[test]
+fn a_directory_has_its_new_name_for_good_once_its_parent_is_synced() {
+    let disk = disk(1);
+    disk.create_dir_all(&path("old")).unwrap();
+    durable_file(&disk, "old/a", b"1");
+    disk.sync_dir(&path("old")).unwrap();
+    disk.rename(&path("old"), &path("new")).unwrap();
+    assert!(disk.rename(&path("new"), Path::new("data")).is_err(), "there is one already");
+    assert_eq!(disk.list(&path("new")).unwrap(), ["a"]);
+    disk.power_loss(Loss::All);
+    disk.power_on();
+    assert_eq!(disk.list(&path("old")).unwrap(), ["a"]);
+    assert!(!disk.exists(&path("new")).unwrap());
+    disk.rename(&path("old"), &path("new")).unwrap();
+    disk.sync_dir(Path::new("data")).unwrap();
+    disk.power_loss(Loss::All);
+    disk.power_on();
+    assert_eq!(disk.list(&path("new")).unwrap(), ["a"]);
+    assert!(!disk.exists(&path("old")).unwrap());
+}
+
+#[test]
 fn one_seed_has_one_history() {
     let run = |seed| {
         let disk = disk(seed);

@@ -90,10 +90,13 @@ impl Engine {
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         self.powered()?;
-        let inode = *self.names.current.get(from).ok_or_else(|| os_error(libc::ENOENT))?;
         if !self.dirs.iter().any(|dir| holds(dir, to)) {
             return Err(os_error(libc::ENOENT));
         }
+        if self.dirs.contains(from) {
+            return self.rename_dir(from, to);
+        }
+        let inode = *self.names.current.get(from).ok_or_else(|| os_error(libc::ENOENT))?;
         self.judge(Kind::Name, to)?;
         self.note(Tag::Rename, inode, 0);
         if from != to {
@@ -102,6 +105,33 @@ impl Engine {
             self.collect();
         }
         Ok(())
+    }
+
+    /// A directory without directories in it, to a name that nothing has.
+    fn rename_dir(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.dirs.contains(to) || self.names.current.contains_key(to) {
+            return Err(os_error(libc::EEXIST));
+        }
+        if self.dirs.iter().any(|dir| holds(from, dir)) {
+            return Err(os_error(libc::ENOTEMPTY));
+        }
+        self.judge(Kind::Name, to)?;
+        self.note(Tag::Rename, 0, 0);
+        let (from, to) = (from.to_path_buf(), to.to_path_buf());
+        self.dirs.remove(&from);
+        self.dirs.insert(to.clone());
+        self.change_name(NameEffect::RenameDir { from, to });
+        Ok(())
+    }
+
+    /// Undoes what directories were called by changes that a power cut has lost.
+    pub(super) fn call_back(&mut self, lost: &[NameEffect]) {
+        for effect in lost.iter().rev() {
+            if let NameEffect::RenameDir { from, to } = effect {
+                self.dirs.remove(to);
+                self.dirs.insert(from.clone());
+            }
+        }
     }
 
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

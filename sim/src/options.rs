@@ -301,6 +301,7 @@ impl RootOptions {
             Kind::AddRemove,
             Kind::OldNodeReturns,
             Kind::RestoreBackup,
+            Kind::QuorumLoss,
             Kind::Snapshot,
             Kind::Crash,
             Kind::Isolated,

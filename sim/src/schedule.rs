@@ -5,7 +5,7 @@
 //!
 //! Invariants: `SCH-1` a seed gives the same schedule in every build; `SCH-2` at most a minority of the
 //! voters is destroyed at any time, and a destroyed one never comes back: what a voter has promised is
-//! lost with its disk.
+//! lost with its disk. Where the quorum is lost, what the majority knew is found in the best folder.
 //!
 //! Not here: doing it (`strike`).
 
@@ -94,6 +94,8 @@ pub enum Kind {
     Snapshot,
     /// A voter is put back from an old backup; it is fenced and replaced.
     RestoreBackup,
+    /// Everybody dies, and an operator goes on with the best folder alone; new voters join.
+    QuorumLoss,
     /// An agent is shut out; what it says at any voter afterwards is refused.
     Revocation,
     /// A client sends more than a body may have.
@@ -106,7 +108,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds with their names.
-    pub const ALL: [(&'static str, Kind); 43] = [
+    pub const ALL: [(&'static str, Kind); 44] = [
         ("full_split", Kind::FullSplit),
         ("majority_minority", Kind::MajorityMinority),
         ("one_way_cut", Kind::OneWayCut),
@@ -146,6 +148,7 @@ impl Kind {
         ("old_node_returns", Kind::OldNodeReturns),
         ("snapshot", Kind::Snapshot),
         ("restore_backup", Kind::RestoreBackup),
+        ("quorum_loss", Kind::QuorumLoss),
         ("revocation", Kind::Revocation),
         ("oversized_body", Kind::OversizedBody),
         ("bad_credentials", Kind::BadCredentials),
@@ -159,7 +162,11 @@ impl Kind {
 
     /// Whether it changes who is in the group, or ends in such a change. One at a time.
     pub fn changes_members(self) -> bool {
-        self.destroys() || matches!(self, Self::AddRemove | Self::Replace | Self::OldNodeReturns)
+        self.destroys()
+            || matches!(
+                self,
+                Self::AddRemove | Self::Replace | Self::OldNodeReturns | Self::QuorumLoss
+            )
     }
 
     /// Whether it costs a voter its disk.

@@ -62,14 +62,14 @@ pub(super) async fn spare_one(blow: &mut Blow) -> Option<Arc<Voter>> {
     blow.target().await
 }
 
-fn numbers(value: &Value, voters_only: bool) -> BTreeSet<u64> {
+pub(super) fn numbers(value: &Value, voters_only: bool) -> BTreeSet<u64> {
     let members = value["members"].as_array().cloned().unwrap_or_default();
     let wanted = members.iter().filter(|m| !voters_only || m["voter"] == true);
     wanted.filter_map(|member| member["member"].as_u64()).collect()
 }
 
 /// What the leader says about the members.
-async fn told(world: &RootWorld) -> Option<Value> {
+pub(super) async fn told(world: &RootWorld) -> Option<Value> {
     let leader = world.leader().await?;
     let status = world.status_of(&leader).await?;
     (status["role"] == "leader" && status["changing"] == false).then_some(status)

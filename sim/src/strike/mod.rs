@@ -8,6 +8,7 @@
 //! | `clock` | clocks that are off, drift, jump or stand still |
 //! | `client` | clients that send too much, read too slowly, or have no right |
 //! | `members` | changes of membership, leader transfers, backups put back |
+//! | `recovery` | the quorum is lost for ever |
 //!
 //! Invariants: `STR-1` a strike undoes what it did before it ends, but for what it destroyed; `STR-2` it
 //! is counted when it has taken hold, not when it was tried.
@@ -20,6 +21,7 @@ mod disk;
 mod members;
 mod network;
 mod process;
+mod recovery;
 
 use std::sync::Arc;
 
@@ -126,6 +128,7 @@ pub async fn carry_out(world: Arc<RootWorld>, strike: Strike) {
         | Kind::OldNodeReturns
         | Kind::Snapshot
         | Kind::RestoreBackup => members::carry_out(&mut blow).await,
+        Kind::QuorumLoss => recovery::carry_out(&mut blow).await,
         Kind::Revocation | Kind::OversizedBody | Kind::BadCredentials | Kind::SlowConsumer => {
             client::carry_out(&mut blow).await;
         }

@@ -48,6 +48,7 @@ pub struct Voter {
     pub id: NodeId,
     /// The machine's disk.
     pub disk: FaultyDisk,
+    config: Config,
     address: String,
     recorder: Recorder,
     state: Mutex<State>,
@@ -101,23 +102,29 @@ impl Voter {
         let address = format!("{ip}:{PORT}");
         let config = config(options, member, &address);
         let shared: DiskRef = Arc::new(disk.clone());
+        let settings = config.clone();
         let node = Handle::current()
             .create_node()
             .name(name_of(member))
             .ip(ip)
-            .init(move || fatal::sim::contain(daemon(shared.clone(), config.clone())))
+            .init(move || fatal::sim::contain(daemon(shared.clone(), settings.clone())))
             .build();
         let (id, name) = (node.id(), name_of(member));
         steps.call(id, &name);
         recorder.node(&name, true);
         let state = Mutex::new(State { up: true, ..State::default() });
         let recorder = recorder.clone();
-        Arc::new(Self { member, name, id, disk, address, recorder, state, _vfs: vfs })
+        Arc::new(Self { member, name, id, disk, config, address, recorder, state, _vfs: vfs })
     }
 
     /// `ip:port` of its door.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> Config {
+        self.config.clone()
     }
 
     /// How clients reach it.

@@ -21,6 +21,9 @@ use crate::judge::history::{Answer, Call, Done, Mode, Outcome, Request, What};
 
 /// Attempts at one acquire whose end is unknown.
 const ATTEMPTS: u32 = 5;
+/// How long a client goes on asking once a lock's wait should be over: the root's clock may be another
+/// than the one it went by, milliseconds.
+const PATIENCE_MS: u64 = 6000;
 /// Time of one question while a request waits, milliseconds, from and to: then another node is asked.
 const POLL_MS: (u64, u64) = (60, 1500);
 /// Acquires of a hundred that take the lock again while they hold it.
@@ -193,7 +196,7 @@ impl Asked<'_> {
     /// One operation: asks, and as long as the request waits, asks on.
     async fn attempt(&self, client: &mut Client, sessions: &mut Sessions) -> Outcome {
         let answer_ms = client.ground.load().answer_ms;
-        let patience_ms = answer_ms + self.want.wait_ms.unwrap_or(0);
+        let patience_ms = PATIENCE_MS + self.want.wait_ms.unwrap_or(0);
         let begun = Instant::now();
         let mut node = client.any_node();
         let name = client.links()[node].name.clone();

@@ -8,17 +8,18 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use http::Method;
+use parking_lot::Mutex;
 use runtime::{
     clock::{self, Instant},
     task::{self, JoinHandle, Shutdown},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     client::Client,
@@ -44,12 +45,22 @@ pub struct Session {
     /// In whose name it was opened.
     pub agent: String,
     seq: u64,
-    /// The root's time when it was opened, and the client's.
-    root_ms: u64,
-    at: Instant,
+    time: Arc<RootTime>,
     lost: Arc<AtomicBool>,
     ended: Shutdown,
     keeper: JoinHandle<()>,
+}
+
+/// The root's time when its answer told of it last, and the client's.
+struct RootTime(Mutex<(u64, Instant)>);
+
+impl RootTime {
+    /// Learns the time of an answer to what was asked at `asked`.
+    fn learn(&self, answer: &Value, asked: Instant) {
+        if let Some(root_ms) = answer["root_time_ms"].as_u64() {
+            *self.0.lock() = (root_ms, asked);
+        }
+    }
 }
 
 impl Session {
@@ -61,8 +72,9 @@ impl Session {
 
     /// The root's time in so many milliseconds, as well as the client knows.
     pub fn root_ms_in(&self, wait_ms: u64) -> u64 {
-        let passed = u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.root_ms.saturating_add(passed).saturating_add(wait_ms)
+        let (root_ms, at) = *self.time.0.lock();
+        let passed = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        root_ms.saturating_add(passed).saturating_add(wait_ms)
     }
 
     /// Whether a keep-alive was refused.
@@ -159,10 +171,10 @@ async fn open(client: &mut Client) -> Option<Session> {
         Question::send(Method::POST, "/api/v1/sessions", &agent, load.answer_ms, body.clone())
             .named(name.map(|name| name.key));
     let at = Instant::now();
-    let root_ms = AtomicU64::new(0);
+    let time = Arc::new(RootTime(Mutex::new((0, at))));
     let outcome = client
         .insist(&call, request, &question, |value| {
-            root_ms.store(value["root_time_ms"].as_u64()?, Ordering::Relaxed);
+            time.learn(value, at);
             let session = value["session"].as_u64()?;
             // Its number is the index of the entry that opened it.
             Some(done_at(Answer::Session { session }, session))
@@ -181,9 +193,10 @@ async fn open(client: &mut Client) -> Option<Session> {
         draw: Draw::of(load.seed ^ client.number, id),
         lost: lost.clone(),
         ended: ended.clone(),
+        time: time.clone(),
     };
     let keeper = task::spawn_named("keep alive", keeper.keep());
-    Some(Session { id, agent, seq: 0, root_ms: root_ms.into_inner(), at, lost, ended, keeper })
+    Some(Session { id, agent, seq: 0, time, lost, ended, keeper })
 }
 
 /// What keeps a session alive.
@@ -197,6 +210,7 @@ struct Keeper {
     draw: Draw,
     lost: Arc<AtomicBool>,
     ended: Shutdown,
+    time: Arc<RootTime>,
 }
 
 impl Keeper {
@@ -218,10 +232,14 @@ impl Keeper {
                 method: Method::POST,
                 ..Question::get(path, &self.agent, self.ttl_ms.clamp(ANSWER_MS.0, ANSWER_MS.1))
             };
+            let asked = Instant::now();
             let told = link.ask(&question).await;
             self.recorder.complete(op, told.outcome(|_| Some(done(Answer::Ok))));
             match told {
-                Told::Yes(_) => wait_ms = self.ttl_ms / 3,
+                Told::Yes(answer) => {
+                    self.time.learn(&answer, asked);
+                    wait_ms = self.ttl_ms / 3;
+                }
                 Told::No(reject) if !wire::errors::row(reject.reason).retryable => {
                     self.lost.store(true, Ordering::Relaxed);
                     return;

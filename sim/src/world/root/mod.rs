@@ -132,6 +132,7 @@ impl RootWorld {
     /// From now on, what happens on a machine is told under another name: it is a copy.
     pub fn rename(&self, voter: &Voter, name: &str) {
         self.steps.call(voter.id, name);
+        voter.call(name);
     }
 
     /// Throws a machine away. Clients ask it no more.

@@ -52,6 +52,8 @@ pub struct Voter {
     address: String,
     recorder: Recorder,
     state: Mutex<State>,
+    /// What its steps are told under, once it is not itself any more.
+    alias: Mutex<Option<String>>,
     /// Keeps the VFS registered as long as the machine exists.
     _vfs: SimVfs,
 }
@@ -114,7 +116,18 @@ impl Voter {
         recorder.node(&name, true);
         let state = Mutex::new(State { up: true, ..State::default() });
         let recorder = recorder.clone();
-        Arc::new(Self { member, name, id, disk, config, address, recorder, state, _vfs: vfs })
+        Arc::new(Self {
+            member,
+            name,
+            id,
+            disk,
+            config,
+            address,
+            recorder,
+            state,
+            alias: Mutex::default(),
+            _vfs: vfs,
+        })
     }
 
     /// `ip:port` of its door.
@@ -145,8 +158,20 @@ impl Voter {
 
     fn fell(&self) {
         if std::mem::take(&mut self.state.lock().up) {
-            self.recorder.node(&self.name, false);
+            self.tell(false);
         }
+    }
+
+    fn tell(&self, up: bool) {
+        self.recorder.node(&self.name, up);
+        if let Some(alias) = &*self.alias.lock() {
+            self.recorder.node(alias, up);
+        }
+    }
+
+    /// From now on, what happens on it is told under another name as well.
+    pub fn call(&self, alias: &str) {
+        *self.alias.lock() = Some(alias.to_owned());
     }
 
     /// The process dies; the page cache survives.
@@ -171,7 +196,7 @@ impl Voter {
             state.up = true;
         }
         self.disk.power_on();
-        self.recorder.node(&self.name, true);
+        self.tell(true);
         Handle::current().restart(self.id);
     }
 

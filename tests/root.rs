@@ -474,6 +474,26 @@ fn an_action_is_decided_once() {
         .map(|m| json(&ok(m.path(), &["pending", "show", &id, "--json"]))["state"].clone())
         .collect();
     assert!(states.iter().all(|state| *state == states[0] && *state != "pending"), "{states:?}");
+    registry(&members);
+}
+
+/// Agents have keys that are replaced, and are shut out for ever, as every member sees.
+fn registry(members: &[Member]) {
+    let (first, second) = ("ab".repeat(32), "cd".repeat(32));
+    ok(members[0].path(), &["root", "agent", "dora", "--public-key", &first]);
+    let rotated = json(&ok(members[1].path(), &["root", "rotate-key", "dora", &second, "--json"]));
+    assert_eq!(rotated["public_key"], second.as_str(), "{rotated}");
+    assert_eq!(rotated["past_keys"], json!([first]), "{rotated}");
+    let wrong = run(members[1].path(), &["root", "rotate-key", "dora", "abc"]);
+    assert!(text(&wrong).contains("64 hexadecimal digits"), "{}", text(&wrong));
+    ok(members[2].path(), &["root", "revoke", "dora", "--reason", "left", "--yes"]);
+    let late = run(members[0].path(), &["root", "rotate-key", "dora", &first]);
+    assert!(text(&late).contains("agent_revoked"), "{}", text(&late));
+    let all = json(&ok(members[0].path(), &["root", "agents", "--after", "bob", "--json"]));
+    let names: Vec<&Value> =
+        all["items"].as_array().expect("agents").iter().map(|agent| &agent["agent_id"]).collect();
+    assert_eq!(names, ["dora"], "{all}");
+    assert_eq!(all["items"][0]["revoked"], true, "{all}");
 }
 
 #[test]

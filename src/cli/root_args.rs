@@ -307,6 +307,25 @@ pub enum RootCommand {
         /// It is a person.
         #[arg(long)]
         human: bool,
+        /// Its Ed25519 public key, hexadecimal, if it signs for itself.
+        #[arg(long)]
+        public_key: Option<String>,
+    },
+    /// List the agents that the root knows.
+    Agents {
+        /// Only names behind this one.
+        #[arg(long, default_value = "")]
+        after: String,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Give an agent another key; the one before verifies what it signed.
+    RotateKey {
+        /// Its name.
+        name: String,
+        /// The new Ed25519 public key, hexadecimal.
+        public_key: String,
     },
     /// Shut an agent out at every member, for ever.
     Revoke {

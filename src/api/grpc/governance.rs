@@ -13,11 +13,15 @@ use wire::{
     v1::{self, governance_service_server::GovernanceService},
 };
 
-use super::{Answer, Door, auth, convert::some_text, place};
+use super::{
+    Answer, Door, auth,
+    convert::{registry, some_text},
+    place,
+};
 use crate::node::{
     model::governance::{
         AccessInput, ActionInput, ActionOut, DecideInput, PolicyInput, PolicyOut, RequestInput,
-        RuleInput, RuleOut, RulesOut, VersionOut,
+        RotateKeyInput, RuleInput, RuleOut, RulesOut, VersionOut,
     },
     service::{Caller, Credentials, Reply, Service},
 };
@@ -322,5 +326,55 @@ impl GovernanceService for Governance {
             }
         });
         Ok(Response::new(answers.boxed()))
+    }
+
+    async fn register_agent(
+        &self,
+        call: Request<v1::RegisterRootAgentRequest>,
+    ) -> Answer<v1::RootAgent> {
+        let run = |service: Arc<Service>, caller: Caller, request: v1::RegisterRootAgentRequest| async move {
+            service
+                .register_with_root(&caller, &registry::input(request))
+                .await
+                .map(registry::agent)
+        };
+        self.0.call(call, run).await
+    }
+
+    async fn rotate_agent_key(
+        &self,
+        call: Request<v1::RotateRootAgentKeyRequest>,
+    ) -> Answer<v1::RootAgent> {
+        let run = |service: Arc<Service>,
+                   caller: Caller,
+                   request: v1::RotateRootAgentKeyRequest| async move {
+            let v1::RotateRootAgentKeyRequest { agent_id, public_key } = request;
+            let input = RotateKeyInput { public_key: hex::encode(public_key) };
+            service.rotate_with_root(&caller, &agent_id, &input).await.map(registry::agent)
+        };
+        self.0.call(call, run).await
+    }
+
+    async fn revoke_agent(
+        &self,
+        call: Request<v1::RevokeRootAgentRequest>,
+    ) -> Answer<v1::RootAgent> {
+        let run = |service: Arc<Service>, caller: Caller, request: v1::RevokeRootAgentRequest| async move {
+            let v1::RevokeRootAgentRequest { agent_id, reason } = request;
+            service.revoke_with_root(&caller, &agent_id, &reason).await.map(registry::agent)
+        };
+        self.0.call(call, run).await
+    }
+
+    async fn list_agents(
+        &self,
+        call: Request<v1::ListRootAgentsRequest>,
+    ) -> Answer<v1::ListRootAgentsResponse> {
+        let run = |service: Arc<Service>, caller: Caller, request: v1::ListRootAgentsRequest| async move {
+            let agents = service.root_agents(&caller, &request.after, request.limit).await?;
+            let agents = agents.into_iter().map(registry::agent).collect();
+            Ok(v1::ListRootAgentsResponse { agents })
+        };
+        self.0.call(call, run).await
     }
 }

@@ -33,6 +33,7 @@ mod params;
 mod probes;
 mod problem;
 mod recalls;
+mod registry;
 mod root;
 mod routes;
 #[cfg(test)]
@@ -126,6 +127,7 @@ fn guarded() -> Routes {
     audit::add(&mut all);
     governance::add(&mut all);
     root::add(&mut all);
+    registry::add(&mut all);
     all
 }
 

@@ -14,12 +14,9 @@ use super::{
     routes::Routes,
     who::Who,
 };
-use crate::node::{
-    model::governance::{RevokeInput, RootAgentInput, RootAgentOut},
-    service::group::{
-        InitInput, MemberInput, ReadmitInput, RootDigestOut, RootStatusOut, TransferInput,
-        member_number,
-    },
+use crate::node::service::group::{
+    InitInput, MemberInput, ReadmitInput, RootDigestOut, RootStatusOut, TransferInput,
+    member_number,
 };
 
 #[utoipa::path(
@@ -150,40 +147,6 @@ async fn snapshot(
 }
 
 #[utoipa::path(
-    post, path = "/api/v1/root/agents", tag = "root",
-    summary = "Register an agent with the root, so that its approvals count (operators)",
-    request_body = RootAgentInput,
-    responses((status = 200, description = "The agent.", body = RootAgentOut)),
-)]
-async fn register_agent(
-    State(app): State<App>,
-    who: Who,
-    params: Params,
-    Json(input): Json<RootAgentInput>,
-) -> Answer<Reply<RootAgentOut>> {
-    params.none()?;
-    Ok(Reply(app.service.register_with_root(&who.caller, &input).await?))
-}
-
-#[utoipa::path(
-    post, path = "/api/v1/root/agents/{id}/revoke", tag = "root",
-    summary = "Shut an agent out at every member, for ever (operators)",
-    params(("id" = String, Path, description = "Its name.", min_length = 1, max_length = 128)),
-    request_body = RevokeInput,
-    responses((status = 200, description = "The agent.", body = RootAgentOut)),
-)]
-async fn revoke_agent(
-    State(app): State<App>,
-    who: Who,
-    Id(id): Id,
-    params: Params,
-    Json(input): Json<RevokeInput>,
-) -> Answer<Reply<RootAgentOut>> {
-    params.none()?;
-    Ok(Reply(app.service.revoke_with_root(&who.caller, &id, &input.reason).await?))
-}
-
-#[utoipa::path(
     post, path = "/api/v1/root/readmit", tag = "root",
     summary = "Let a node take part again whose start was refused (operators)",
     request_body = ReadmitInput,
@@ -221,7 +184,5 @@ pub(super) fn add(routes: &mut Routes) {
         .add(__path_transfer, "root_transfer", transfer)
         .add(__path_snapshot, "root_snapshot", snapshot)
         .add(__path_readmit, "root_readmit", readmit)
-        .add(__path_digest, "root_digest", digest)
-        .add(__path_register_agent, "root_register_agent", register_agent)
-        .add(__path_revoke_agent, "root_revoke_agent", revoke_agent);
+        .add(__path_digest, "root_digest", digest);
 }

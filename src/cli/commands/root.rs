@@ -195,9 +195,29 @@ pub(super) async fn root(
             show(json, &digest, fields);
             return Ok(());
         }
-        RootCommand::Agent { name, affiliation, human } => {
-            let body = json!({ "agent_id": name, "affiliation": affiliation, "human": human });
+        RootCommand::Agent { name, affiliation, human, public_key } => {
+            let body = object([
+                ("agent_id", json!(name)),
+                ("affiliation", json!(affiliation)),
+                ("human", json!(human)),
+                ("public_key", json!(public_key)),
+            ]);
             show(json, &post("agents", Some(body)).await?, fields);
+            return Ok(());
+        }
+        RootCommand::Agents { after, limit } => {
+            let page = object([("after", json!(after)), ("limit", json!(limit))]);
+            let path = format!("/api/v1/root/agents{}", query(&page));
+            let agents = client.call(Method::Get, &path, None).await?;
+            show(json, &agents, |agents| {
+                let columns = ["agent_id", "affiliation", "human", "revoked", "public_key"];
+                render::table(&items(agents), &columns)
+            });
+            return Ok(());
+        }
+        RootCommand::RotateKey { name, public_key } => {
+            let path = format!("agents/{}/rotate-key", encode(name));
+            show(json, &post(&path, Some(json!({ "public_key": public_key }))).await?, fields);
             return Ok(());
         }
         RootCommand::Revoke { name, reason, yes } => {

@@ -316,6 +316,19 @@ pub struct RootAgentInput {
     /// Whether it is a person.
     #[serde(default)]
     pub human: bool,
+    /// Its Ed25519 public key, hexadecimal, if it signs for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
+    pub public_key: Option<String>,
+}
+
+/// The key that an agent signs with from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateKeyInput {
+    /// The new Ed25519 public key, hexadecimal.
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
+    pub public_key: String,
 }
 
 /// Why an agent is shut out.
@@ -338,4 +351,11 @@ pub struct RootAgentOut {
     pub human: bool,
     /// Whether it is shut out.
     pub revoked: bool,
+    /// Its public key, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// Keys before the current one, newest last; they verify what they signed.
+    pub past_keys: Vec<String>,
+    /// Log index of its last change.
+    pub version: u64,
 }

@@ -142,7 +142,7 @@ fn agent_out(record: AgentRecord) -> AgentOut {
     }
 }
 
-fn public_key(text: &str) -> Result<[u8; 32], Invalid> {
+pub(super) fn public_key(text: &str) -> Result<[u8; 32], Invalid> {
     let mut key = [0; 32];
     hex::decode_to_slice(text, &mut key)
         .map_err(|_| Invalid::new("public_key", "needs 64 hexadecimal digits"))?;

@@ -6,11 +6,10 @@
 //! Not here: enforcing rules (`govern`), and carrying out what was approved: whoever proposed it does.
 
 use consensus::machine::{
-    Action, Body, Decide, Machine, Propose, PutPolicy, PutRule, RegisterAgent, RemovePolicy,
-    RemoveRule, Response, RevokeAgent,
+    Action, Body, Decide, Machine, Propose, PutPolicy, PutRule, RemovePolicy, RemoveRule, Response,
 };
 use types::{
-    AgentId, Reason, Reject,
+    Reason, Reject,
     codec::fields::Opaque,
     lock::{ActionId, Fence},
     rule::{
@@ -26,7 +25,7 @@ use super::{
 };
 use crate::node::model::governance::{
     AccessInput, ActionInput, ActionOut, DecideInput, PolicyInput, PolicyOut, RequestInput,
-    RootAgentInput, RootAgentOut, RuleInput, RuleOut, RulesOut, VerdictOut, VersionOut,
+    RuleInput, RuleOut, RulesOut, VerdictOut, VersionOut,
 };
 
 /// How long an action waits unless its proposer says.
@@ -142,7 +141,7 @@ fn action_out(id: ActionId, action: &Action) -> ActionOut {
 
 /// What is read back after something was decided. That it cannot be read is no refusal of what was
 /// decided, so a reason that says so is replaced by one that leaves the outcome open.
-fn read_back<T>(read: Reply<T>) -> Reply<T> {
+pub(super) fn read_back<T>(read: Reply<T>) -> Reply<T> {
     read.map_err(|refused| match row(refused.reason).verdict {
         Verdict::Unknown => refused,
         Verdict::Rejected => {
@@ -271,59 +270,6 @@ impl Service {
             pii: verdict.pii.to_string(),
             rules_version: verdict.rules_version,
         })
-    }
-
-    /// Registers an agent with the root, so that its approvals count. For operators.
-    ///
-    /// # Errors
-    /// `forbidden`, `invalid_argument`, `agent_revoked`.
-    pub async fn register_with_root(
-        &self,
-        caller: &Caller,
-        input: &RootAgentInput,
-    ) -> Reply<RootAgentOut> {
-        caller.require_operator()?;
-        let agent: AgentId = input.agent_id.parse()?;
-        let body = Body::RegisterAgent(RegisterAgent {
-            agent: agent.clone(),
-            affiliation: input.affiliation.parse()?,
-            public_key: None,
-            token_sha256: None,
-            human: input.human,
-        });
-        self.ask_root(caller, body).await?;
-        read_back(self.root_agent(caller, &agent).await)
-    }
-
-    /// Shuts an agent out everywhere, for ever. For operators.
-    ///
-    /// # Errors
-    /// `forbidden`, `not_found`, `invalid_argument`.
-    pub async fn revoke_with_root(
-        &self,
-        caller: &Caller,
-        agent: &str,
-        reason: &str,
-    ) -> Reply<RootAgentOut> {
-        caller.require_operator()?;
-        let agent: AgentId = agent.parse()?;
-        let revoke = RevokeAgent { agent: agent.clone(), reason: reason.to_owned() };
-        self.ask_root(caller, Body::RevokeAgent(revoke)).await?;
-        read_back(self.root_agent(caller, &agent).await)
-    }
-
-    async fn root_agent(&self, caller: &Caller, agent: &AgentId) -> Reply<RootAgentOut> {
-        let found = |machine: &Machine| {
-            machine.agent(agent).map(|agent| RootAgentOut {
-                agent_id: agent.agent.to_string(),
-                affiliation: agent.affiliation.as_str().to_owned(),
-                human: agent.human,
-                revoked: agent.revoked.is_some(),
-            })
-        };
-        let found = self.need_root()?.read(deadline(caller), found).await?;
-        let detail = || format!("agent {agent} is not registered with the root");
-        found.ok_or_else(|| Reject::new(Reason::NotFound, detail()))
     }
 
     /// Proposes an action.

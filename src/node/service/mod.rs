@@ -22,6 +22,7 @@ pub mod memories;
 pub mod purge;
 pub mod reads;
 pub mod recall;
+pub mod registry;
 pub mod settings;
 pub mod transfer;
 pub mod watch;

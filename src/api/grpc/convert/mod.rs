@@ -14,6 +14,7 @@ mod graph;
 mod memory;
 mod patch;
 mod recall;
+pub(super) mod registry;
 
 use std::{fmt::Display, str::FromStr};
 

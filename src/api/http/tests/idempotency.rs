@@ -49,6 +49,7 @@ const ROOT: &[&str] = &[
     "root_remove_member",
     "root_replace_member",
     "root_revoke_agent",
+    "root_rotate_key",
     "root_snapshot",
     "root_transfer",
 ];

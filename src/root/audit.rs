@@ -46,6 +46,9 @@ const WAITING_MAX: usize = 4096;
 const BATCH_MAX: usize = 512;
 /// Events in one request to the store.
 const REQUEST_MAX: usize = 900;
+/// Time in which rows gather for one transaction: a sync for each entry would take its turns on the disk
+/// from the log, and nobody waits for a row.
+const GATHER: Duration = Duration::from_millis(25);
 /// Time between two tries when the store refuses.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -259,6 +262,7 @@ impl Unwritten {
                     _ = self.items.recv_many(&mut batch, BATCH_MAX) => {}
                     () = ears.closed.cancelled() => return,
                 }
+                self.gather(&mut batch, &ears).await;
                 let kept = self.keep(std::mem::take(&mut batch), &mut covered, &ears).await;
                 if !kept {
                     // Nothing behind it may be kept either: the mark would pass what is missing.
@@ -266,6 +270,25 @@ impl Unwritten {
                 }
             }
         })
+    }
+
+    /// Waits a moment for more, unless there is enough or somebody waits.
+    async fn gather(&mut self, batch: &mut Vec<Item>, ears: &Ears) {
+        let is_awaited = |batch: &[Item]| batch.iter().any(|item| matches!(item, Item::Settle(_)));
+        let until = clock::Instant::now() + GATHER;
+        while batch.len() < BATCH_MAX && !is_awaited(batch) && !ears.leaving.is_cancelled() {
+            let room = BATCH_MAX - batch.len();
+            let more = async {
+                tokio::select! {
+                    biased;
+                    count = self.items.recv_many(batch, room) => count > 0,
+                    () = ears.leaving.cancelled() => false,
+                }
+            };
+            if !clock::timeout_at(until, more).await.unwrap_or(false) {
+                return;
+            }
+        }
     }
 
     /// Writes what a batch says and is not kept yet; `false` if the member stops first.

@@ -98,6 +98,8 @@ pub enum Kind {
     QuorumLoss,
     /// An agent is shut out; what it says at any voter afterwards is refused.
     Revocation,
+    /// An agent gets another key.
+    KeyRotation,
     /// A client sends more than a body may have.
     OversizedBody,
     /// A client presents a key that is none.
@@ -108,7 +110,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds with their names.
-    pub const ALL: [(&'static str, Kind); 44] = [
+    pub const ALL: [(&'static str, Kind); 45] = [
         ("full_split", Kind::FullSplit),
         ("majority_minority", Kind::MajorityMinority),
         ("one_way_cut", Kind::OneWayCut),
@@ -150,6 +152,7 @@ impl Kind {
         ("restore_backup", Kind::RestoreBackup),
         ("quorum_loss", Kind::QuorumLoss),
         ("revocation", Kind::Revocation),
+        ("key_rotation", Kind::KeyRotation),
         ("oversized_body", Kind::OversizedBody),
         ("bad_credentials", Kind::BadCredentials),
         ("slow_consumer", Kind::SlowConsumer),

@@ -30,6 +30,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 pub(super) async fn carry_out(blow: &mut Blow) {
     match blow.strike.kind {
         Kind::Revocation => revocation(blow).await,
+        Kind::KeyRotation => key_rotation(blow).await,
         Kind::OversizedBody => oversized_body(blow).await,
         Kind::BadCredentials => bad_credentials(blow).await,
         Kind::SlowConsumer => slow_consumer(blow).await,
@@ -87,6 +88,28 @@ async fn slow_consumer(blow: &mut Blow) {
     blow.last().await;
     drop(stream);
     blow.over(fault);
+}
+
+/// A key that is replaced is kept behind the new one, whichever member is asked.
+async fn key_rotation(blow: &mut Blow) {
+    let (world, agent) = (blow.world.clone(), format!("keyed{:x}", blow.strike.chance));
+    let body = json!({ "agent_id": agent, "public_key": key(blow) });
+    let registered = world.ask_leader(Method::POST, "/api/v1/root/agents", Some(body), WITHIN);
+    let Ok(registered) = registered.await else { return };
+    let (path, new) = (format!("/api/v1/root/agents/{agent}/rotate-key"), key(blow));
+    let body = json!({ "public_key": new });
+    let Ok(rotated) = world.ask_leader(Method::POST, &path, Some(body), WITHIN).await else {
+        return;
+    };
+    let fault = blow.begin(&[]);
+    assert_eq!(rotated["public_key"], new.as_str(), "{rotated}");
+    // A rotation that is asked for again after a lost answer is refused: the key is in use.
+    assert_eq!(rotated["past_keys"][0], registered["public_key"], "{rotated}");
+    blow.over(fault);
+}
+
+fn key(blow: &mut Blow) -> String {
+    (0..4).map(|_| format!("{:016x}", blow.draw.bits())).collect()
 }
 
 /// An agent may approve until the root has taken its rights; then no voter lets it, however far behind

@@ -129,8 +129,10 @@ pub async fn carry_out(world: Arc<RootWorld>, strike: Strike) {
         | Kind::Snapshot
         | Kind::RestoreBackup => members::carry_out(&mut blow).await,
         Kind::QuorumLoss => recovery::carry_out(&mut blow).await,
-        Kind::Revocation | Kind::OversizedBody | Kind::BadCredentials | Kind::SlowConsumer => {
-            client::carry_out(&mut blow).await;
-        }
+        Kind::Revocation
+        | Kind::KeyRotation
+        | Kind::OversizedBody
+        | Kind::BadCredentials
+        | Kind::SlowConsumer => client::carry_out(&mut blow).await,
     }
 }

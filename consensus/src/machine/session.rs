@@ -151,6 +151,16 @@ pub struct SessionView {
     pub waiting: u64,
 }
 
+impl SessionView {
+    /// The same, so many milliseconds after the entry that it was taken behind.
+    #[must_use]
+    pub fn after(mut self, passed_ms: u64) -> Self {
+        self.age_ms = self.age_ms.saturating_add(passed_ms);
+        self.left_ms = self.left_ms.saturating_sub(passed_ms);
+        self
+    }
+}
+
 types::proto_vocabulary!(EndCause);
 types::proto_message!(OpenSession { 1 => ttl_ms, 2 => lock_delay_ms });
 types::proto_message!(KeepAlive { 1 => session });

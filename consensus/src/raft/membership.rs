@@ -81,7 +81,11 @@ impl<M: StateMachine> Group<M> {
     pub async fn found(&self, voters: BTreeMap<MemberId, Member>) -> Result<(), Reject> {
         self.raft.initialize(voters).await.map_err(|error| match error {
             RaftError::APIError(InitializeError::NotAllowed(not)) => {
-                Reject::new(Reason::AlreadyExists, not.to_string())
+                let last = not.last_log_id.map_or(0, |id| id.index);
+                let detail = format!(
+                    "this member is part of a root already, with entries up to {last}: see its status"
+                );
+                Reject::new(Reason::AlreadyExists, detail)
             }
             RaftError::APIError(InitializeError::NotInMembers(not)) => {
                 Reject::new(Reason::InvalidArgument, not.to_string())

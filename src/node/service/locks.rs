@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use consensus::machine::{
     Acquire, Body, CancelWait, CloseSession, Command, ForceRelease, Held, Identity, KeepAlive,
-    LockExplanation, OpenSession, Release, RequestIdentity, Response, SessionOpened, SessionSeq,
-    SessionView,
+    LockExplanation, Machine, OpenSession, Release, RequestIdentity, Response, SessionOpened,
+    SessionSeq, SessionView,
 };
 use runtime::clock::Instant;
 use serde::{Deserialize, Serialize};
@@ -297,6 +297,11 @@ impl From<SessionView> for SessionLine {
     }
 }
 
+/// Milliseconds of the root's time since the newest entry: without one it stands still in the state.
+fn since(machine: &Machine, now_ms: u64) -> u64 {
+    now_ms.saturating_sub(machine.time_ms())
+}
+
 /// When a command's answer is wanted: the caller's time, less some for the way back.
 pub(super) fn deadline(caller: &Caller) -> Instant {
     let now = Instant::now();
@@ -420,10 +425,13 @@ impl Service {
     /// # Errors
     /// What [`Root::read`](crate::root::Root::read) says.
     pub async fn sessions(&self, caller: &Caller) -> Reply<Vec<SessionLine>> {
-        let all = |machine: &consensus::machine::Machine| {
-            machine.sessions().map(SessionLine::from).collect()
+        let root = self.need_root()?;
+        let now_ms = root.time_ms();
+        let all = |machine: &Machine| {
+            let sessions = machine.sessions().map(|s| s.after(since(machine, now_ms)).into());
+            sessions.collect()
         };
-        self.need_root()?.read(deadline(caller), all).await
+        root.read(deadline(caller), all).await
     }
 
     /// Asks for keys, and waits for them as long as the caller does.
@@ -480,7 +488,10 @@ impl Service {
     /// `invalid_argument`, and what [`Root::read`](crate::root::Root::read) says.
     pub async fn explain_lock(&self, caller: &Caller, key: &str) -> Reply<LockOut> {
         let key: LockKey = key.parse()?;
-        self.need_root()?.read(deadline(caller), |machine| machine.explain(&key).into()).await
+        let root = self.need_root()?;
+        let now_ms = root.time_ms();
+        let look = |machine: &Machine| machine.explain(&key).after(since(machine, now_ms)).into();
+        root.read(deadline(caller), look).await
     }
 
     /// Keys that are held, waited for or rest, by key, after `after` and beginning with `prefix`.
@@ -494,13 +505,16 @@ impl Service {
         after: &str,
         limit: usize,
     ) -> Reply<Vec<LockOut>> {
-        let list = |machine: &consensus::machine::Machine| {
+        let root = self.need_root()?;
+        let now_ms = root.time_ms();
+        let list = |machine: &Machine| {
             let keys = machine.lock_keys().filter(|key| {
                 key.as_str().starts_with(prefix) && (after.is_empty() || key.as_str() > after)
             });
-            keys.take(limit).map(|key| machine.explain(key).into()).collect()
+            let passed_ms = since(machine, now_ms);
+            keys.take(limit).map(|key| machine.explain(key).after(passed_ms).into()).collect()
         };
-        self.need_root()?.read(deadline(caller), list).await
+        root.read(deadline(caller), list).await
     }
 }
 

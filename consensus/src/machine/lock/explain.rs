@@ -63,6 +63,23 @@ pub struct WaiterView {
     pub with: Vec<LockKey>,
 }
 
+impl LockExplanation {
+    /// The same, so many milliseconds after the entry that it was taken behind.
+    #[must_use]
+    pub fn after(mut self, passed_ms: u64) -> Self {
+        for holder in &mut self.holders {
+            holder.age_ms = holder.age_ms.saturating_add(passed_ms);
+            holder.session_left_ms = holder.session_left_ms.saturating_sub(passed_ms);
+        }
+        for waiter in &mut self.queue {
+            waiter.age_ms = waiter.age_ms.saturating_add(passed_ms);
+            waiter.left_ms = waiter.left_ms.saturating_sub(passed_ms);
+        }
+        self.rests_ms = self.rests_ms.saturating_sub(passed_ms);
+        self
+    }
+}
+
 impl Machine {
     /// Who holds the lock, and who waits for it. A lock of which nothing is known is free.
     pub fn explain(&self, key: &LockKey) -> LockExplanation {

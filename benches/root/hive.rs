@@ -89,7 +89,8 @@ impl Cluster {
             format!("root.peer_ca_file={}", path("ca.pem")),
         ];
         let mut command = Command::new(env!("CARGO_BIN_EXE_hivemem"));
-        command.env_clear().arg("--data-dir").arg(&folder);
+        // Three voters share this machine's cores with their clients.
+        command.env_clear().env("TOKIO_WORKER_THREADS", "1").arg("--data-dir").arg(&folder);
         for setting in settings {
             command.arg("--set").arg(setting);
         }

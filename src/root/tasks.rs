@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use consensus::{
-    machine::{AuditEvent, Body, Command, Effect, Empty, Init, RegisterBoot},
+    machine::{Body, Command, Empty, Init, RegisterBoot},
     raft::{Role, Status},
 };
 use runtime::{
@@ -16,11 +16,10 @@ use runtime::{
     task::{self, JoinHandle},
 };
 use sha2::{Digest, Sha256};
-use tokio::sync::broadcast;
 use types::{AgentId, NodeId, Outcome, Reason};
 use uuid::Uuid;
 
-use super::{Happened, Root};
+use super::Root;
 
 /// How long one wait for the group lasts before it is begun again.
 const LONG: Duration = Duration::from_secs(600);
@@ -44,7 +43,6 @@ pub(super) fn start(root: &Root) -> Vec<JoinHandle<()>> {
         until_stopped("root rules", Box::pin(publish_rules(root.clone()))),
         until_stopped("root tick", Box::pin(tick(root.clone()))),
         until_stopped("root boot", Box::pin(register(root.clone()))),
-        until_stopped("root log", Box::pin(log_events(root.happenings()))),
     ]
 }
 
@@ -89,32 +87,11 @@ async fn publish_rules(root: Root) {
             (Some(machine.rules().version()) != known).then(|| machine.rules().clone())
         });
         if let Some(rules) = newer {
-            tracing::info!(version = rules.version(), "rules are in force");
+            tracing::debug!(version = rules.version(), "rules are in force");
             root.0.rules.send_replace(Some(Arc::new(rules)));
         }
         if changes.changed().await.is_err() {
             return;
-        }
-    }
-}
-
-/// Logs what the root wants written down. Entries that are applied again after a restart are logged
-/// again, under the same name.
-async fn log_events(mut happenings: broadcast::Receiver<Arc<Happened>>) {
-    loop {
-        let happened = match happenings.recv().await {
-            Ok(happened) => happened,
-            Err(broadcast::error::RecvError::Lagged(lost)) => {
-                tracing::warn!(lost, "events of the root were not logged here");
-                continue;
-            }
-            Err(broadcast::error::RecvError::Closed) => return,
-        };
-        for effect in &happened.effects {
-            let Effect::Audit(event) = effect else { continue };
-            let name = format!("root:{}:{}", event.index, event.ordinal);
-            let AuditEvent { by, event_type, subject, facts, at_ms, .. } = event;
-            tracing::info!(%name, at_ms, %by, event_type, %subject, ?facts, "decided by the root");
         }
     }
 }

@@ -195,6 +195,21 @@ pub(super) async fn root(
             show(json, &digest, fields);
             return Ok(());
         }
+        RootCommand::Agent { .. }
+        | RootCommand::Agents { .. }
+        | RootCommand::RotateKey { .. }
+        | RootCommand::Revoke { .. } => return agents(client, command, json).await,
+    };
+    show(json, &status, status_text);
+    Ok(())
+}
+
+/// The registry of agents.
+async fn agents(client: &Client, command: &RootCommand, json: bool) -> Result<(), Failure> {
+    let post = async |path: &str, body: Value| {
+        client.call(Method::Post, &format!("/api/v1/root/agents{path}"), Some(body)).await
+    };
+    let agent = match command {
         RootCommand::Agent { name, affiliation, human, public_key } => {
             let body = object([
                 ("agent_id", json!(name)),
@@ -202,8 +217,15 @@ pub(super) async fn root(
                 ("human", json!(human)),
                 ("public_key", json!(public_key)),
             ]);
-            show(json, &post("agents", Some(body)).await?, fields);
-            return Ok(());
+            post("", body).await?
+        }
+        RootCommand::RotateKey { name, public_key } => {
+            let path = format!("/{}/rotate-key", encode(name));
+            post(&path, json!({ "public_key": public_key })).await?
+        }
+        RootCommand::Revoke { name, reason, yes } => {
+            confirm(&format!("Shut agent {name} out everywhere, for ever?"), *yes)?;
+            post(&format!("/{}/revoke", encode(name)), json!({ "reason": reason })).await?
         }
         RootCommand::Agents { after, limit } => {
             let page = object([("after", json!(after)), ("limit", json!(limit))]);
@@ -215,18 +237,8 @@ pub(super) async fn root(
             });
             return Ok(());
         }
-        RootCommand::RotateKey { name, public_key } => {
-            let path = format!("agents/{}/rotate-key", encode(name));
-            show(json, &post(&path, Some(json!({ "public_key": public_key }))).await?, fields);
-            return Ok(());
-        }
-        RootCommand::Revoke { name, reason, yes } => {
-            confirm(&format!("Shut agent {name} out everywhere, for ever?"), *yes)?;
-            let path = format!("agents/{}/revoke", encode(name));
-            show(json, &post(&path, Some(json!({ "reason": reason }))).await?, fields);
-            return Ok(());
-        }
+        _ => return Err(Failure::usage("this is no command about agents")),
     };
-    show(json, &status, status_text);
+    show(json, &agent, fields);
     Ok(())
 }

@@ -238,6 +238,7 @@ impl Machine {
                 let admitted =
                     lock.is_none_or(|l| !l.is_resting() && admits(l, session, want.mode));
                 assert!(admitted, "LOCK-1: {key} is granted beside its holders");
+                #[cfg(not(planted))]
                 let fence = Fence(entry.index);
                 #[cfg(planted)]
                 let fence = self.locks.fence(entry.index);

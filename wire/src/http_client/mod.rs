@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use parking_lot::Mutex;
-use runtime::clock;
+use runtime::clock::{self, Instant};
 use runtime::task::spawn_named;
 use serde_json::Value;
 use types::Reject;
@@ -33,6 +33,9 @@ use crate::io::HyperIo;
 
 /// Idle connections kept.
 const IDLE_MAX: usize = 8;
+/// How long one waits for a request. Less than any server waits: a request on a connection that is just
+/// being closed has an unknown end.
+const IDLE_FOR: Duration = Duration::from_secs(4);
 
 /// Bounds of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +106,8 @@ impl HttpAnswer {
 pub struct HttpClient {
     endpoint: Endpoint,
     limits: HttpLimits,
-    idle: Mutex<VecDeque<SendRequest<Full<Bytes>>>>,
+    /// Connections without a request, and since when.
+    idle: Mutex<VecDeque<(SendRequest<Full<Bytes>>, Instant)>>,
 }
 
 impl HttpClient {
@@ -260,8 +264,8 @@ impl HttpClient {
         loop {
             // Not in the loop's head: the guard would live through its body.
             let kept = self.idle.lock().pop_back();
-            let Some(mut kept) = kept else { break };
-            if kept.ready().await.is_ok() {
+            let Some((mut kept, since)) = kept else { break };
+            if since.elapsed() < IDLE_FOR && kept.ready().await.is_ok() {
                 return Ok((kept, true));
             }
         }
@@ -284,7 +288,7 @@ impl HttpClient {
     fn keep(&self, connection: SendRequest<Full<Bytes>>) {
         let mut idle = self.idle.lock();
         if !connection.is_closed() && idle.len() < IDLE_MAX {
-            idle.push_back(connection);
+            idle.push_back((connection, Instant::now()));
         }
     }
 }

@@ -5,17 +5,13 @@
 
 mod daemon;
 
-use std::{net::TcpListener, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::path::Path;
 
-use daemon::{Api, Daemon, hivemem, ok, run};
+use daemon::{Api, CLUSTER, Daemon, confirmed, hivemem, json_of, member_folder, ok, run, until};
 use http::Method;
-use runtime::clock::Instant;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-const CLUSTER: &str = "3f1f6dcb-6d4f-4f5a-9d2f-0a4f5f1c2b3d";
-/// Generous: the machine may be busy.
-const SOON: Duration = Duration::from_secs(90);
+use wire::vacant::vacant;
 
 /// A root of one.
 struct Alone {
@@ -33,36 +29,13 @@ fn settings(folder: &Path, cluster: &str, member: u64, endpoint: &str) -> Vec<St
     ]
 }
 
-fn json_of(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
-}
-
-fn until<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + SOON;
-    loop {
-        match attempt() {
-            Ok(value) => return value,
-            Err(problem) => assert!(Instant::now() < deadline, "{what}: {problem}"),
-        }
-    }
-}
-
 impl Alone {
     fn founded() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let options = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
-        let file = options.open(folder.path().join("peer.key"));
-        std::io::Write::write_all(&mut file.expect("a file"), b"between members").expect("written");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let endpoint = listener.local_addr().expect("an address").to_string();
-        drop(listener);
-        let mut alone = Self { folder, endpoint, daemon: None };
+        let endpoint = vacant().expect("an address").to_string();
+        let mut alone = Self { folder: member_folder(), endpoint, daemon: None };
         alone.start();
         ok(alone.path(), &["root", "init", &format!("1={}", alone.endpoint)]);
-        until("the rules are confirmed", || {
-            let status = json_of(&ok(alone.path(), &["root", "status", "--json"]));
-            if status["confirmed"] == true { Ok(()) } else { Err(status.to_string()) }
-        });
+        confirmed(alone.path());
         alone
     }
 

@@ -6,21 +6,14 @@
 mod daemon;
 
 use std::{
-    net::TcpListener,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
 
-use daemon::{Daemon, hivemem, ok, run};
-use runtime::clock::Instant;
+use daemon::{CLUSTER, Daemon, confirmed, hivemem, json_of, member_folder, ok, run, until};
 use serde_json::{Value, json};
-use std::time::Duration;
 use tempfile::TempDir;
-
-const CLUSTER: &str = "3f1f6dcb-6d4f-4f5a-9d2f-0a4f5f1c2b3d";
-/// Generous: the machine may be busy.
-const SOON: Duration = Duration::from_secs(90);
+use wire::vacant::vacant;
 
 struct Member {
     folder: TempDir,
@@ -47,45 +40,16 @@ impl Member {
     }
 
     fn status(&self) -> Value {
-        json(&ok(self.path(), &["root", "status", "--json"]))
+        json_of(&ok(self.path(), &["root", "status", "--json"]))
     }
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
-}
-
-/// Tries until it succeeds; each try takes a process, so this spins slowly.
-fn until<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + SOON;
-    loop {
-        match attempt() {
-            Ok(value) => return value,
-            Err(problem) => assert!(Instant::now() < deadline, "{what}: {problem}"),
-        }
-    }
-}
-
-/// An address that nobody listens on for now.
-fn address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
 }
 
 /// Three members, founded, all of which know the leader and confirmed their rules.
 fn founded() -> Vec<Member> {
     let mut members = Vec::new();
     for number in 1..=3 {
-        let folder = tempfile::tempdir().expect("a folder");
-        let key = folder.path().join("peer.key");
-        let file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(key);
-        std::io::Write::write_all(&mut file.expect("a file"), b"between members").expect("written");
-        let mut member = Member { folder, endpoint: address(), daemon: None };
+        let endpoint = vacant().expect("an address").to_string();
+        let mut member = Member { folder: member_folder(), endpoint, daemon: None };
         member.start(number);
         members.push(member);
     }
@@ -95,10 +59,7 @@ fn founded() -> Vec<Member> {
     arguments.extend(voters.iter().map(String::as_str));
     ok(members[0].path(), &arguments);
     for member in &members {
-        until("the rules are confirmed", || {
-            let status = member.status();
-            if status["confirmed"] == true { Ok(()) } else { Err(status.to_string()) }
-        });
+        confirmed(member.path());
     }
     members
 }
@@ -147,7 +108,7 @@ fn a_rule_made_on_a_follower_is_enforced_by_every_node() {
             other => Err(format!("{other:?}: {}", text(&stored))),
         }
     });
-    let grant = json(&ok(members[2].path(), &["lock", "acquire", "acme/hot/deploy", "--json"]));
+    let grant = json_of(&ok(members[2].path(), &["lock", "acquire", "acme/hot/deploy", "--json"]));
     let fence = grant["fence"].to_string();
     ok(members[1].path(), &[&store[..], &["--fence", &fence]].concat());
 }
@@ -213,7 +174,7 @@ fn a_lock_changes_hands_and_outlives_its_leader() {
         })
         .expect("a thread");
     until("somebody waits", || {
-        let lock = json(&ok(members[a].path(), &["lock", "explain", "k", "--json"]));
+        let lock = json_of(&ok(members[a].path(), &["lock", "explain", "k", "--json"]));
         if lock["queue"].as_array().is_some_and(|q| q.len() == 1) {
             Ok(())
         } else {
@@ -234,7 +195,7 @@ fn a_lock_changes_hands_and_outlives_its_leader() {
     // The one that was killed comes back and knows who holds it.
     members[led].start(led + 1);
     until("it has caught up", || {
-        let lock = json(&ok(members[led].path(), &["lock", "explain", "k", "--json"]));
+        let lock = json_of(&ok(members[led].path(), &["lock", "explain", "k", "--json"]));
         if lock["holders"][0]["session"] == second["session"] {
             Ok(())
         } else {
@@ -271,7 +232,7 @@ fn a_command_that_nobody_confirms_is_unknown_and_the_same_again_finds_out() {
 
 /// Rows of a member's audit chain that the root caused, by name.
 fn root_rows(member: &Member) -> Vec<Value> {
-    let rows = json(&ok(member.path(), &["audit", "--limit", "1000", "--json"]));
+    let rows = json_of(&ok(member.path(), &["audit", "--limit", "1000", "--json"]));
     let of_root = |row: &&Value| row["id"].as_str().is_some_and(|id| id.starts_with("root:"));
     rows["items"].as_array().expect("rows").iter().filter(of_root).cloned().collect()
 }
@@ -283,7 +244,7 @@ fn named<'a>(rows: &'a [Value], event_type: &str) -> Vec<&'a Value> {
 #[test]
 fn what_the_root_decides_is_one_row_in_every_members_chain() {
     let mut members = founded();
-    let grant = json(&ok(members[0].path(), &["lock", "acquire", "stuck", "--json"]));
+    let grant = json_of(&ok(members[0].path(), &["lock", "acquire", "stuck", "--json"]));
     let fence = grant["fence"].to_string();
     let force = ["lock", "force-release", "stuck", "--fence", &fence, "--yes"];
     ok(members[1].path(), &[&force[..], &["--reason", "its holder is gone"]].concat());
@@ -346,12 +307,12 @@ fn said_before_it_is_done(best: &Member, other: &Member) {
     let folders: Vec<String> =
         [best, other].iter().map(|at| at.path().display().to_string()).collect();
     let look = ["root", "recover", "--dry-run", "--json", &folders[0], &folders[1]];
-    let report = json(&ok(best.path(), &look));
+    let report = json_of(&ok(best.path(), &look));
     let shown = report["folders"].as_array().expect("folders");
     assert_eq!(shown.len(), 2, "{report}");
     assert!(shown[0]["last_index"].as_u64() >= shown[1]["last_index"].as_u64(), "{report}");
     assert_eq!(shown[0]["members"].as_array().map(Vec::len), Some(3), "{report}");
-    assert_eq!(report, json(&ok(best.path(), &look)), "a look changes nothing");
+    assert_eq!(report, json_of(&ok(best.path(), &look)), "a look changes nothing");
 }
 
 /// They come back, both of them, and one is a member again under a new number.
@@ -392,7 +353,8 @@ fn a_root_whose_majority_is_lost_goes_on_with_the_best_survivor() {
     let (a, b) = ((led + 1) % 3, (led + 2) % 3);
     let put = ["governance", "put-rule", "freeze", "--effect", "refuse", "--operation", "write"];
     ok(members[led].path(), &[&put[..], &["-n", "acme/frozen"]].concat());
-    let grant = json(&ok(members[led].path(), &["lock", "acquire", "k", "--ttl", "10m", "--json"]));
+    let grant =
+        json_of(&ok(members[led].path(), &["lock", "acquire", "k", "--ttl", "10m", "--json"]));
     let fence = grant["fence"].as_u64().expect("a fence");
     until("the survivor has it", || {
         let status = members[a].status();
@@ -412,7 +374,7 @@ fn a_root_whose_majority_is_lost_goes_on_with_the_best_survivor() {
     assert_eq!(unasked.status.code(), Some(2), "not without a yes: {}", text(&unasked));
     // Recovered: it decides alone, in a new epoch, and remembers.
     let recover = ["root", "recover", "--yes", "--json", "--reason", "fire in the hall"];
-    let done = json(&ok(members[a].path(), &recover));
+    let done = json_of(&ok(members[a].path(), &recover));
     assert_eq!(done["cluster_epoch"], 1, "{done}");
     members[a].start(a + 1);
     until("it leads", || {
@@ -423,11 +385,11 @@ fn a_root_whose_majority_is_lost_goes_on_with_the_best_survivor() {
             false => Err(status.to_string()),
         }
     });
-    let rules = json(&ok(members[a].path(), &["governance", "show", "--json"]));
+    let rules = json_of(&ok(members[a].path(), &["governance", "show", "--json"]));
     assert_eq!(rules["rules"][0]["id"], "freeze", "{rules}");
-    let lock = json(&ok(members[a].path(), &["lock", "explain", "k", "--json"]));
+    let lock = json_of(&ok(members[a].path(), &["lock", "explain", "k", "--json"]));
     assert_eq!(lock["holders"][0]["fence"].as_u64(), Some(fence), "{lock}");
-    let fresh = json(&ok(members[a].path(), &["lock", "acquire", "new", "--json"]));
+    let fresh = json_of(&ok(members[a].path(), &["lock", "acquire", "new", "--json"]));
     assert!(fresh["fence"].as_u64() > Some(1 << 40), "RFT-21: {fresh}");
     let rows = until("the recovery is in the chain", || {
         let rows = root_rows(&members[a]);
@@ -455,7 +417,7 @@ fn an_action_is_decided_once() {
         "human",
         "--json",
     ];
-    let action = json(&ok(members[1].path(), &[&["--agent", "carl"][..], &propose].concat()));
+    let action = json_of(&ok(members[1].path(), &[&["--agent", "carl"][..], &propose].concat()));
     assert_eq!(action["state"], "pending", "{action}");
     let id = action["id"].to_string();
     let own = run(members[1].path(), &["--agent", "carl", "pending", "approve", &id]);
@@ -471,7 +433,7 @@ fn an_action_is_decided_once() {
     assert!(codes.contains(&Some(0)) && codes.contains(&Some(4)), "one decides: {codes:?}");
     let states: Vec<Value> = members
         .iter()
-        .map(|m| json(&ok(m.path(), &["pending", "show", &id, "--json"]))["state"].clone())
+        .map(|m| json_of(&ok(m.path(), &["pending", "show", &id, "--json"]))["state"].clone())
         .collect();
     assert!(states.iter().all(|state| *state == states[0] && *state != "pending"), "{states:?}");
     registry(&members);
@@ -481,7 +443,8 @@ fn an_action_is_decided_once() {
 fn registry(members: &[Member]) {
     let (first, second) = ("ab".repeat(32), "cd".repeat(32));
     ok(members[0].path(), &["root", "agent", "dora", "--public-key", &first]);
-    let rotated = json(&ok(members[1].path(), &["root", "rotate-key", "dora", &second, "--json"]));
+    let rotated =
+        json_of(&ok(members[1].path(), &["root", "rotate-key", "dora", &second, "--json"]));
     assert_eq!(rotated["public_key"], second.as_str(), "{rotated}");
     assert_eq!(rotated["past_keys"], json!([first]), "{rotated}");
     let wrong = run(members[1].path(), &["root", "rotate-key", "dora", "abc"]);
@@ -489,7 +452,7 @@ fn registry(members: &[Member]) {
     ok(members[2].path(), &["root", "revoke", "dora", "--reason", "left", "--yes"]);
     let late = run(members[0].path(), &["root", "rotate-key", "dora", &first]);
     assert!(text(&late).contains("agent_revoked"), "{}", text(&late));
-    let all = json(&ok(members[0].path(), &["root", "agents", "--after", "bob", "--json"]));
+    let all = json_of(&ok(members[0].path(), &["root", "agents", "--after", "bob", "--json"]));
     let names: Vec<&Value> =
         all["items"].as_array().expect("agents").iter().map(|agent| &agent["agent_id"]).collect();
     assert_eq!(names, ["dora"], "{all}");
@@ -530,7 +493,7 @@ fn a_program_runs_under_a_lock_and_survives_the_loss_of_the_leader() {
     let ended = running.wait_with_output().expect("it ends");
     assert_eq!(ended.status.code(), Some(3), "the program's own code: {}", text(&ended));
     let next = ["lock", "acquire", "deploy", "--wait", "20s", "--json"];
-    let grant = json(&ok(members[at].path(), &next));
+    let grant = json_of(&ok(members[at].path(), &next));
     assert!(grant["fence"].as_u64() > Some(fence), "{grant}");
 }
 
@@ -547,7 +510,7 @@ fn a_program_is_stopped_before_its_lease_can_end() {
         .spawn()
         .expect("the binary runs");
     until("it holds the lock", || {
-        let lock = json(&ok(members[at].path(), &["lock", "explain", "deploy", "--json"]));
+        let lock = json_of(&ok(members[at].path(), &["lock", "explain", "deploy", "--json"]));
         if lock["holders"].as_array().is_some_and(|h| h.len() == 1) {
             Ok(())
         } else {

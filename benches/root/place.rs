@@ -1,6 +1,6 @@
 //! Where it happens: a folder, ports, certificates that everybody shows and believes.
 
-use std::{fs, net::TcpListener, os::unix::fs::OpenOptionsExt, path::PathBuf};
+use std::{fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -9,6 +9,7 @@ use wire::{
     client::{Channel, ChannelTimes},
     dial::Endpoint,
     tls::{ClientIdentity, Fingerprint, ServerTrust, client_config},
+    vacant::{self, vacant},
 };
 
 /// A folder with certificates; removed at the end.
@@ -33,7 +34,8 @@ impl Place {
         fs::write(place.path("ca.pem"), certificate.pem())?;
         let issuer = Issuer::new(authority, authority_key);
         let key = KeyPair::generate()?;
-        let mut leaf = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()])?;
+        let names = vec!["localhost".to_owned(), vacant::host().to_string()];
+        let mut leaf = CertificateParams::new(names)?;
         leaf.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let leaf = leaf.signed_by(&key, &issuer)?;
@@ -65,13 +67,9 @@ impl Place {
     }
 }
 
-/// Addresses that nobody listens on for now.
+/// Addresses that nobody listens on.
 pub fn addresses<const N: usize>() -> Result<[String; N]> {
-    let mut listeners = Vec::new();
-    for _ in 0..N {
-        listeners.push(TcpListener::bind("127.0.0.1:0")?);
-    }
-    let addresses: Result<Vec<String>, std::io::Error> =
-        listeners.iter().map(|l| l.local_addr().map(|a| a.to_string())).collect();
-    Ok(addresses?.try_into().unwrap_or_else(|_| unreachable!("N listeners have N addresses")))
+    let addresses: std::io::Result<Vec<String>> =
+        (0..N).map(|_| vacant().map(|a| a.to_string())).collect();
+    Ok(addresses?.try_into().unwrap_or_else(|_| unreachable!("N calls give N addresses")))
 }

@@ -8,7 +8,6 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    net::TcpListener,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -23,6 +22,7 @@ use sim::workload::root::{
     outcome::Told,
     target::{Link, Question},
 };
+use wire::vacant::vacant;
 
 /// The cluster's name; every run has folders of its own.
 const CLUSTER: &str = "3f1f6dcb-6d4f-4f5a-9d2f-0a4f5f1c2b3d";
@@ -96,7 +96,7 @@ impl Voter {
             let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
             written.map_err(system(format!("file {}", path.display())))?;
         }
-        let address = free_address().map_err(system("a free port"))?;
+        let address = vacant().map_err(system("a vacant address"))?.to_string();
         let node = node_at(&name, &address);
         let link = Link::new(&node, STATUS_MS).map_err(|invalid| ClusterError::Voter {
             voter: name.clone(),
@@ -220,11 +220,6 @@ fn node_at(name: &str, address: &str) -> NodeAt {
         api_key: None,
         operator_key: OPERATOR_KEY.to_owned(),
     }
-}
-
-/// An address that nobody listens on for now.
-fn free_address() -> io::Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
 /// A founded root.

@@ -5,6 +5,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::Arc,
@@ -13,7 +14,9 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
+use runtime::clock::Instant;
 use serde_json::Value;
+use tempfile::TempDir;
 use wire::http_client::{HttpAnswer, HttpClient, HttpError, HttpLimits, HttpStream};
 
 /// The binary under test: the one `HIVEMEM_TEST_BINARY` names, else the one built with the tests.
@@ -45,6 +48,46 @@ pub fn ok(folder: &Path, arguments: &[&str]) -> String {
         text(&output.stderr)
     );
     text(&output.stdout)
+}
+
+/// Generous: the machine may be busy.
+const SOON: Duration = Duration::from_secs(90);
+
+/// The cluster that the roots of the tests belong to.
+pub const CLUSTER: &str = "3f1f6dcb-6d4f-4f5a-9d2f-0a4f5f1c2b3d";
+
+/// Tries until it succeeds; each try takes a process, so this spins slowly.
+pub fn until<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        match attempt() {
+            Ok(value) => return value,
+            Err(problem) => assert!(Instant::now() < deadline, "{what}: {problem}"),
+        }
+    }
+}
+
+/// JSON that must be some.
+pub fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// A folder for a member of a root, with the key that its members share.
+pub fn member_folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = std::fs::OpenOptions::new();
+    let file =
+        options.write(true).create_new(true).mode(0o600).open(folder.path().join("peer.key"));
+    std::io::Write::write_all(&mut file.expect("a file"), b"between members").expect("written");
+    folder
+}
+
+/// Waits until a member knows its root's rules.
+pub fn confirmed(folder: &Path) {
+    until("the rules are confirmed", || {
+        let status = json_of(&ok(folder, &["root", "status", "--json"]));
+        if status["confirmed"] == true { Ok(()) } else { Err(status.to_string()) }
+    });
 }
 
 /// A running daemon; killed when dropped.

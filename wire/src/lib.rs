@@ -31,3 +31,4 @@ pub mod net;
 pub mod serve;
 pub mod tls;
 pub mod v1;
+pub mod vacant;

@@ -173,9 +173,14 @@ impl Memory {
         found
     }
 
+    /// The living entry at an index.
+    pub(super) fn id_at(&self, index: u64) -> Option<EntryId> {
+        self.slots.get(index).map(|(id, _)| *id)
+    }
+
     /// Whether this very entry still lives.
     pub(super) fn has(&self, id: EntryId) -> bool {
-        self.slots.get(id.index).is_some_and(|(found, _)| *found == id)
+        self.id_at(id.index) == Some(id)
     }
 
     /// Oldest segment that a living entry stands in.

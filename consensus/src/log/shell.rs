@@ -144,6 +144,11 @@ impl Log {
         self.options.payload_bytes_max()
     }
 
+    /// The living entry at an index.
+    pub fn id_at(&self, index: u64) -> Option<EntryId> {
+        self.reader.memory().id_at(index)
+    }
+
     /// Appends entries. On return they are readable; they are durable when `done` hears `Ok`.
     ///
     /// # Errors

@@ -219,6 +219,13 @@ impl<M: StateMachine> Applier<M> {
         self.snapshots.current()?.meta.last_log_id.as_ref().map(entry_id)
     }
 
+    /// Tells that the snapshot up to `id` is what this member starts from.
+    pub(super) fn tell_installed(&self, id: EntryId) {
+        if steps::watched() {
+            steps::installed(id, self.state.lock().machine.show(true));
+        }
+    }
+
     fn apply_one(&mut self, entry: Entry) -> Answer {
         let id = entry_id(&entry.log_id);
         let index = id.index;

@@ -41,7 +41,7 @@ use super::{
     types::{Command, MemberId, TypeConfig},
 };
 use crate::{
-    log::{Identity, Log, LogError},
+    log::{EntryId, Identity, Log, LogError},
     steps,
 };
 
@@ -131,7 +131,7 @@ impl<M: StateMachine> Group<M> {
         let opened = runtime::blocking::run_on(disk, move || {
             open(&opening, &folder, identity, log_options, fresh, effects)
         });
-        let (log, boots, applier) = opened.await?;
+        let Opened { log, boots, applier, contradicted } = opened.await?;
         let (boots, state) = (Arc::new(boots), applier.shared());
         let network = Arc::new(Network {
             transport,
@@ -142,6 +142,9 @@ impl<M: StateMachine> Group<M> {
             snapshot_within: std::time::Duration::from_millis(options.snapshot_ms),
         });
         let store = LogStore::new(log.clone(), identity.member);
+        if let Some(snapshot) = contradicted {
+            store.agree_with(snapshot).await.map_err(LogError::from)?;
+        }
         let raft = Raft::new(identity.member, config, network, store, applier)
             .await
             .map_err(|error| StartError::Library(error.to_string()))?;
@@ -279,6 +282,15 @@ impl<M: StateMachine> Group<M> {
 /// Most bytes that surround a command in an entry's payload.
 const COMMAND_HEAD_BYTES: u64 = 64;
 
+/// What a member finds when it starts.
+struct Opened<M: StateMachine> {
+    log: Log,
+    boots: Boots,
+    applier: Applier<M>,
+    /// End of the snapshot, where the log has another entry.
+    contradicted: Option<EntryId>,
+}
+
 fn open<M: StateMachine>(
     disk: &DiskRef,
     dir: &Path,
@@ -286,14 +298,21 @@ fn open<M: StateMachine>(
     options: crate::log::LogOptions,
     fresh: M,
     effects: Arc<dyn Listener<M::Effect>>,
-) -> Result<(Log, Boots, Applier<M>), LogError> {
+) -> Result<Opened<M>, LogError> {
     recovery::refuse_interrupted(&**disk, dir)?;
     let log = Log::open(disk, dir, identity, options)?;
     let boots = Boots::open(disk.clone(), dir)?;
     let snapshots = SnapshotStore::open(disk.clone(), dir)?;
     let applier = Applier::open(snapshots, fresh, effects)?;
     let covered = applier.snapshot_id();
-    steps::recovered(covered.max(log.bounds().last), log.vote());
+    let contradicted = covered.filter(|id| log.id_at(id.index).is_some_and(|found| found != *id));
+    match contradicted {
+        None => steps::recovered(covered.max(log.bounds().last), log.vote()),
+        Some(snapshot) => {
+            steps::recovered(log.bounds().last, log.vote());
+            applier.tell_installed(snapshot);
+        }
+    }
     let purged = log.bounds().purged.map(|id| id.index);
     if purged > covered.map(|id| id.index) {
         let problem = format!(
@@ -303,7 +322,7 @@ fn open<M: StateMachine>(
         );
         return Err(LogError::damaged("snapshot", 0, problem));
     }
-    Ok((log, boots, applier))
+    Ok(Opened { log, boots, applier, contradicted })
 }
 
 /// Ends the node when the library ends by itself (`RFT-15`).

@@ -1,7 +1,10 @@
 //! The log as the Raft library wants it.
 //!
 //! Invariants: a vote is durable before the library may answer it; a callback of an append is called
-//! after its sync, by the log's thread. What cannot be decoded is an error, never skipped.
+//! after its sync, by the log's thread. What cannot be decoded is an error, never skipped. `RFT-24` the
+//! log is cut by the write that follows the cut: by then what replaces the entries is at hand, or a
+//! durable snapshot stands for them. The library cuts before it installs a snapshot, behind what it
+//! knows to be committed; more may be, and this member's copies may be what commits it.
 //!
 //! Not here: how the log keeps its promises (`crate::log`).
 
@@ -18,6 +21,8 @@ use openraft::{
     entry::RaftEntry,
     storage::{IOFlushed, LogState, RaftLogStorage},
 };
+use parking_lot::Mutex;
+use types::planted;
 
 use super::{
     codec,
@@ -37,11 +42,48 @@ pub(super) struct LogStore {
     log: Log,
     me: MemberId,
     unsynced: Arc<Unsynced>,
+    cut: Arc<Mutex<Option<Cut>>>,
+}
+
+/// A cut that the library has asked for and that is not made yet (`RFT-24`).
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// Last entry that stays, `None` if none does.
+    after: Option<EntryId>,
+}
+
+impl Cut {
+    /// Index of the first entry to go.
+    fn from(self) -> u64 {
+        self.after.map_or(0, |id| id.index + 1)
+    }
 }
 
 impl LogStore {
     pub(super) fn new(log: Log, me: MemberId) -> Self {
-        Self { log, me, unsynced: Arc::default() }
+        Self { log, me, unsynced: Arc::default(), cut: Arc::default() }
+    }
+
+    /// Cuts what a durable snapshot contradicts: a start between the two steps of an installation finds
+    /// the snapshot, and the log as it was before.
+    pub(super) async fn agree_with(&self, snapshot: EntryId) -> io::Result<()> {
+        let bounds = self.log.bounds();
+        let before = snapshot.index.checked_sub(1).and_then(|index| self.log.id_at(index));
+        *self.cut.lock() = Some(Cut { after: before.or(bounds.purged) });
+        self.make_cut().await
+    }
+
+    async fn make_cut(&self) -> io::Result<()> {
+        let Some(cut) = self.cut.lock().take() else { return Ok(()) };
+        self.log.truncate(cut.after).await?;
+        self.unsynced.cut(cut.from());
+        steps::truncated(cut.from());
+        Ok(())
+    }
+
+    /// Index behind the last entry that may be read.
+    fn end(&self) -> u64 {
+        self.cut.lock().map_or(u64::MAX, Cut::from)
     }
 }
 
@@ -80,7 +122,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        read(self.log.reader(), indices(&range), u64::MAX).await
+        let Range { start, end } = indices(&range);
+        read(self.log.reader(), start..end.min(self.end()), u64::MAX).await
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<RaftVote>> {
@@ -88,7 +131,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        read(self.log.reader(), start..end, MESSAGE_BYTES).await
+        read(self.log.reader(), start..end.min(self.end()), MESSAGE_BYTES).await
     }
 }
 
@@ -97,9 +140,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
         let bounds = self.log.bounds();
+        let last = self.cut.lock().map_or(bounds.last, |cut| cut.after);
         Ok(LogState {
             last_purged_log_id: bounds.purged.map(log_id),
-            last_log_id: bounds.last.map(log_id),
+            last_log_id: last.map(log_id),
         })
     }
 
@@ -132,6 +176,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        self.make_cut().await?;
         let entries: Vec<Entry> = entries.into_iter().collect();
         let encode = |entry: &Entry| (entry_id(&entry.log_id()), codec::encode_payload(entry));
         let payloads: Vec<(EntryId, Bytes)> = entries.iter().map(encode).collect();
@@ -159,14 +204,19 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let after = last.as_ref().map(entry_id);
-        self.log.truncate(after).await?;
-        let from = after.map_or(0, |id| id.index + 1);
-        self.unsynced.cut(from);
-        steps::truncated(from);
+        let end = self.get_log_state().await?.last_log_id.map(|last| last.index);
+        if after.map(|after| after.index) >= end {
+            return Ok(());
+        }
+        *self.cut.lock() = Some(Cut { after });
+        if planted::is_on("cut-before-snapshot") {
+            return self.make_cut().await;
+        }
         Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.make_cut().await?;
         let upto = entry_id(&upto);
         self.log.purge(upto).await?;
         steps::purged(upto.index);

@@ -1,6 +1,7 @@
 //! The group in one process, on real files and a real runtime.
 
 mod cluster;
+mod cut;
 mod effects;
 mod failure;
 mod grpc;

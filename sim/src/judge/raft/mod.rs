@@ -253,10 +253,12 @@ impl Judge<'_> {
 
     fn truncated(&mut self, node: &str, from: u64) {
         let log = self.log(node);
+        // For what a snapshot covers, the snapshot stands.
+        let first = from.max(log.base.0 + 1);
         let committed = log.committed;
-        log.truncate(from);
-        if from <= committed {
-            let detail = format!("{node} gives up entry {from}, which it knew to be committed");
+        log.truncate(first);
+        if first <= committed {
+            let detail = format!("{node} gives up entry {first}, which it knew to be committed");
             self.broken(&COMMITTED_STAYS, &[node], detail);
         }
     }

@@ -26,14 +26,21 @@ impl Root {
         }
         let repeatable = command.identity.is_some() || is_harmless(&command.body);
         let bytes = command.encode();
-        // Once a try may have arrived, only an answer of the machine makes the outcome certain.
+        // Once a try may have arrived, only an answer of the machine to the request itself makes the
+        // outcome certain.
         let mut unsure: Option<String> = None;
         loop {
             let now = Instant::now();
             let until = if repeatable { deadline.min(now + TRY) } else { deadline };
             let tried = self.propose_once(&bytes, until).await;
             let again = match tried {
-                Outcome::Done(answer) => return understood(&answer),
+                Outcome::Done(answer) => {
+                    let answer = understood(&answer);
+                    return match unsure {
+                        Some(_) if command.identity.is_some() => after_doubt(answer),
+                        _ => answer,
+                    };
+                }
                 Outcome::Rejected(refused) if may_pass(&refused) => Err(refused),
                 Outcome::Rejected(refused) if unsure.is_none() => {
                     return Outcome::Rejected(refused);
@@ -110,6 +117,28 @@ pub(super) fn may_pass(refused: &Reject) -> bool {
     matches!(refused.reason, Reason::NotLeader | Reason::Stopping)
 }
 
+/// The answer to a repetition, when an earlier try may have been executed. The machine knows what it
+/// answered only as long as the session lives and its window reaches back, and it asks who may speak
+/// before it looks: such a refusal says nothing of the earlier try, which may even be under way.
+fn after_doubt(answer: Outcome<Response>) -> Outcome<Response> {
+    let says_nothing = |refused: &Reject| {
+        matches!(
+            refused.reason,
+            Reason::SessionExpired
+                | Reason::SequenceTooOld
+                | Reason::NotFound
+                | Reason::AgentRevoked
+                | Reason::Overloaded
+        )
+    };
+    match answer {
+        Outcome::Rejected(refused) if says_nothing(&refused) => {
+            Outcome::Unknown { detail: refused.detail }
+        }
+        answer => answer,
+    }
+}
+
 /// An answer as it came from the machine.
 fn understood(answer: &[u8]) -> Outcome<Response> {
     match Response::decode(answer) {
@@ -119,5 +148,29 @@ fn understood(answer: &[u8]) -> Outcome<Response> {
             tracing::error!(%error, "the root's answer cannot be read; are all members of one version?");
             Outcome::Unknown { detail: "the root's answer cannot be read".to_owned() }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_did_not_look_at_the_request_leaves_an_earlier_try_open() {
+        let after = |reason| after_doubt(Outcome::Rejected(Reject::new(reason, "why")));
+        for reason in [
+            Reason::SessionExpired,
+            Reason::NotFound,
+            Reason::SequenceTooOld,
+            Reason::AgentRevoked,
+            Reason::Overloaded,
+        ] {
+            assert!(matches!(after(reason), Outcome::Unknown { .. }), "{reason:?}");
+        }
+        for reason in [Reason::LockBusy, Reason::NotHolder, Reason::FenceTooSmall] {
+            assert!(matches!(after(reason), Outcome::Rejected(_)), "{reason:?}");
+        }
+        let done = after_doubt(Outcome::Done(Response::done()));
+        assert!(matches!(done, Outcome::Done(_)));
     }
 }

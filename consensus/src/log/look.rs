@@ -12,8 +12,9 @@ use runtime::disk::Disk;
 use super::{
     Bounds, EntryId, Identity, LogError, Vote,
     open::{IDENTITY_FILE, read_vote, segment_numbers},
-    recover::read_segments,
+    recover::{proven_to, read_segments},
     sealed::{self, IdentityMessage},
+    segment,
 };
 
 /// What a log holds.
@@ -47,4 +48,16 @@ pub fn look(disk: &dyn Disk, dir: &Path) -> Result<Option<Contents>, LogError> {
     let entries = slots.into_items().into_iter().map(|(id, (bytes, _))| (id, bytes)).collect();
     let identity = Identity { cluster, member: known.member };
     Ok(Some(Contents { identity, vote: read_vote(disk, dir)?, bounds, entries }))
+}
+
+/// How many of the first bytes of the segment called `name` cannot change unnoticed, because a later record shows that they
+/// were durable. What is behind them may look like the remains of a write that a power cut has torn.
+///
+/// # Errors
+/// [`LogError::Refused`]: it is no segment. [`LogError::Damaged`], [`LogError::Newer`]: its head is not
+/// readable.
+pub fn proven_bytes(name: &str, bytes: &[u8]) -> Result<u64, LogError> {
+    let number = segment::number(name)
+        .ok_or_else(|| LogError::refused(format!("{name} is no segment's name")))?;
+    proven_to(bytes, number)
 }

@@ -43,7 +43,7 @@ mod tests;
 
 pub use error::LogError;
 pub use id::{Bounds, EntryId};
-pub use look::{Contents, look};
+pub use look::{Contents, look, proven_bytes};
 pub use open::{Identity, Vote};
 pub use options::LogOptions;
 pub use read::Reader;

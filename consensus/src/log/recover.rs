@@ -184,6 +184,18 @@ fn scan(
     Ok(tail(end, chain, end))
 }
 
+/// Offset up to which the readable records of a segment show that it was durable (`LOG-2`).
+pub(super) fn proven_to(bytes: &[u8], number: u64) -> Result<u64, LogError> {
+    let (head, checksum) = Head::decode(bytes, number)?;
+    let (mut end, mut chain, mut proven) = (HEAD_BYTES, checksum, HEAD_BYTES);
+    while let Ok(record) = next(bytes, end, head.salt, chain) {
+        end += record.bytes;
+        chain = record.checksum;
+        proven = proven.max(record.frame.synced_to);
+    }
+    Ok(proven)
+}
+
 /// The record that continues the chain at `offset` (`LOG-1`).
 fn next(bytes: &[u8], offset: u64, salt: u64, chain: u32) -> Result<Record, &'static str> {
     let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());

@@ -8,6 +8,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use consensus::log::proven_bytes;
 use runtime::{
     clock,
     disk::{
@@ -72,7 +73,7 @@ async fn once(blow: &mut Blow, fault: Fault) {
     }
 }
 
-/// The root's files, with the bytes that are in use: a segment is zeros behind its last record.
+/// The root's files, with the number of their first bytes whose change is always noticed.
 fn files(voter: &Voter) -> Vec<(PathBuf, usize)> {
     let names = voter.disk.list(ROOT.as_ref()).unwrap_or_default();
     let paths = names.into_iter().map(|name| PathBuf::from(ROOT).join(name));
@@ -84,14 +85,16 @@ fn files(voter: &Voter) -> Vec<(PathBuf, usize)> {
         })
         .filter_map(|path| {
             let bytes = voter.disk.dump(&path)?;
-            let used = bytes.iter().rposition(|byte| *byte != 0)? + 1;
-            Some((path, used))
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let proven =
+                proven_bytes(name, &bytes).ok().and_then(|bytes| usize::try_from(bytes).ok());
+            let proven = if name.ends_with(".seg") { proven? } else { bytes.len() };
+            (proven > 0).then_some((path, proven))
         })
         .collect()
 }
 
-/// Spoils a file at rest. What is spoiled lies well before the end of what was written, so the node can
-/// tell it from a write that was torn by a power loss.
+/// Spoils a file at rest, where the node can tell it from a write that was torn by a power loss.
 async fn spoil(blow: &mut Blow) {
     let world = blow.world.clone();
     let _alone = world.membership.lock().await;
@@ -99,12 +102,12 @@ async fn spoil(blow: &mut Blow) {
     voter.hold();
     voter.crash();
     let files = files(&voter);
-    let Some((path, used)) = files.get(blow.draw.place(files.len())).cloned() else {
+    let Some((path, proven)) = files.get(blow.draw.place(files.len())).cloned() else {
         voter.let_go();
         return;
     };
     let fault = blow.begin(&[&voter.name]);
-    let at = blow.draw.place((used / 2).max(1));
+    let at = blow.draw.place(proven);
     let (bit, cut) = (1u8 << blow.draw.below(8), blow.strike.kind == Kind::TruncatedFile);
     tracing::info!(voter = voter.name, path = %path.display(), at, cut, "spoilt");
     voter.disk.tamper(&path, |bytes| match cut {

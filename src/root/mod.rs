@@ -10,6 +10,7 @@
 //! | `feed` | what has happened, for watchers |
 //! | `audit` | what has happened, for the node's audit chain |
 //! | `tasks` | registering this start, following the log, proposing what is due |
+//! | `gather` | calls that several askers share |
 //! | `peers`, `serve` | members among each other |
 //! | `group` | founding, status, changes of membership |
 //! | `recover` | going on after the quorum is lost, offline |
@@ -24,6 +25,7 @@
 
 mod audit;
 mod feed;
+mod gather;
 mod group;
 mod machine;
 mod peers;
@@ -56,6 +58,7 @@ use wire::tls::TlsError;
 use self::{
     audit::Ears,
     peers::{Peers, Way},
+    read::Reads,
 };
 pub use self::{
     feed::{Feed, Happened},
@@ -114,8 +117,9 @@ struct Inner {
     cluster: ClusterId,
     node: NodeId,
     peers: Peers,
+    /// Reads that ask this member how far it must have come, if it leads.
+    reads: Reads,
     peer_key: SecretDigest,
-    lease_reads: bool,
     feed: Feed,
     ears: Arc<Ears>,
     /// Writes the audit rows.
@@ -178,13 +182,14 @@ impl Root {
                 return Err(refused.into());
             }
         };
+        let reads = read::own(group.clone(), config.lease_reads);
         let root = Self(Arc::new(Inner {
             group,
             cluster: ClusterId(config.cluster),
             node,
             peers: Peers::new(way, cluster),
             peer_key: secret_digest(&key),
-            lease_reads: config.lease_reads,
+            reads,
             feed,
             ears,
             rows: Mutex::new(Some(rows)),

@@ -5,12 +5,58 @@
 //!
 //! Not here: rules, which nodes enforce from their own copy.
 
-use consensus::machine::Machine;
+use consensus::{machine::Machine, raft::Group};
 use futures::FutureExt;
 use runtime::clock::Instant;
 use types::{Reason, Reject, planted};
 
-use super::{Root, propose::TRY};
+use super::{
+    Root, RootMachine,
+    gather::{Gather, NoAnswer, Question},
+    propose::TRY,
+};
+
+/// Calls under way from one member to the leader: few enough to be shared, and more than one, so that
+/// nobody waits for a whole round before its own begins.
+pub(super) const ASKING_MAX: usize = 4;
+/// Rounds of the leader's at a time, for its own readers and for other members.
+const ROUNDS_MAX: usize = 8;
+
+/// Asks for a read index; what is given is when the asker stops waiting.
+pub(super) type Reads = Gather<Instant, Result<u64, Reject>>;
+
+impl Question for Instant {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+/// The reads that a member confirms itself, while it leads.
+pub(super) fn own(group: Group<RootMachine>, lease_reads: bool) -> Reads {
+    Gather::new(ROUNDS_MAX, move |asked: Vec<Instant>| {
+        let group = group.clone();
+        async move {
+            let deadline = asked.iter().max().copied().unwrap_or_else(Instant::now);
+            let index = match lease_reads {
+                true => group.lease_read(deadline).boxed().await,
+                false => group.read_index(deadline).boxed().await,
+            };
+            vec![index; asked.len()]
+        }
+        .boxed()
+    })
+}
+
+/// Asks for a read index, together with others.
+pub(super) async fn ask(reads: &Reads, deadline: Instant) -> Result<u64, Reject> {
+    reads.ask(deadline, deadline).await.unwrap_or_else(|no_answer| {
+        let detail = match no_answer {
+            NoAnswer::NotAsked => "the leader was not asked in time",
+            NoAnswer::Open => "the leader did not answer in time",
+        };
+        Err(Reject::new(Reason::DeadlineExceeded, detail))
+    })
+}
 
 impl Root {
     /// Looks at the state as it is now, wherever it was decided.
@@ -67,9 +113,6 @@ impl Root {
 
     /// The read index of this member, if it leads.
     pub(super) async fn own_read_index(&self, deadline: Instant) -> Result<u64, Reject> {
-        match self.0.lease_reads {
-            true => self.0.group.lease_read(deadline).boxed().await,
-            false => self.0.group.read_index(deadline).boxed().await,
-        }
+        ask(&self.0.reads, deadline).await
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use consensus::{machine::Command, raft::PeerService};
-use futures::FutureExt;
+use futures::{FutureExt, future::join_all};
 use http::{HeaderMap, Request};
 use runtime::clock::Instant;
 use subtle::ConstantTimeEq;
@@ -21,12 +21,14 @@ use wire::{
     errors::status,
     grpc::{CallTimes, GrpcGuard},
     v1::{
-        RootAnswer, RootProposal, RootReadIndexRequest, RootReadIndexResponse,
+        Refusal, RootOutcome, RootOutcomes, RootProposals, RootReadIndexRequest,
+        RootReadIndexResponse,
+        root_outcome::Outcome as Told,
         root_peer_server::{RootPeer, RootPeerServer},
     },
 };
 
-use super::Root;
+use super::{Root, gather::TOGETHER_MAX};
 
 /// Calls of peers that are answered at the same time, apart from those of agents: a busy door must
 /// not cost the leader its followers.
@@ -38,6 +40,24 @@ const CALL: Duration = Duration::from_secs(30);
 struct Peer(Root);
 
 impl Peer {
+    /// One hop only: who does not lead says so, and the asker looks again.
+    async fn propose_one(&self, command: Vec<u8>, deadline: Instant) -> RootOutcome {
+        let outcome = match Command::decode(&command) {
+            Ok(_) => self.0.0.group.propose(command.into(), deadline).boxed().await,
+            Err(error) => Outcome::Rejected(Reject::new(Reason::Malformed, error.to_string())),
+        };
+        let told = match outcome {
+            Outcome::Done(answer) => Told::Answer(answer),
+            Outcome::Rejected(Reject { reason, detail, .. }) => Told::Refused(Refusal {
+                reason: reason.code().to_owned(),
+                detail,
+                ..Refusal::default()
+            }),
+            Outcome::Unknown { detail } => Told::Unknown(detail),
+        };
+        RootOutcome { outcome: Some(told) }
+    }
+
     fn same_cluster(&self, cluster: &[u8]) -> Result<(), Status> {
         if cluster == self.0.cluster().as_bytes() {
             return Ok(());
@@ -56,22 +76,17 @@ fn deadline<T>(request: &tonic::Request<T>) -> Instant {
 impl RootPeer for Peer {
     async fn propose(
         &self,
-        request: tonic::Request<RootProposal>,
-    ) -> Result<Response<RootAnswer>, Status> {
+        request: tonic::Request<RootProposals>,
+    ) -> Result<Response<RootOutcomes>, Status> {
         let deadline = deadline(&request);
-        let RootProposal { cluster, command } = request.into_inner();
+        let RootProposals { cluster, commands } = request.into_inner();
         self.same_cluster(&cluster)?;
-        // One hop only: who does not lead says so, and the asker looks again.
-        if let Err(error) = Command::decode(&command) {
-            return Err(status(&Reject::new(Reason::Malformed, error.to_string())));
+        if commands.len() > TOGETHER_MAX {
+            let detail = format!("{} commands, at most {TOGETHER_MAX} at a time", commands.len());
+            return Err(status(&Reject::new(Reason::TooLarge, detail)));
         }
-        match self.0.0.group.propose(command.into(), deadline).boxed().await {
-            Outcome::Done(answer) => Ok(Response::new(RootAnswer { answer })),
-            Outcome::Rejected(refused) => Err(status(&refused)),
-            Outcome::Unknown { detail } => {
-                Err(status(&Reject::new(Reason::OutcomeUnknown, detail)))
-            }
-        }
+        let proposed = commands.into_iter().map(|command| self.propose_one(command, deadline));
+        Ok(Response::new(RootOutcomes { outcomes: join_all(proposed).await }))
     }
 
     async fn read_index(

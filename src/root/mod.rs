@@ -134,7 +134,7 @@ struct Inner {
 fn options(config: &RootConfig) -> GroupOptions {
     GroupOptions {
         heartbeat_ms: config.heartbeat_ms,
-        election_ms: (config.election_ms, config.election_ms + config.election_ms * 2 / 3),
+        election_ms: (config.election_ms, config.election_ms + config.election_ms / 3),
         lease_drift_permille: config.lease_reads.then_some(LEASE_DRIFT_PERMILLE),
         snapshot_every: config.snapshot_entries,
         entries_kept: config.kept_entries,

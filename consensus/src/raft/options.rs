@@ -37,7 +37,7 @@ pub struct GroupOptions {
 impl Default for GroupOptions {
     fn default() -> Self {
         Self {
-            election_ms: (150, 250),
+            election_ms: (150, 200),
             heartbeat_ms: 50,
             append_ms: 1000,
             snapshot_ms: 30_000,
@@ -97,7 +97,7 @@ mod tests {
                 GroupOptions { lease_drift_permille: Some(permille), ..GroupOptions::default() };
             options.lease().unwrap()
         };
-        assert_eq!(lease(0), Duration::from_millis(250));
+        assert_eq!(lease(0), Duration::from_millis(200));
         assert!(lease(10) < lease(0) && lease(500) < Duration::from_millis(84));
         assert!(lease(5000) < Duration::from_millis(1));
         assert_eq!(GroupOptions::default().lease(), None);

@@ -218,10 +218,10 @@ impl Keeper {
     /// its client has ended it.
     async fn keep(mut self) {
         let mut node = self.draw.place(self.links.len());
-        let mut wait_ms = self.ttl_ms / 3;
+        let third = Duration::from_millis(self.ttl_ms / 3);
+        let mut next = Instant::now() + third;
         while !self.ended.is_cancelled() {
-            let wait = Duration::from_millis(wait_ms);
-            if clock::timeout(wait, self.ended.cancelled()).await.is_ok() {
+            if clock::timeout_at(next, self.ended.cancelled()).await.is_ok() {
                 return;
             }
             let call = Call::KeepAlive { session: self.id };
@@ -238,7 +238,8 @@ impl Keeper {
             match told {
                 Told::Yes(answer) => {
                     self.time.learn(&answer, asked);
-                    wait_ms = self.ttl_ms / 3;
+                    // The lease runs from when it was asked for at the earliest, not from the answer.
+                    next = asked + third;
                 }
                 Told::No(reject) if !wire::errors::row(reject.reason).retryable => {
                     self.lost.store(true, Ordering::Relaxed);
@@ -246,7 +247,7 @@ impl Keeper {
                 }
                 _ => {
                     node = self.draw.place(self.links.len());
-                    wait_ms = 50;
+                    next = Instant::now() + Duration::from_millis(50);
                 }
             }
         }

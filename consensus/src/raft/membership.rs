@@ -224,7 +224,8 @@ impl<M: StateMachine> Group<M> {
         Err(Reject::new(Reason::FailedPrecondition, detail).with("answering", answering))
     }
 
-    /// Hands the leadership to `to` and waits until this member sees it lead.
+    /// Hands the leadership to `to` and waits until this member sees it lead; nothing happens if that is
+    /// this member.
     ///
     /// # Errors
     /// [`Reason::NotLeader`] if this member does not lead, [`Reason::InvalidArgument`] if `to` has no
@@ -238,6 +239,10 @@ impl<M: StateMachine> Group<M> {
                 Some(leader) => reject.with("leader", leader),
                 None => reject,
             });
+        }
+        if to == status.member {
+            // The library would stop proposing and wait for somebody to take over.
+            return Ok(());
         }
         if !status.voters.contains(&to) {
             let detail = format!("member {to} has no vote and cannot lead");

@@ -89,6 +89,15 @@ async fn a_member_joins_as_a_learner_becomes_a_voter_and_another_leaves() {
 }
 
 #[tokio::test]
+async fn a_leader_that_hands_over_to_itself_goes_on() {
+    let cluster = Cluster::founded(1).await;
+    cluster.put(1, 0).await;
+    cluster.leader().await.transfer_leader(1, soon()).await.unwrap();
+    cluster.put(1, 1).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
 async fn the_leadership_is_handed_over_on_request() {
     let cluster = Cluster::founded(3).await;
     cluster.put(1, 5).await;

@@ -97,6 +97,8 @@ struct Judge<'f> {
     leaders: BTreeMap<u64, String>,
     known: BTreeMap<(u64, u64), Known>,
     committed: BTreeMap<u64, Committed>,
+    /// Greatest index that any node has said is committed; with it everything before it is.
+    reached: u64,
     states: BTreeMap<u64, (String, String)>,
     /// Entries that say who votes: index and term.
     memberships: BTreeSet<(u64, u64)>,
@@ -112,6 +114,7 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
         leaders: BTreeMap::new(),
         known: BTreeMap::new(),
         committed: BTreeMap::new(),
+        reached: 0,
         states: BTreeMap::new(),
         memberships: BTreeSet::new(),
         at_us: 0,
@@ -280,6 +283,9 @@ impl Judge<'_> {
             }
         }
         log.committed = log.committed.max(upto);
+        // What a member committed while nobody watched is committed with what it says later.
+        let newest = newest.filter(|(index, _): &(u64, Entry)| *index > self.reached);
+        self.reached = self.reached.max(upto);
         if let Some((index, other)) = differs {
             let detail = format!("{other} and {node} committed different entries {index}");
             self.broken(&COMMITTED_STAYS, &[&other, node], detail);

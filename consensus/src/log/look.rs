@@ -50,8 +50,9 @@ pub fn look(disk: &dyn Disk, dir: &Path) -> Result<Option<Contents>, LogError> {
     Ok(Some(Contents { identity, vote: read_vote(disk, dir)?, bounds, entries }))
 }
 
-/// How many of the first bytes of the segment called `name` cannot change unnoticed, because a later record shows that they
-/// were durable. What is behind them may look like the remains of a write that a power cut has torn.
+/// How many of the first bytes of the segment called `name` cannot change unnoticed, because a later
+/// record shows that they were durable. What is behind them may look like the remains of a write that a
+/// power cut has torn.
 ///
 /// # Errors
 /// [`LogError::Refused`]: it is no segment. [`LogError::Damaged`], [`LogError::Newer`]: its head is not

@@ -77,18 +77,14 @@ async fn once(blow: &mut Blow, fault: Fault) {
 fn files(voter: &Voter) -> Vec<(PathBuf, usize)> {
     let names = voter.disk.list(ROOT.as_ref()).unwrap_or_default();
     let paths = names.into_iter().map(|name| PathBuf::from(ROOT).join(name));
-    let known = ["vote", "starts", "snapshot", "identity"];
     paths
-        .filter(|path| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            known.contains(&name) || name.ends_with(".seg") && !name.starts_with("spare")
-        })
         .filter_map(|path| {
             let bytes = voter.disk.dump(&path)?;
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let proven =
-                proven_bytes(name, &bytes).ok().and_then(|bytes| usize::try_from(bytes).ok());
-            let proven = if name.ends_with(".seg") { proven? } else { bytes.len() };
+            let proven = match path.file_name()?.to_str()? {
+                "vote" | "starts" | "snapshot" | "identity" => bytes.len(),
+                // No segment in use, or one that says nothing of itself.
+                name => proven_bytes(name, &bytes).ok()? as usize,
+            };
             (proven > 0).then_some((path, proven))
         })
         .collect()

@@ -7,6 +7,9 @@
 //! questions were asked, so what it finds out is new enough for each of them. Whoever does not wait any
 //! more is left out of calls that have not begun, and knows whether its question was put.
 //!
+//! What waits here is as bounded as those who ask: each is a caller whom a door has admitted, and a caller
+//! asks one question at a time.
+//!
 //! Not here: what is asked, and of whom (`peers`, `read`).
 
 use std::{collections::VecDeque, sync::Arc};

@@ -112,11 +112,13 @@ pub enum RootScenario {
     Snapshots,
     /// Reads within leases, and clocks that are off.
     Leases,
+    /// Who was cut off comes back in the moment in which the others' logs are gone.
+    Rejoins,
 }
 
 impl RootScenario {
     /// All scenarios with their names.
-    pub const ALL: [(&'static str, RootScenario); 8] = [
+    pub const ALL: [(&'static str, RootScenario); 9] = [
         ("root", RootScenario::Swarm),
         ("root-smoke", RootScenario::Smoke),
         ("operators", RootScenario::Operators),
@@ -125,6 +127,7 @@ impl RootScenario {
         ("members", RootScenario::Members),
         ("snapshots", RootScenario::Snapshots),
         ("leases", RootScenario::Leases),
+        ("rejoins", RootScenario::Rejoins),
     ];
 
     /// The scenario of a name.
@@ -157,6 +160,8 @@ pub struct RootOptions {
     pub faults_for: Duration,
     /// Longest fault, milliseconds.
     pub longest_fault_ms: u64,
+    /// Whether a cut is mended as soon as a majority has purged its log.
+    pub mend_at_purge: bool,
     /// Time of the clients after the last fault.
     pub rest_for: Duration,
     /// Whether the leader reads within its lease.
@@ -198,6 +203,7 @@ impl RootOptions {
             kinds: some_kinds(draw),
             faults_for: Duration::from_secs(draw.between((10, 40))),
             longest_fault_ms: [800, 3000, 8000][draw.place(3)],
+            mend_at_purge: false,
             rest_for: Duration::from_secs(12),
             lease_reads: draw.percent(40),
             heartbeat_ms,
@@ -216,6 +222,7 @@ impl RootOptions {
             RootScenario::Members => swarm.members(),
             RootScenario::Snapshots => swarm.snapshots(),
             RootScenario::Leases => swarm.leases(),
+            RootScenario::Rejoins => swarm.rejoins(),
         }
     }
 
@@ -324,6 +331,18 @@ impl RootOptions {
         let load = Load { clients: 16, think_ms: 20, hold_ms: 10, ..self.load };
         let longest_fault_ms = 3000;
         Self { load, longest_fault_ms, ..self }.about(&kinds).with_small_logs()
+    }
+
+    /// A snapshot every few entries, and partitions that end with the next: it ends within the few
+    /// entries that the old leader's side has to give up.
+    fn rejoins(self) -> Self {
+        let kinds =
+            [Kind::MajorityMinority, Kind::MajorityMinority, Kind::Isolated, Kind::PowerLoss];
+        let mix = Mix { locks: 20, registers: 60, rules: 20, actions: 0, force: 0, guarded: 0 };
+        let load = Load { mix, clients: 16, think_ms: 300, ..self.load };
+        let rare = Self { voters: 5, losses: 2, longest_fault_ms: 5000, load, ..self };
+        let about = rare.about(&kinds).with_small_logs();
+        Self { mend_at_purge: true, strikes: 24, snapshot_entries: 10, ..about }
     }
 
     fn leases(self) -> Self {

@@ -31,7 +31,8 @@ fn nodes_survive_their_simulated_machines() {
         print!("{}", sim(&["fuzz", "--scenario", scenario, "--from", "100", "--count", "10"]));
     }
     print!("{}", sim(&["fuzz", "--scenario", "root", "--from", "1", "--count", "6"]));
-    for scenario in ["operators", "disks", "elections", "members", "snapshots", "leases"] {
+    for scenario in ["operators", "disks", "elections", "members", "snapshots", "leases", "rejoins"]
+    {
         print!("{}", sim(&["fuzz", "--scenario", scenario, "--from", "1", "--count", "3"]));
     }
 }

@@ -80,7 +80,7 @@ pub const ALL: &[Bug] = bugs! {
         "a member that was put back from a backup is let in";
     "answer-counts-for-later", "snapshots", ["linearizable", "rules", "locks"],
         "a peer's answer counts for a question that it has not seen yet, and so for a sign of life";
-    "cut-before-snapshot", "snapshots", ["raft"],
+    "cut-before-snapshot", "rejoins", ["raft"],
         "what another leader's snapshot contradicts is cut before the snapshot is durable";
     "discarded-is-rejected", "snapshots", ["linearizable"],
         "an entry that was cut from a leader's log is called rejected, though others may have committed it";

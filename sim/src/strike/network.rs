@@ -5,7 +5,13 @@
 //!
 //! Not here: counting cuts (`world::root::links`).
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use madsim::{net::NetSim, task::NodeId};
 use runtime::{clock, link::sim::reset_connections};
@@ -13,7 +19,10 @@ use runtime::{clock, link::sim::reset_connections};
 use super::Blow;
 use crate::{
     schedule::Kind,
-    world::root::links::{Way, between},
+    world::root::{
+        Voter,
+        links::{Way, between},
+    },
 };
 
 /// Latency of an undisturbed packet, milliseconds, at most.
@@ -93,9 +102,26 @@ async fn cut(blow: &Blow, ways: Vec<Way>) {
     let names = names(blow, &ways);
     let fault = blow.begin(&names.iter().map(String::as_str).collect::<Vec<_>>());
     blow.world.links.cut(&ways);
-    blow.last().await;
+    if blow.world.options.mend_at_purge {
+        until_purged(blow).await;
+    } else {
+        blow.last().await;
+    }
     blow.world.links.mend(&ways);
     blow.over(fault);
+}
+
+/// Until a majority has purged its log, if that comes before the end of the strike.
+async fn until_purged(blow: &Blow) {
+    let end = clock::Instant::now() + blow.strike.lasts;
+    let voters = blow.world.voters();
+    let trap = |voter: &Arc<Voter>| blow.world.steps.trap(voter.id, "purged", 1, || {});
+    let purged: Vec<Arc<AtomicBool>> = voters.iter().map(trap).collect();
+    let sprung = || purged.iter().filter(|purged| purged.load(Ordering::Relaxed)).count();
+    while sprung() <= voters.len() / 2 && clock::Instant::now() < end {
+        clock::sleep(Duration::from_millis(1)).await;
+    }
+    voters.iter().for_each(|voter| blow.world.steps.disarm(voter.id));
 }
 
 /// The voters that the ways touch; none when they touch all.

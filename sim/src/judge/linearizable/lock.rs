@@ -201,6 +201,12 @@ impl Model for Lock {
             (LockCall::Acquire { session, mode }, Some(LockAnswer::Granted { fence })) => {
                 return state.acquire(*session, *mode, Some(*fence));
             }
+            // An end that nobody saw explains nothing unless it takes something from its session.
+            (LockCall::End { session }, None)
+                if state.holders.iter().all(|holder| holder.session != *session) =>
+            {
+                return vec![state.clone()];
+            }
             (LockCall::End { session }, _) => {
                 let mut next = state.clone();
                 next.holders.retain(|holder| holder.session != *session);

@@ -11,7 +11,7 @@
 //!
 //! Not here: which operations belong together (`mod`), which of them to blame (`minimal`).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// A sequential object.
 pub trait Model {
@@ -100,6 +100,32 @@ struct Configuration<S> {
     state: S,
 }
 
+/// Where the search has been. What may never happen is kept apart: of two configurations that agree but for
+/// that, the one that has used less of it can do all that the other can, so the other is not looked at.
+struct Seen<S>(BTreeMap<Configuration<S>, Vec<Vec<u32>>>);
+
+impl<S: Clone + Ord> Seen<S> {
+    /// Notes a configuration; says whether it has to be looked at. Numbers from `certain` on are of
+    /// operations that may never happen.
+    fn insert(&mut self, configuration: &Configuration<S>, certain: usize) -> bool {
+        let mut key = configuration.clone();
+        let at = key.beyond.partition_point(|number| (*number as usize) < certain);
+        let used = key.beyond.split_off(at);
+        let known = self.0.entry(key).or_default();
+        if known.iter().any(|less| is_subset(less, &used)) {
+            return false;
+        }
+        known.retain(|more| !is_subset(&used, more));
+        known.push(used);
+        true
+    }
+}
+
+/// Whether every number of `less` is in `more`; both are sorted.
+fn is_subset(less: &[u32], more: &[u32]) -> bool {
+    less.len() <= more.len() && less.iter().all(|number| more.binary_search(number).is_ok())
+}
+
 /// A level of the search: the configuration, and what can be linearized next with the state it gives.
 struct Level<S> {
     configuration: Configuration<S>,
@@ -151,7 +177,7 @@ impl<M: Model> Search<'_, M> {
     }
 
     fn run(&mut self) -> Found {
-        let mut seen: BTreeSet<Configuration<M::State>> = BTreeSet::new();
+        let mut seen: Seen<M::State> = Seen(BTreeMap::new());
         let first = Configuration { frontier: 0, beyond: Vec::new(), state: self.model.initial() };
         let mut order: Vec<u32> = Vec::new();
         let Some(next) = self.next(&first) else { return Found::Undecided };
@@ -167,7 +193,7 @@ impl<M: Model> Search<'_, M> {
                 continue;
             };
             let configuration = self.after(&level.configuration, number, state);
-            if !seen.insert(configuration.clone()) {
+            if !seen.insert(&configuration, self.certain) {
                 continue;
             }
             let Some(next) = self.next(&configuration) else { return Found::Undecided };

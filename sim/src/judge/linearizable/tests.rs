@@ -389,6 +389,40 @@ fn ten_thousand_operations_on_one_key_are_decided() {
     assert!(matches!(found, Found::Order(_)), "{}", history.len());
 }
 
+/// Sessions take a lock one after the other, every tenth without giving it back; the end of none was seen.
+fn sessions(count: u64) -> Vec<Timed<LockCall, LockAnswer>> {
+    let mut history = Vec::new();
+    for session in 1..=count {
+        let at = session * 10;
+        let mut add = |invoked, effective, call, answer| {
+            let (id, place) = (history.len() as u64 + 1, None);
+            history.push(Timed { id, invoked, effective, place, call, answer });
+        };
+        let acquire = LockCall::Acquire { session, mode: Mode::Exclusive };
+        add(at, at + 1, acquire, Some(LockAnswer::Granted { fence: session }));
+        if session % 10 != 0 {
+            let release = LockCall::Release { session, fence: session };
+            add(at + 2, at + 3, release, Some(LockAnswer::Released { held: true }));
+        }
+        add(at, u64::MAX, LockCall::End { session }, None);
+    }
+    history
+}
+
+#[test]
+fn ends_that_nobody_saw_are_taken_where_they_explain_something() {
+    let mut history = sessions(300);
+    let found = search(&Lock, &history, false, &mut Budget(super::STEPS_MAX));
+    assert!(matches!(found, Found::Order(_)), "{}", history.len());
+    let stale = history.iter_mut().rev().find_map(|operation| match &mut operation.answer {
+        Some(LockAnswer::Granted { fence }) => Some(fence),
+        _ => None,
+    });
+    *stale.unwrap() = 7;
+    let found = search(&Lock, &history, false, &mut Budget(super::STEPS_MAX));
+    assert_eq!(found, Found::Nothing, "decided, not given up");
+}
+
 #[test]
 fn a_search_without_steps_condemns_nobody() {
     let mut history = long_history(50);

@@ -161,9 +161,17 @@ impl Daemon {
         self.child.wait().expect("it ends").code()
     }
 
-    /// SIGSTOP: it is there and says nothing, until [`Daemon::thaw`].
+    /// SIGSTOP: it is there and says nothing, until [`Daemon::thaw`]. Returns when every thread has stopped, so
+    /// what is sent after that is not answered.
     pub fn freeze(&self) {
         self.signal(libc::SIGSTOP);
+        // SAFETY: all zeroes is a value of this plain structure, and the call only fills it in. It waits for
+        // the stop alone (not for the end) and leaves the child to be waited for.
+        let stopped = unsafe {
+            let mut how: libc::siginfo_t = std::mem::zeroed();
+            libc::waitid(libc::P_PID, self.child.id(), &mut how, libc::WSTOPPED | libc::WNOWAIT)
+        };
+        assert_eq!(stopped, 0, "{}", std::io::Error::last_os_error());
     }
 
     /// SIGCONT.

@@ -91,7 +91,9 @@ async fn go_on(world: &RootWorld, voter: &Voter) {
     let disk: DiskRef = Arc::new(voter.disk.clone());
     let config = voter.config();
     let store = node::open_store(disk.clone(), &config).await.expect("the store of a member opens");
+    world.steps.recovering(Some(&voter.name));
     let recovered = recover::recover(disk, &config.data_dir, store.clone(), "a drill").await;
+    world.steps.recovering(None);
     let (recovered, _) = recovered.expect("a member that was judged is recovered");
     store.close().await.expect("a disk without faults");
     let (index, term) = (recovered.goes_on_behind.index, recovered.goes_on_behind.term);

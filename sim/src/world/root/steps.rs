@@ -43,6 +43,7 @@ struct Ear {
     /// of requests that were queued.
     shown: Mutex<(BTreeSet<u64>, BTreeSet<u64>)>,
     traps: Mutex<BTreeMap<NodeId, Trap>>,
+    recovering: Mutex<Option<String>>,
 }
 
 /// Waits for a step of a machine.
@@ -179,6 +180,19 @@ impl Steps {
         self.0.names.lock().insert(machine, name.to_owned());
     }
 
+    /// Somebody recovers the folder of the member of this name, on no machine of its own: what its last
+    /// entries cause then may never be shown by a member. `None`: that is over.
+    pub fn recovering(&self, name: Option<&str>) {
+        *self.0.recovering.lock() = name.map(str::to_owned);
+    }
+
+    /// Who takes a step that is shown now.
+    fn who(&self, step: &str) -> Option<String> {
+        let known = self.0.names.lock().get(&madsim::plugin::node()).cloned();
+        let causes = ["expired", "queued"].contains(&step);
+        known.or_else(|| self.0.recovering.lock().clone().filter(|_| causes))
+    }
+
     /// Does something in the very moment in which the machine takes the `nth` step of a kind from now on,
     /// counted from 1, before the machine goes on. The flag tells whether it was done. A machine has one
     /// trap; a new one replaces it.
@@ -216,7 +230,7 @@ impl Steps {
 
     fn hear(&self, fields: &Fields) {
         let Some(recorder) = self.0.recorder.get() else { return };
-        let Some(node) = self.0.names.lock().get(&madsim::plugin::node()).cloned() else { return };
+        let Some(node) = self.who(&fields.step) else { return };
         match fields.step.as_str() {
             "expired" => self.expired(recorder, node, fields),
             "queued" if self.0.shown.lock().1.insert(fields.number("index")) => {

@@ -15,6 +15,7 @@ pub mod audit;
 pub mod codec;
 pub mod counter;
 pub mod error;
+pub mod feed;
 mod fence_guard;
 pub mod hlc;
 pub mod ids;

@@ -1,0 +1,203 @@
+//! Dead letters: what a peer has refused.
+//!
+//! Invariants: `FED-4` a refused operation is never lost: it is tried again with growing pauses, then
+//! quarantined, and stays until it is taken or an operator gives it up; `FED-5` letters to one peer are
+//! tried in order, so that none arrives before what it rests on.
+//!
+//! Not here: operations that a peer has not answered yet; for those the log is the queue.
+
+use std::collections::BTreeMap;
+
+use types::Reason;
+
+/// Tries after which a letter is quarantined.
+pub const TRIES_MAX: u32 = 8;
+/// Pause after the first refusal, in milliseconds; doubles with each.
+pub const RETRY_MS: u64 = 2_000;
+/// Most letters that are tried at once.
+pub(super) const TOGETHER_MAX: usize = 64;
+
+/// An operation of this node that a peer has refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Its place in this node's feed.
+    pub seq: u64,
+    /// Why, as the peer said last.
+    pub reason: Reason,
+    /// What the peer said last.
+    pub detail: String,
+    /// How often it was refused.
+    pub tries: u32,
+    /// First refusal, Unix milliseconds.
+    pub first_ms: u64,
+    /// Next try, Unix milliseconds; `None` in quarantine.
+    pub next_ms: Option<u64>,
+}
+
+/// Whether time may change a refusal. What can be mended by the peer's operator only after the reason has been
+/// read counts as final: trying again would hide it.
+fn may_pass(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Overloaded
+            | Reason::QuotaExceeded
+            | Reason::ClockSkew
+            | Reason::Stopping
+            | Reason::StorageFailed
+            | Reason::StorageFull
+            | Reason::RulesUnknown
+            | Reason::FailedPrecondition
+            | Reason::NotFound
+    )
+}
+
+/// The letters to one peer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Letters {
+    kept: BTreeMap<u64, Letter>,
+    /// Those that are being tried.
+    trying: Vec<u64>,
+}
+
+impl Letters {
+    /// What was kept across a restart.
+    pub(super) fn resume(kept: impl IntoIterator<Item = Letter>) -> Self {
+        let kept = kept.into_iter().map(|letter| (letter.seq, letter)).collect();
+        Self { kept, trying: Vec::new() }
+    }
+
+    /// The peer has refused it, again perhaps. The letter is as it is to be kept.
+    pub(super) fn refused(
+        &mut self,
+        seq: u64,
+        reason: Reason,
+        detail: String,
+        now_ms: u64,
+    ) -> &Letter {
+        let letter = self.kept.entry(seq).or_insert_with(|| Letter {
+            seq,
+            reason,
+            detail: String::new(),
+            tries: 0,
+            first_ms: now_ms,
+            next_ms: None,
+        });
+        letter.tries += 1;
+        (letter.reason, letter.detail) = (reason, detail);
+        let goes_on = may_pass(reason) && letter.tries < TRIES_MAX;
+        let pause_ms = RETRY_MS << (letter.tries - 1).min(16);
+        letter.next_ms = goes_on.then(|| now_ms.saturating_add(pause_ms));
+        letter
+    }
+
+    /// The peer has taken it.
+    pub(super) fn taken(&mut self, seq: u64) -> bool {
+        self.kept.remove(&seq).is_some()
+    }
+
+    /// Whether one of these is refused, and why.
+    pub(super) fn reason_among(&self, first: u64, last: u64) -> Option<&Letter> {
+        self.kept.range(first..=last).next().map(|(_, letter)| letter)
+    }
+
+    /// The letters to try now: every one that is due, with those before it that are not in quarantine.
+    pub(super) fn due(&mut self, now_ms: u64) -> Vec<u64> {
+        if !self.trying.is_empty() {
+            return Vec::new();
+        }
+        let waits = |letter: &&Letter| letter.next_ms.is_some();
+        let last_due = self
+            .kept
+            .values()
+            .filter(|letter| letter.next_ms.is_some_and(|next_ms| next_ms <= now_ms))
+            .map(|letter| letter.seq)
+            .next_back();
+        let Some(last_due) = last_due else { return Vec::new() };
+        let due = self.kept.range(..=last_due).map(|(_, letter)| letter).filter(waits);
+        self.trying = due.map(|letter| letter.seq).take(TOGETHER_MAX).collect();
+        self.trying.clone()
+    }
+
+    /// The try has ended, one way or another.
+    pub(super) fn tried(&mut self) {
+        self.trying.clear();
+    }
+
+    /// An operator wants them tried again at once: one, or all of them.
+    pub(super) fn retry(&mut self, seq: Option<u64>, now_ms: u64) -> Vec<&Letter> {
+        let wanted =
+            self.kept.values_mut().filter(|letter| seq.is_none_or(|seq| seq == letter.seq));
+        wanted
+            .map(|letter| {
+                (letter.tries, letter.next_ms) = (0, Some(now_ms));
+                &*letter
+            })
+            .collect()
+    }
+
+    /// An operator gives them up: one, or all of them.
+    pub(super) fn purge(&mut self, seq: Option<u64>) -> Vec<u64> {
+        let gone: Vec<u64> =
+            self.kept.keys().copied().filter(|kept| seq.is_none_or(|seq| seq == *kept)).collect();
+        for seq in &gone {
+            self.kept.remove(seq);
+        }
+        gone
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Letter> {
+        self.kept.values()
+    }
+
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.kept.values().filter_map(|letter| letter.next_ms).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refuse(letters: &mut Letters, seq: u64, reason: Reason, now_ms: u64) -> Option<u64> {
+        letters.refused(seq, reason, String::new(), now_ms).next_ms
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_then_quarantined() {
+        let mut letters = Letters::default();
+        let mut now_ms = 1000;
+        for _ in 1..TRIES_MAX {
+            let next_ms = refuse(&mut letters, 5, Reason::QuotaExceeded, now_ms);
+            assert!(letters.due(now_ms).is_empty());
+            now_ms = next_ms.expect("another try");
+            assert_eq!(letters.due(now_ms), [5]);
+            assert!(letters.due(now_ms).is_empty(), "one try at a time");
+            letters.tried();
+        }
+        assert_eq!(refuse(&mut letters, 5, Reason::QuotaExceeded, now_ms), None, "FED-4");
+        assert!(letters.due(u64::MAX).is_empty());
+        assert_eq!(letters.retry(None, now_ms).len(), 1);
+        assert_eq!(letters.due(now_ms), [5]);
+        assert!(letters.taken(5) && !letters.taken(5));
+    }
+
+    #[test]
+    fn what_will_not_pass_is_quarantined_at_once() {
+        let mut letters = Letters::default();
+        assert_eq!(refuse(&mut letters, 1, Reason::Forbidden, 0), None);
+        assert_eq!(letters.purge(Some(2)), Vec::<u64>::new());
+        assert_eq!(letters.purge(None), [1]);
+        assert!(letters.iter().next().is_none());
+    }
+
+    #[test]
+    fn letters_before_one_that_is_due_go_with_it() {
+        let mut letters = Letters::default();
+        refuse(&mut letters, 4, Reason::NotFound, 0);
+        refuse(&mut letters, 4, Reason::NotFound, 0);
+        refuse(&mut letters, 6, Reason::NotFound, 0);
+        refuse(&mut letters, 5, Reason::Forbidden, 0);
+        refuse(&mut letters, 9, Reason::NotFound, 1000);
+        assert_eq!(letters.due(RETRY_MS), [4, 6], "FED-5");
+    }
+}

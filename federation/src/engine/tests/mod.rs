@@ -1,0 +1,3 @@
+//! Golden scripts (`script`).
+
+mod script;

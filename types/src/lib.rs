@@ -39,6 +39,7 @@ pub mod version_vector;
 
 pub use agent::{Affiliation, AgentId, AgentRecord, Audience};
 pub use error::{Invalid, Reason, Reject};
+pub use feed::FeedHead;
 pub use fence_guard::FenceGuard;
 pub use hlc::{Hlc, HlcClock};
 pub use ids::{LinkId, MemoryId, NodeId, OpId};

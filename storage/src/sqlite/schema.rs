@@ -7,17 +7,54 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
-use rusqlite_migration::{M, Migrations};
+use rusqlite::{Connection, Transaction};
+use rusqlite_migration::{HookResult, M, Migrations};
+use types::{FeedHead, NodeId, codec};
 
+use super::row::{signed, unsigned};
 use crate::error::OpenError;
 
-/// The steps, oldest first. The file's `user_version` is the number of steps taken.
-const STEPS: &[M<'_>] =
-    &[M::up(include_str!("migrations/0001.sql")), M::up(include_str!("migrations/0002.sql"))];
-
 /// Newest schema this build knows.
-pub const VERSION: i64 = STEPS.len() as i64;
+pub const VERSION: i64 = 3;
+
+/// The steps, oldest first. The file's `user_version` is the number of steps taken.
+fn steps() -> Migrations<'static> {
+    Migrations::new(vec![
+        M::up(include_str!("migrations/0001.sql")),
+        M::up(include_str!("migrations/0002.sql")),
+        M::up_with_hook(include_str!("migrations/0003.sql"), chain_operations),
+    ])
+}
+
+/// Works out the chain of the operations that were kept without one.
+fn chain_operations(transaction: &Transaction<'_>) -> HookResult {
+    let mut statement = transaction.prepare(
+        "SELECT o.position, o.origin, n.node, o.seq, o.hlc, o.bytes FROM ops o
+         JOIN nodes n ON n.id = o.origin ORDER BY o.origin, o.seq",
+    )?;
+    let mut chained = transaction.prepare("UPDATE ops SET chain = ?2 WHERE position = ?1")?;
+    let mut ended = transaction.prepare(
+        "INSERT INTO feeds (origin, seq, hlc, chain) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (origin) DO UPDATE SET seq = excluded.seq, hlc = excluded.hlc,
+            chain = excluded.chain",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut head: Option<FeedHead> = None;
+    while let Some(row) = rows.next()? {
+        let node = NodeId(uuid::Uuid::from_bytes(row.get(2)?));
+        let before = head.filter(|head| head.origin == node).unwrap_or(FeedHead::empty(node));
+        let next = before.with(&codec::op_hash(&row.get::<_, Vec<u8>>(5)?));
+        let (position, origin, hlc): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(4)?);
+        if next.seq != unsigned(row.get(3)?) {
+            let problem = format!("operation {} of node {node} is missing", next.seq);
+            return Err(rusqlite_migration::HookError::Hook(problem));
+        }
+        chained.execute((position, next.chain))?;
+        ended.execute((origin, signed(next.seq), hlc, next.chain))?;
+        head = Some(next);
+    }
+    Ok(())
+}
 
 /// Why a file's schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +77,7 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Mi
         let path = path.to_path_buf();
         return Err(OpenError::Newer { path, found, known: VERSION }.into());
     }
-    Migrations::from_slice(STEPS).to_latest(connection).map_err(|error| match error {
+    steps().to_latest(connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => MigrateError::Sql { source: err },
         other => OpenError::Corrupt { path: path.to_path_buf(), problem: other.to_string() }.into(),
     })
@@ -57,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_steps_are_valid_and_a_second_run_changes_nothing() {
-        Migrations::from_slice(STEPS).validate().unwrap();
+        steps().validate().unwrap();
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, Path::new("x")).unwrap();
         migrate(&mut connection, Path::new("x")).unwrap();

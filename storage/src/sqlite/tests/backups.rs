@@ -189,9 +189,9 @@ async fn what_is_no_manifest_is_refused_by_name() {
         assert!(matches!(refusal, BackupError::Manifest { .. }), "{refusal}");
         assert!(refusal.to_string().contains(backup::MANIFEST_FILE), "{refusal}");
     }
-    let newer = good.replace("\"schema_version\": 2", "\"schema_version\": 3");
+    let newer = good.replace("\"schema_version\": 3", "\"schema_version\": 4");
     assert_ne!(newer, good);
     std::fs::write(&file, newer).unwrap();
     let refusal = backup::verify_backup(&OsDisk, &rig.path("backup")).unwrap_err();
-    assert!(matches!(refusal, BackupError::Newer { found: 3, .. }), "{refusal}");
+    assert!(matches!(refusal, BackupError::Newer { found: 4, .. }), "{refusal}");
 }

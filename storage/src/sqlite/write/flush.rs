@@ -5,8 +5,10 @@
 //!
 //! Not here: the transaction itself (`writer`).
 
+use std::collections::BTreeMap;
+
 use rusqlite::{CachedStatement, Connection, params};
-use types::{Tag, audit::EventRow, planted};
+use types::{Hlc, NodeId, Tag, audit::EventRow, planted};
 
 use super::{
     group::{Group, Logged},
@@ -36,6 +38,7 @@ impl Group<'_> {
         };
         written?;
         self.write_log(&log, &signatures, signer.as_ref())?;
+        self.write_feeds(&log)?;
         self.words.write(self.connection)?;
         self.head.write(self.connection)
     }
@@ -59,6 +62,24 @@ impl Group<'_> {
         Ok(())
     }
 
+    /// Writes where the feeds end that the group went on with.
+    fn write_feeds(&mut self, log: &[Logged]) -> rusqlite::Result<()> {
+        let said = log.iter().filter_map(|logged| logged.op.as_ref());
+        let last: BTreeMap<NodeId, Hlc> = said.map(|op| (op.id.origin, op.hlc)).collect();
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO feeds (origin, seq, hlc, chain) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (origin) DO UPDATE SET seq = excluded.seq, chain = excluded.chain,
+                hlc = max(hlc, excluded.hlc)",
+        )?;
+        for (origin, hlc) in last {
+            let feed = self.head.feed(origin);
+            let hlc = signed(hlc.as_u64());
+            let origin = self.words.node(origin);
+            statement.execute(params![origin, signed(feed.seq), hlc, feed.chain])?;
+        }
+        Ok(())
+    }
+
     fn write_log(
         &mut self,
         log: &[Logged],
@@ -66,8 +87,8 @@ impl Group<'_> {
         signer: &dyn Signer,
     ) -> rusqlite::Result<()> {
         let mut ops = self.connection.prepare_cached(
-            "INSERT INTO ops (position, origin, seq, hlc, memory, bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO ops (position, origin, seq, hlc, memory, bytes, chain)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
         let mut events = self.connection.prepare_cached(
             "INSERT INTO signed_events (sequence, origin, seq, name, agent, event_type,
@@ -82,7 +103,7 @@ impl Group<'_> {
                 (origin, seq) = (Some(self.words.node(op.id.origin)), Some(signed(op.id.seq)));
                 let memory = op.memory.as_ref().map(|id| id.as_bytes().as_slice());
                 let hlc = signed(op.hlc.as_u64());
-                ops.execute(params![position, origin, seq, hlc, memory, logged.bytes])?;
+                ops.execute(params![position, origin, seq, hlc, memory, logged.bytes, op.chain])?;
             } else {
                 name = Some(logged.body.id.as_str());
                 self.write_payload(position, &logged.bytes)?;

@@ -51,6 +51,8 @@ pub(crate) struct LoggedOp {
     pub(crate) hlc: types::Hlc,
     /// The memory it changes.
     pub(crate) memory: Option<MemoryId>,
+    /// The chain of its feed up to it.
+    pub(crate) chain: [u8; 32],
 }
 
 /// By whom and under what terms intents are done.
@@ -211,23 +213,33 @@ impl<'w> Group<'w> {
             context: self.head.others.clone(),
             payload,
         };
-        self.log(&op, &terms.viewer.agent, terms.viewer.attest);
+        self.log(&op, codec::encode_op(&op), &terms.viewer.agent, terms.viewer.attest);
         Ok(op)
     }
 
-    fn log(&mut self, op: &Op, agent: &AgentId, attest_level: AttestLevel) {
+    /// Adds an operation to the log and to its origin's feed, of which it is the next.
+    pub(crate) fn log(
+        &mut self,
+        op: &Op,
+        bytes: Vec<u8>,
+        agent: &AgentId,
+        attest_level: AttestLevel,
+    ) {
         self.head.position += 1;
-        let bytes = codec::encode_op(op);
+        let hash = codec::op_hash(&bytes);
+        let feed = self.head.feed(op.id.origin).with(&hash);
+        self.head.covers(feed);
         let body = EventBody {
             id: EventBody::op_event_id(op.id),
             agent_id: agent.clone(),
             event_type: op.payload.event_type().to_owned(),
-            payload_hash: codec::op_hash(&bytes),
+            payload_hash: hash,
             attest_level,
             timestamp_ms: op.hlc.wall_ms(),
             cause_hash: None,
         };
-        let logged = LoggedOp { id: op.id, hlc: op.hlc, memory: op.payload.memory() };
+        let (memory, chain) = (op.payload.memory(), feed.chain);
+        let logged = LoggedOp { id: op.id, hlc: op.hlc, memory, chain };
         self.log.push(Logged { position: self.head.position, op: Some(logged), bytes, body });
     }
 

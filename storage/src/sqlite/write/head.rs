@@ -1,4 +1,4 @@
-//! Where the log ends: the next sequence number, stamp, position, row, and the chain's last hash.
+//! Where the log ends: the feeds of all origins, stamp, position, row, and the chain's last hash.
 //!
 //! Invariants: `OP-2` sequence numbers of this node have no gaps, and stamps grow whatever the wall
 //! clock does, because the clock resumes from the greatest durable stamp; `HEAD-1` a failed group
@@ -6,9 +6,11 @@
 //!
 //! Not here: the rows themselves (`log`, `memories`).
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension};
 use types::{
-    AgentId, Hlc, HlcClock, NodeId, OpId, VersionVector,
+    AgentId, FeedHead, Hlc, HlcClock, NodeId, OpId, VersionVector,
     audit::{AttestLevel, EventBody, EventRow, GENESIS},
     codec,
 };
@@ -26,15 +28,17 @@ const CHAIN_HEAD: &str = "chain_head";
 pub(crate) struct Head {
     /// This node.
     pub(crate) node: NodeId,
-    /// Sequence of this node's last operation.
-    pub(crate) seq: u64,
+    /// This node's feed.
+    pub(crate) own: FeedHead,
+    /// The feeds of other nodes, as far as they are covered.
+    pub(crate) feeds: BTreeMap<NodeId, FeedHead>,
     /// Position of the last operation, which is the sequence of the last audit row.
     pub(crate) position: u64,
     /// `prev_hash` of the next audit row.
     pub(crate) chain: [u8; 32],
     /// Last row given to a memory.
     pub(crate) row: i64,
-    /// What of other nodes' operations is applied here.
+    /// What of other nodes' operations is covered here; `feeds` in short.
     pub(crate) others: VersionVector,
     /// The clock.
     pub(crate) clock: HlcClock,
@@ -48,7 +52,8 @@ impl Head {
     ) -> Result<(Self, Option<String>), SqlFault> {
         let mut head = Self {
             node,
-            seq: 0,
+            own: FeedHead::empty(node),
+            feeds: BTreeMap::new(),
             position: 0,
             chain: GENESIS,
             row: connection
@@ -58,19 +63,14 @@ impl Head {
         };
         let mut last_stamp = Hlc::default();
         let mut statement = connection.prepare(
-            "SELECT n.node, o.seq, o.hlc FROM nodes n JOIN ops o ON o.origin = n.id
-             AND o.seq = (SELECT max(seq) FROM ops WHERE origin = n.id)",
+            "SELECT n.node, f.seq, f.hlc, f.chain FROM feeds f JOIN nodes n ON n.id = f.origin",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let origin = NodeId(uuid::Uuid::from_bytes(row.get(0)?));
-            let seq = unsigned(row.get(1)?);
+            let feed = FeedHead { origin, seq: unsigned(row.get(1)?), chain: row.get(3)? };
             last_stamp = last_stamp.max(Hlc::from_u64(unsigned(row.get(2)?)));
-            if origin == node {
-                head.seq = seq;
-            } else {
-                head.others.raise(origin, seq);
-            }
+            head.covers(feed);
         }
         head.clock = HlcClock::resume(last_stamp);
         let broken = head.load_chain(connection)?;
@@ -126,9 +126,26 @@ impl Head {
     }
 
     /// Names the next operation of this node.
-    pub(crate) fn next_op(&mut self) -> OpId {
-        self.seq += 1;
-        OpId { origin: self.node, seq: self.seq }
+    pub(crate) fn next_op(&self) -> OpId {
+        OpId { origin: self.node, seq: self.own.seq + 1 }
+    }
+
+    /// The feed of an origin, as far as it is covered.
+    pub(crate) fn feed(&self, origin: NodeId) -> FeedHead {
+        if origin == self.node {
+            return self.own;
+        }
+        self.feeds.get(&origin).copied().unwrap_or(FeedHead::empty(origin))
+    }
+
+    /// A feed is covered up to here.
+    pub(crate) fn covers(&mut self, feed: FeedHead) {
+        if feed.origin == self.node {
+            self.own = feed;
+        } else {
+            self.others.raise(feed.origin, feed.seq);
+            self.feeds.insert(feed.origin, feed);
+        }
     }
 
     /// Takes `old` back after a failed group (`HEAD-1`).

@@ -106,6 +106,10 @@ pub enum Applied {
     },
     /// Something else changed (an agent, an access count).
     Other,
+    /// Nothing: the operation was covered already.
+    Known,
+    /// Nothing: the operation cannot be applied here, but its feed is covered beyond it.
+    Refused(types::Reject),
 }
 
 /// The acknowledged result of a write. Sent only after the fsync.

@@ -156,9 +156,31 @@ pub enum Intent {
         /// Index of the last entry whose events are kept.
         through: u64,
     },
+    /// Take an operation of another node, admitted before.
+    Take(Box<Incoming>),
+    /// Go past an operation that is hidden from this node.
+    Pass(Passed),
     /// Refuse, unless the answer to this request is remembered: for an atomic request that can no
     /// longer be worked out, because doing it the first time changed what it starts from.
     Refuse(Box<Reject>),
+}
+
+/// An operation of another node.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// What it says.
+    pub op: types::Op,
+    /// As its origin made it.
+    pub bytes: Vec<u8>,
+}
+
+/// An operation that this node may not see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Its name.
+    pub id: types::OpId,
+    /// Its hash.
+    pub hash: [u8; 32],
 }
 
 /// Something that happened beside the operations of this store, for its audit chain.

@@ -79,6 +79,11 @@ impl HlcClock {
         self.last
     }
 
+    /// Takes note of a stamp that was admitted before, however far ahead it is by now.
+    pub fn pass(&mut self, stamp: Hlc) {
+        self.last = self.last.max(stamp);
+    }
+
     /// Takes note of a remote stamp.
     ///
     /// # Errors

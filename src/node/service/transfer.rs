@@ -288,8 +288,8 @@ fn imported(note: ImportNote, receipt: &WriteReceipt) -> Reply<ImportResult> {
     let mut result = ImportResult { failed: note.failed, position, ..ImportResult::default() };
     for (number, applied) in note.lines.into_iter().zip(&receipt.results) {
         match applied {
-            Ok(Applied::Other) => {}
-            Ok(_) => result.imported += 1,
+            Ok(Applied::Memory { .. } | Applied::Link { .. }) => result.imported += 1,
+            Ok(Applied::Other | Applied::Known | Applied::Refused(_)) => {}
             Err(r) if r.reason == Reason::AlreadyExists => result.skipped += 1,
             Err(refusal) => result.failed.push(failure(number, refusal)),
         }

@@ -39,6 +39,7 @@ impl Group<'_> {
         written?;
         self.write_log(&log, &signatures, signer.as_ref())?;
         self.write_feeds(&log)?;
+        self.write_unheld()?;
         self.words.write(self.connection)?;
         self.head.write(self.connection)
     }
@@ -65,7 +66,13 @@ impl Group<'_> {
     /// Writes where the feeds end that the group went on with.
     fn write_feeds(&mut self, log: &[Logged]) -> rusqlite::Result<()> {
         let said = log.iter().filter_map(|logged| logged.op.as_ref());
-        let last: BTreeMap<NodeId, Hlc> = said.map(|op| (op.id.origin, op.hlc)).collect();
+        let said = said.map(|op| (op.id.origin, op.hlc));
+        let passed = self.unheld.iter().map(|passed| (passed.id.origin, Hlc::default()));
+        let mut last: BTreeMap<NodeId, Hlc> = BTreeMap::new();
+        for (origin, hlc) in said.chain(passed) {
+            let known = last.entry(origin).or_default();
+            *known = hlc.max(*known);
+        }
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO feeds (origin, seq, hlc, chain) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (origin) DO UPDATE SET seq = excluded.seq, chain = excluded.chain,

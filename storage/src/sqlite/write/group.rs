@@ -9,11 +9,12 @@
 
 use rusqlite::Connection;
 use types::{
-    AgentId, MemoryId, Op, Payload, Reason, Reject, audit::AttestLevel, audit::EventBody, codec,
-    ids::IdRef,
+    AgentId, MemoryId, Op, OpId, Payload, Reason, Reject, audit::AttestLevel, audit::EventBody,
+    codec, ids::IdRef,
 };
 
 use super::{
+    feeds::Unheld,
     head::Head,
     overlay::{Entry, Mark, Overlay},
     prepare::{Indexed, Ready},
@@ -81,6 +82,19 @@ pub(crate) struct Group<'w> {
     pub(crate) head: &'w mut Head,
     pub(crate) overlay: Overlay,
     pub(crate) log: Vec<Logged>,
+    /// Operations of other nodes that were passed.
+    pub(crate) unheld: Vec<Unheld>,
+    /// Operations that had been passed before and are kept now.
+    pub(crate) found: Vec<OpId>,
+}
+
+/// A place to come back to.
+struct Savepoint {
+    overlay: Mark,
+    logged: usize,
+    unheld: usize,
+    found: usize,
+    head: Head,
 }
 
 impl<'w> Group<'w> {
@@ -91,7 +105,8 @@ impl<'w> Group<'w> {
         words: &'w mut Vocabulary,
         head: &'w mut Head,
     ) -> Self {
-        Self { connection, config, words, head, overlay: Overlay::default(), log: Vec::new() }
+        let (overlay, log, unheld, found) = Default::default();
+        Self { connection, config, words, head, overlay, log, unheld, found }
     }
 
     /// Does a request.
@@ -178,6 +193,8 @@ impl<'w> Group<'w> {
             Intent::Guarded { keys, intent } => self.guarded(terms, keys, *intent, indexed),
             Intent::Event(event) => self.event(terms, *event),
             Intent::Covered { log, through } => self.covered(log, through),
+            Intent::Take(incoming) => self.take(terms, *incoming),
+            Intent::Pass(passed) => self.pass(&passed),
             Intent::Refuse(reject) => Err((*reject).into()),
         }
     }
@@ -186,17 +203,25 @@ impl<'w> Group<'w> {
     pub(crate) fn has_rows(&self) -> bool {
         let Overlay { answers, event_logs, key_fences, .. } = &self.overlay;
         let noted = answers.len() + event_logs.len() + key_fences.len();
-        !self.log.is_empty() || noted > 0
+        !self.log.is_empty() || !self.unheld.is_empty() || noted > 0
     }
 
-    fn savepoint(&self) -> (Mark, usize, Head) {
-        (self.overlay.mark(), self.log.len(), self.head.clone())
+    fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            overlay: self.overlay.mark(),
+            logged: self.log.len(),
+            unheld: self.unheld.len(),
+            found: self.found.len(),
+            head: self.head.clone(),
+        }
     }
 
-    fn roll_back(&mut self, (mark, logged, head): (Mark, usize, Head)) {
-        self.overlay.undo_to(mark);
-        self.log.truncate(logged);
-        self.head.take_back(head);
+    fn roll_back(&mut self, to: Savepoint) {
+        self.overlay.undo_to(to.overlay);
+        self.log.truncate(to.logged);
+        self.unheld.truncate(to.unheld);
+        self.found.truncate(to.found);
+        self.head.take_back(to.head);
     }
 
     /// Makes an operation: the next of this node, at the next stamp. The caller applies it.
@@ -225,20 +250,31 @@ impl<'w> Group<'w> {
         agent: &AgentId,
         attest_level: AttestLevel,
     ) {
-        self.head.position += 1;
-        let hash = codec::op_hash(&bytes);
-        let feed = self.head.feed(op.id.origin).with(&hash);
+        let feed = self.head.feed(op.id.origin).with(&codec::op_hash(&bytes));
         self.head.covers(feed);
+        self.log_at(op, bytes, feed.chain, agent, attest_level);
+    }
+
+    /// Adds an operation to the log whose place in its feed is covered already, with the chain up to it.
+    pub(crate) fn log_at(
+        &mut self,
+        op: &Op,
+        bytes: Vec<u8>,
+        chain: [u8; 32],
+        agent: &AgentId,
+        attest_level: AttestLevel,
+    ) {
+        self.head.position += 1;
         let body = EventBody {
             id: EventBody::op_event_id(op.id),
             agent_id: agent.clone(),
             event_type: op.payload.event_type().to_owned(),
-            payload_hash: hash,
+            payload_hash: codec::op_hash(&bytes),
             attest_level,
             timestamp_ms: op.hlc.wall_ms(),
             cause_hash: None,
         };
-        let (memory, chain) = (op.payload.memory(), feed.chain);
+        let memory = op.payload.memory();
         let logged = LoggedOp { id: op.id, hlc: op.hlc, memory, chain };
         self.log.push(Logged { position: self.head.position, op: Some(logged), bytes, body });
     }

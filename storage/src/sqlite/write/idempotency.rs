@@ -87,8 +87,9 @@ fn encode(receipt: &WriteReceipt) -> Vec<u8> {
         Ok(Applied::Link { id }) => {
             ResultMessage { link: id.as_bytes().to_vec(), ..ResultMessage::default() }
         }
-        Ok(Applied::Other) => ResultMessage::default(),
-        Err(reject) => ResultMessage {
+        // What peers send is not done under a key.
+        Ok(Applied::Other | Applied::Known) => ResultMessage::default(),
+        Ok(Applied::Refused(reject)) | Err(reject) => ResultMessage {
             reason: reject.reason.code().to_owned(),
             detail: reject.detail.clone(),
             facts: reject

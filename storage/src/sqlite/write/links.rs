@@ -214,7 +214,7 @@ impl Group<'_> {
         Ok(found)
     }
 
-    fn find_link(&self, id: LinkId) -> Done<Option<Link>> {
+    pub(crate) fn find_link(&self, id: LinkId) -> Done<Option<Link>> {
         if let Some((link, _)) = self.overlay.links.get(&id) {
             return Ok(Some(link.clone()));
         }

@@ -6,6 +6,7 @@
 //! | [`writer`] | the worker: group, commit, publish, answer |
 //! | [`group`] | intents become operations, in memory |
 //! | [`store_memory`], [`change_memory`], [`links`], [`others`] | the rules of each intent |
+//! | [`feeds`] | operations of other nodes |
 //! | [`overlay`] | what the group changed so far, over what the database holds |
 //! | [`flush`] | the group as SQL, with its audit rows |
 //! | [`head`], [`vocabulary`], [`quota`], [`idempotency`] | sequence, stamps and chain; names; counts; answers |
@@ -17,6 +18,7 @@
 
 mod change_memory;
 mod events;
+mod feeds;
 mod fences;
 mod flush;
 mod group;

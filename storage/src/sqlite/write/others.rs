@@ -121,7 +121,7 @@ impl Group<'_> {
         Ok(Applied::Memory { id, version, merged: false })
     }
 
-    fn find_alias(&self, key: &(String, MemoryId)) -> Done<Option<AliasEntry>> {
+    pub(crate) fn find_alias(&self, key: &(String, MemoryId)) -> Done<Option<AliasEntry>> {
         if let Some(entry) = self.overlay.aliases.get(key) {
             return Ok(Some(entry.clone()));
         }

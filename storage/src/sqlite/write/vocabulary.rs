@@ -150,6 +150,11 @@ impl Vocabulary {
         self.tags.id(name)
     }
 
+    /// Number of a node, if it has one.
+    pub(crate) fn known_node(&self, node: NodeId) -> Option<u32> {
+        self.nodes.ids.get(&node).copied()
+    }
+
     /// Number of a node.
     pub(crate) fn node(&mut self, node: NodeId) -> u32 {
         self.nodes.id(&node)

@@ -5,6 +5,7 @@
 mod durability;
 mod events;
 mod faults;
+mod feeds;
 mod fences;
 mod filling;
 mod machine;

@@ -1,0 +1,225 @@
+//! Operations of other nodes: in order, once, as they came, and past what cannot be had.
+
+use std::path::Path;
+
+use types::{
+    AgentRecord, Hlc, Kind, LinkId, Op, OpId, Payload, Reason, Relation, Scope, Tier, codec,
+    link::NewLink, memory::Validity, op::Accessed,
+};
+use uuid::Uuid;
+
+use super::world::*;
+use crate::{
+    answer::Applied,
+    port::{ReadStore, WriteStore},
+    request::{Incoming, Intent, Passed, Viewer},
+    sqlite::SqliteStore,
+};
+
+/// The operations in a store, as they stand in its log.
+fn log(folder: &Path) -> Vec<Vec<u8>> {
+    let connection = look(folder);
+    let mut statement = connection.prepare("SELECT bytes FROM ops ORDER BY position").unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.collect::<rusqlite::Result<_>>().unwrap()
+}
+
+fn incoming(bytes: &[u8]) -> Incoming {
+    Incoming { op: codec::decode_op(bytes).unwrap(), bytes: bytes.to_vec() }
+}
+
+fn taking(bytes: &[u8]) -> Intent {
+    Intent::Take(Box::new(incoming(bytes)))
+}
+
+fn passing(bytes: &[u8]) -> Intent {
+    Intent::Pass(Passed { id: incoming(bytes).op.id, hash: codec::op_hash(bytes) })
+}
+
+fn peer() -> Viewer {
+    Viewer { operator: true, ..viewer("peer") }
+}
+
+async fn take_all(store: &SqliteStore, log: &[Vec<u8>]) -> Vec<Applied> {
+    let intents = log.iter().map(|bytes| taking(bytes)).collect();
+    let receipt = store.write(request(&peer(), intents)).await.unwrap();
+    receipt.results.into_iter().map(|result| result.unwrap()).collect()
+}
+
+/// A bit of everything that can happen on one node.
+async fn live(store: &SqliteStore) {
+    let ann = viewer("ann");
+    for (number, title) in [(1, "one"), (2, "two"), (3, "three"), (4, "four")] {
+        put(store, &ann, number, title).await;
+    }
+    let mut entity = memory(&ann, 5, "Acme", Scope::Private);
+    entity.kind = Kind::Entity;
+    let patch = types::Patch { priority: Some(9), ..types::Patch::default() };
+    let link = NewLink {
+        id: LinkId(Uuid::from_u128(77)),
+        source: id(1),
+        target: id(2),
+        relation: Relation::DependsOn,
+        validity: Validity::default(),
+    };
+    let agent = AgentRecord {
+        agent_id: "bob".parse().unwrap(),
+        affiliation: "acme/eng/core".parse().unwrap(),
+        token_sha256: None,
+        public_key: None,
+        revoked: false,
+        changed: Hlc::default(),
+    };
+    let intents = vec![
+        store_intent(entity),
+        Intent::Update { id: full(1), patch: Box::new(patch), expected_version: None },
+        Intent::Promote {
+            id: full(2),
+            tier: Tier::Long,
+            expires_at_ms: None,
+            automatic: false,
+            expected_version: None,
+        },
+        Intent::Link(link),
+        Intent::Alias { id: full(5), alias: "ACME Inc".into(), remove: false },
+        Intent::Access(vec![Accessed { id: id(1), count: 3, at_ms: NOW_MS }]),
+        Intent::Archive { id: full(3), reason: "old".into() },
+        Intent::Delete { id: full(4), reason: String::new(), expected_version: None },
+        Intent::Agent(Box::new(agent)),
+    ];
+    for intent in intents {
+        act(store, &ann, intent).await.unwrap();
+    }
+}
+
+async fn same(a: &SqliteStore, b: &SqliteStore) -> bool {
+    a.content_digest().await.unwrap() == b.content_digest().await.unwrap()
+}
+
+#[tokio::test]
+async fn two_stores_that_took_each_others_feeds_hold_the_same() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [a, b] = folders.each_ref().map(|folder| open(folder.path()));
+    live(&a).await;
+    let feed = log(folders[0].path());
+    let taken = take_all(&b, &feed).await;
+    assert!(taken.iter().all(|applied| *applied == Applied::Other), "{taken:?}");
+    assert!(same(&a, &b).await);
+    // Again, and all of it is known; nothing is written twice.
+    let position = *b.position().borrow();
+    let again = take_all(&b, &feed).await;
+    assert!(again.iter().all(|applied| *applied == Applied::Known), "FDS-4");
+    assert_eq!(*b.position().borrow(), position, "FDS-4");
+    // What the other one adds rests on it, and comes back.
+    let patch = types::Patch { priority: Some(2), ..types::Patch::default() };
+    let update = Intent::Update { id: full(1), patch: Box::new(patch), expected_version: None };
+    act(&b, &viewer("ann"), update).await.unwrap();
+    put(&b, &viewer("bob"), 6, "six").await;
+    let added = log(folders[1].path()).split_off(feed.len());
+    assert!(!incoming(&added[0]).op.context.iter().next().is_none(), "it says what it rests on");
+    take_all(&a, &added).await;
+    assert!(same(&a, &b).await);
+    assert_eq!(log(folders[0].path()), log(folders[1].path()), "FDS-3");
+    for (store, folder) in [(a, &folders[0]), (b, &folders[1])] {
+        assert!(store.verify_chain(0).await.unwrap().holds());
+        let digest = store.content_digest().await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        let store = open(folder.path());
+        assert_eq!(store.content_digest().await.unwrap(), digest);
+        let known = take_all(&store, &feed).await;
+        assert!(known.iter().all(|applied| *applied == Applied::Known), "after a restart too");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_feed_has_no_gaps_and_no_second_opinion() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [a, b] = folders.each_ref().map(|folder| open(folder.path()));
+    let ann = viewer("ann");
+    put(&a, &ann, 1, "one").await;
+    put(&a, &ann, 2, "two").await;
+    let feed = log(folders[0].path());
+    let gap = act(&b, &peer(), taking(&feed[1])).await.unwrap_err();
+    assert_eq!(gap.reason, Reason::PositionNotReached, "FDS-1");
+    assert_eq!(gap.fact("expected_seq"), Some("1"));
+    take_all(&b, &feed).await;
+    let mut other = incoming(&feed[1]).op;
+    other.payload = Payload::Delete { id: id(1), reason: "forged".into() };
+    let forged = act(&b, &peer(), taking(&codec::encode_op(&other))).await.unwrap_err();
+    assert_eq!(forged.reason, Reason::ChainBroken, "FDS-5");
+    assert!(same(&a, &b).await);
+    a.close().await.unwrap();
+    b.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_is_passed_and_taken_later() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [a, b] = folders.each_ref().map(|folder| open(folder.path()));
+    let ann = viewer("ann");
+    put(&a, &ann, 1, "one").await;
+    let patch = types::Patch { priority: Some(9), ..types::Patch::default() };
+    let update = Intent::Update { id: full(1), patch: Box::new(patch), expected_version: None };
+    act(&a, &ann, update).await.unwrap();
+    put(&a, &ann, 2, "two").await;
+    let feed = log(folders[0].path());
+    let intents = vec![passing(&feed[0]), taking(&feed[1]), taking(&feed[2])];
+    let receipt = b.write(request(&peer(), intents)).await.unwrap();
+    let results: Vec<Applied> = receipt.results.into_iter().map(|r| r.unwrap()).collect();
+    assert_eq!((&results[0], &results[2]), (&Applied::Other, &Applied::Other));
+    let Applied::Refused(refused) = &results[1] else { panic!("FDS-2: {results:?}") };
+    assert_eq!(refused.reason, Reason::NotFound);
+    // It survives a restart, and the places are still there to be taken.
+    b.close().await.unwrap();
+    drop(b);
+    let b = open(folders[1].path());
+    assert_eq!(count(&look(folders[1].path()), "unheld"), 2);
+    assert_eq!(act(&b, &peer(), passing(&feed[0])).await, Ok(Applied::Known));
+    let taken = take_all(&b, &feed).await;
+    assert_eq!(taken, [Applied::Other, Applied::Other, Applied::Known], "FDS-1");
+    assert_eq!(count(&look(folders[1].path()), "unheld"), 0);
+    assert!(same(&a, &b).await);
+    assert!(b.verify_chain(0).await.unwrap().holds());
+    a.close().await.unwrap();
+    b.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn links_join_in_any_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let b = open(folder.path());
+    let op = |origin: u128, seq, ms, payload| Op {
+        id: OpId { origin: types::NodeId(Uuid::from_u128(origin)), seq },
+        hlc: Hlc::new(NOW_MS + ms, 0),
+        author: "ann".parse().unwrap(),
+        fence: 0,
+        context: types::VersionVector::default(),
+        payload,
+    };
+    let link = NewLink {
+        id: LinkId(Uuid::from_u128(77)),
+        source: id(1),
+        target: id(2),
+        relation: Relation::DependsOn,
+        validity: Validity::default(),
+    };
+    let until = |ms| Validity { from_ms: None, until_ms: Some(ms) };
+    let ops = [
+        op(1, 1, 0, Payload::Link(link.clone())),
+        op(2, 1, 9, Payload::LinkValidity { id: link.id, validity: until(9) }),
+        op(1, 2, 5, Payload::LinkValidity { id: link.id, validity: until(5) }),
+        op(3, 1, 3, Payload::Unlink { id: link.id }),
+        op(3, 2, 99, Payload::LinkValidity { id: link.id, validity: until(99) }),
+    ];
+    let log: Vec<Vec<u8>> = ops.iter().map(codec::encode_op).collect();
+    take_all(&b, &log).await;
+    let row: (i64, bool) = look(folder.path())
+        .query_row("SELECT valid_until_ms, removed FROM links", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!(row, (99, true), "the newest span, and gone for good");
+    b.close().await.unwrap();
+}

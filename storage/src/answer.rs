@@ -112,6 +112,38 @@ pub enum Applied {
     Refused(types::Reject),
 }
 
+/// What is told of one operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// All of it.
+    Whole {
+        /// As its origin made it.
+        bytes: Vec<u8>,
+        /// Namespace of the memory that it changes, when it changes exactly one.
+        namespace: Option<types::Namespace>,
+    },
+    /// Its hash: it is not kept here.
+    Hash([u8; 32]),
+}
+
+/// One operation of a feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedItem {
+    /// Its name.
+    pub id: types::OpId,
+    /// What is told of it.
+    pub said: Said,
+}
+
+/// What an asker lacks, or the first part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// Operations, in an order in which they can be applied.
+    pub items: Vec<FeedItem>,
+    /// Whether there is more.
+    pub more: bool,
+}
+
 /// The acknowledged result of a write. Sent only after the fsync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteReceipt {

@@ -10,17 +10,17 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
-use types::{AgentId, AgentRecord, Link, MemoryId, Namespace, ids::IdRef};
+use types::{AgentId, AgentRecord, FeedHead, Link, MemoryId, Namespace, NodeId, ids::IdRef};
 
 use crate::{
     answer::{
-        AuditRow, Candidates, ChainReport, Change, Finding, Graph, MemoryView, NamespaceInfo, Page,
-        Path, PendingVector, QuotaUsage, StoreStats, WriteReceipt,
+        AuditRow, Candidates, ChainReport, Change, Finding, Graph, Lacking, MemoryView,
+        NamespaceInfo, Page, Path, PendingVector, QuotaUsage, StoreStats, WriteReceipt,
     },
     error::StoreError,
     request::{
-        CandidateQuery, ComputedVector, DuplicateQuery, ForgetQuery, GraphQuery, ListQuery,
-        PathQuery, Reader, TimelineQuery, WriteRequest,
+        CandidateQuery, ComputedVector, DuplicateQuery, ForgetQuery, GraphQuery, LackingQuery,
+        ListQuery, PathQuery, Reader, TimelineQuery, WriteRequest,
     },
 };
 
@@ -172,6 +172,12 @@ pub trait ReadStore: Send + Sync {
 
     /// The logs whose events are kept, each with the entry up to which all of them are.
     fn event_logs(&self) -> Answer<'_, BTreeMap<String, u64>>;
+
+    /// The feeds of all origins, as far as they are covered here.
+    fn feeds(&self) -> Answer<'_, BTreeMap<NodeId, FeedHead>>;
+
+    /// What another node lacks of them, in an order in which it can be applied.
+    fn lacking(&self, query: LackingQuery) -> Answer<'_, Lacking>;
 
     /// A digest over all content that is the same on two stores exactly when their memories, links,
     /// agents and operations are (SHA-256 over rows in order of id).

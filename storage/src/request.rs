@@ -183,6 +183,17 @@ pub struct Passed {
     pub hash: [u8; 32],
 }
 
+/// What another node lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LackingQuery {
+    /// What it covers.
+    pub has: types::VersionVector,
+    /// Most operations to tell.
+    pub items_max: u32,
+    /// Bytes behind which no more is told.
+    pub bytes_max: u64,
+}
+
 /// Something that happened beside the operations of this store, for its audit chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {

@@ -22,6 +22,7 @@ pub(crate) mod audit;
 pub(crate) mod candidates;
 pub(crate) mod changes;
 pub(crate) mod conditions;
+pub(crate) mod feeds;
 pub(crate) mod figures;
 pub(crate) mod links;
 pub(crate) mod memories;

@@ -11,25 +11,27 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use runtime::clock;
 use rusqlite::Connection;
-use types::{AgentId, AgentRecord, Link, MemoryId, Namespace, Reason, Reject, ids::IdRef};
+use types::{
+    AgentId, AgentRecord, FeedHead, Link, MemoryId, Namespace, NodeId, Reason, Reject, ids::IdRef,
+};
 
 use super::{
     audit,
     candidates::{self, Source},
-    changes, figures, links, memories, registry,
+    changes, feeds, figures, links, memories, registry,
     sight::Sight,
     snapshot,
 };
 use crate::{
     answer::{
-        AuditRow, Candidates, ChainReport, Change, Finding, Graph, MemoryView, NamespaceInfo, Page,
-        Path, PendingVector, QuotaUsage, StoreStats,
+        AuditRow, Candidates, ChainReport, Change, Finding, Graph, Lacking, MemoryView,
+        NamespaceInfo, Page, Path, PendingVector, QuotaUsage, StoreStats,
     },
     error::StoreError,
     port::{Answer, ReadStore},
     request::{
-        CandidateQuery, DuplicateQuery, ForgetQuery, GraphQuery, ListQuery, PathQuery, Reader,
-        TimelineQuery,
+        CandidateQuery, DuplicateQuery, ForgetQuery, GraphQuery, LackingQuery, ListQuery,
+        PathQuery, Reader, TimelineQuery,
     },
     sqlite::{
         SqliteStore, backup,
@@ -250,6 +252,14 @@ impl ReadStore for SqliteStore {
 
     fn event_logs(&self) -> Answer<'_, BTreeMap<String, u64>> {
         self.answer("reading how far logs are kept", audit::event_logs)
+    }
+
+    fn feeds(&self) -> Answer<'_, BTreeMap<NodeId, FeedHead>> {
+        self.answer("reading the feeds", feeds::feeds)
+    }
+
+    fn lacking(&self, query: LackingQuery) -> Answer<'_, Lacking> {
+        self.answer("reading what is lacking", move |c| feeds::lacking(c, &query))
     }
 
     fn content_digest(&self) -> Answer<'_, [u8; 32]> {

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::world::*;
 use crate::{
-    answer::Applied,
+    answer::{Applied, Lacking, Said},
     port::{ReadStore, WriteStore},
-    request::{Incoming, Intent, Passed, Viewer},
+    request::{Incoming, Intent, LackingQuery, Passed, Viewer},
     sqlite::SqliteStore,
 };
 
@@ -184,6 +184,71 @@ async fn what_cannot_be_had_is_passed_and_taken_later() {
     assert!(b.verify_chain(0).await.unwrap().holds());
     a.close().await.unwrap();
     b.close().await.unwrap();
+}
+
+/// Passes what `from` has and `to` lacks, in parts of so many operations.
+async fn catch_up(from: &SqliteStore, to: &SqliteStore, items_max: u32) -> usize {
+    for parts in 1.. {
+        let feeds = to.feeds().await.unwrap();
+        let has = feeds.values().map(|feed| (feed.origin, feed.seq)).collect();
+        let query = LackingQuery { has, items_max, bytes_max: 1 << 20 };
+        let Lacking { items, more } = from.lacking(query).await.unwrap();
+        let intents: Vec<Intent> = items
+            .into_iter()
+            .map(|item| match item.said {
+                Said::Whole { bytes, .. } => taking(&bytes),
+                Said::Hash(hash) => Intent::Pass(Passed { id: item.id, hash }),
+            })
+            .collect();
+        if !intents.is_empty() {
+            let receipt = to.write(request(&peer(), intents)).await.unwrap();
+            assert!(receipt.results.iter().all(|result| result.is_ok()), "FDR-1: {receipt:?}");
+        }
+        if !more {
+            return parts;
+        }
+    }
+    unreachable!("the loop ends by itself")
+}
+
+#[tokio::test]
+async fn a_store_catches_up_from_any_other_in_parts() {
+    let folders: [tempfile::TempDir; 4] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [a, b, c, d] = folders.each_ref().map(|folder| open(folder.path()));
+    live(&a).await;
+    catch_up(&a, &b, 100).await;
+    // The second one's operations rest on the first one's, and are told between them.
+    for number in 10..15 {
+        put(&b, &viewer("bob"), number, &format!("memory {number}")).await;
+        put(&a, &viewer("ann"), number + 10, &format!("memory {number}")).await;
+        catch_up(&b, &a, 100).await;
+        catch_up(&a, &b, 100).await;
+    }
+    assert!(same(&a, &b).await);
+    assert!(catch_up(&b, &c, 3).await > 5, "in parts");
+    assert!(same(&a, &c).await);
+    assert_eq!(a.feeds().await.unwrap(), c.feeds().await.unwrap(), "the chains are the same");
+    // What was hidden from one is told on as its hash, without a gap.
+    let feed = log(folders[0].path());
+    let first = incoming(&feed[0]).op.id;
+    act(&d, &peer(), Intent::Pass(Passed { id: first, hash: codec::op_hash(&feed[0]) }))
+        .await
+        .unwrap();
+    catch_up(&a, &d, 4).await;
+    let query =
+        LackingQuery { has: types::VersionVector::default(), items_max: 1000, bytes_max: 1 << 20 };
+    let told = d.lacking(query).await.unwrap();
+    assert!(matches!(told.items[0].said, Said::Hash(_)), "FDR-2");
+    let mut next = std::collections::BTreeMap::new();
+    for item in &told.items {
+        let expected = next.entry(item.id.origin).or_insert(1);
+        assert_eq!(item.id.seq, *expected, "FDR-2");
+        *expected += 1;
+    }
+    assert_eq!(d.feeds().await.unwrap(), a.feeds().await.unwrap());
+    for store in [a, b, c, d] {
+        store.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

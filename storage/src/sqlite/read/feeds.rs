@@ -1,0 +1,153 @@
+//! Feeds, as other nodes are told of them.
+//!
+//! Invariants: `FDR-1` what is told is a prefix of what is lacking, in an order in which it can be
+//! applied: this store's own; `FDR-2` within it, each feed goes on without a gap from where the asker
+//! is, an operation that is not kept here being told of by its hash.
+//!
+//! Not here: what a peer may see of it (`federation`).
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension};
+use types::{FeedHead, Namespace, NodeId, OpId, VersionVector};
+
+use crate::{
+    answer::{FeedItem, Lacking, Said},
+    request::LackingQuery,
+    sqlite::{
+        fault::SqlFault,
+        row::{signed, unsigned},
+    },
+};
+
+/// The feeds of all origins, as far as they are covered.
+pub(crate) fn feeds(connection: &Connection) -> Result<BTreeMap<NodeId, FeedHead>, SqlFault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT n.node, f.seq, f.chain FROM feeds f JOIN nodes n ON n.id = f.origin",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let origin = NodeId(uuid::Uuid::from_bytes(row.get(0)?));
+        Ok((origin, FeedHead { origin, seq: unsigned(row.get(1)?), chain: row.get(2)? }))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The origins of whose feeds an asker lacks something: their numbers, and what it has.
+fn lacking_of(
+    connection: &Connection,
+    has: &VersionVector,
+) -> Result<BTreeMap<u32, (NodeId, u64, u64)>, SqlFault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT f.origin, n.node, f.seq FROM feeds f JOIN nodes n ON n.id = f.origin",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut lacking = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let node = NodeId(uuid::Uuid::from_bytes(row.get(1)?));
+        let covered = unsigned(row.get(2)?);
+        if covered > has.get(node) {
+            lacking.insert(row.get(0)?, (node, has.get(node), covered));
+        }
+    }
+    Ok(lacking)
+}
+
+/// Position of the first kept operation behind `seq` of an origin.
+fn first_behind(connection: &Connection, origin: u32, seq: u64) -> Result<Option<i64>, SqlFault> {
+    let found = connection
+        .prepare_cached(
+            "SELECT position FROM ops WHERE origin = ?1 AND seq > ?2 ORDER BY seq LIMIT 1",
+        )?
+        .query_row((origin, signed(seq)), |row| row.get(0))
+        .optional()?;
+    Ok(found)
+}
+
+/// What is being put together.
+struct Telling<'c> {
+    connection: &'c Connection,
+    items: Vec<FeedItem>,
+    bytes: u64,
+    /// By number of origin: its name, and up to where it was told.
+    told: BTreeMap<u32, (NodeId, u64)>,
+}
+
+impl Telling<'_> {
+    /// Tells of what is not kept between what was told of a feed and `before`.
+    fn pass(&mut self, origin: u32, before: u64) -> Result<(), SqlFault> {
+        let Some((node, told)) = self.told.get_mut(&origin) else { return Ok(()) };
+        if *told + 1 >= before {
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare_cached(
+            "SELECT seq, hash FROM unheld WHERE origin = ?1 AND seq > ?2 AND seq < ?3 ORDER BY seq",
+        )?;
+        let mut rows = statement.query((origin, signed(*told), signed(before)))?;
+        while let Some(row) = rows.next()? {
+            let seq = unsigned(row.get(0)?);
+            if seq != *told + 1 {
+                break;
+            }
+            let id = OpId { origin: *node, seq };
+            self.items.push(FeedItem { id, said: Said::Hash(row.get(1)?) });
+            *told = seq;
+        }
+        Ok(())
+    }
+
+    /// Tells an operation; says whether it goes on without a gap.
+    fn tell(&mut self, origin: u32, seq: u64, said: Said) -> Result<bool, SqlFault> {
+        self.pass(origin, seq)?;
+        let Some((node, told)) = self.told.get_mut(&origin) else { return Ok(false) };
+        if seq != *told + 1 {
+            return Ok(false);
+        }
+        *told = seq;
+        if let Said::Whole { bytes, .. } = &said {
+            self.bytes += bytes.len() as u64;
+        }
+        self.items.push(FeedItem { id: OpId { origin: *node, seq }, said });
+        Ok(true)
+    }
+}
+
+/// What an asker lacks that has this much.
+pub(crate) fn lacking(connection: &Connection, query: &LackingQuery) -> Result<Lacking, SqlFault> {
+    let lacking = lacking_of(connection, &query.has)?;
+    let mut start: Option<i64> = None;
+    for (origin, (_, has, _)) in &lacking {
+        let first = first_behind(connection, *origin, *has)?;
+        start = start.into_iter().chain(first).min();
+    }
+    let told = lacking.iter().map(|(origin, (node, has, _))| (*origin, (*node, *has))).collect();
+    let mut telling = Telling { connection, items: Vec::new(), bytes: 0, told };
+    let mut more = false;
+    let mut statement = connection.prepare_cached(
+        "SELECT o.origin, o.seq, o.bytes, s.name FROM ops o
+         LEFT JOIN memories m ON m.id = o.memory LEFT JOIN namespaces s ON s.id = m.namespace
+         WHERE o.position >= ?1 ORDER BY o.position",
+    )?;
+    let mut rows = statement.query([start.unwrap_or(i64::MAX)])?;
+    while let Some(row) = rows.next()? {
+        let (origin, seq): (u32, u64) = (row.get(0)?, unsigned(row.get(1)?));
+        if lacking.get(&origin).is_none_or(|(_, has, _)| seq <= *has) {
+            continue;
+        }
+        if telling.items.len() >= query.items_max as usize || telling.bytes >= query.bytes_max {
+            more = true;
+            break;
+        }
+        let namespace: Option<String> = row.get(3)?;
+        let namespace = namespace.and_then(|name| name.parse::<Namespace>().ok());
+        let goes_on = telling.tell(origin, seq, Said::Whole { bytes: row.get(2)?, namespace })?;
+        // What was taken late stands behind what follows it, which is told the next time.
+        more |= !goes_on;
+    }
+    more &= !telling.items.is_empty();
+    if !more {
+        for (origin, (_, _, covered)) in &lacking {
+            telling.pass(*origin, covered + 1)?;
+        }
+    }
+    Ok(Lacking { items: telling.items, more })
+}

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use types::{
-    AgentId, Hlc, Kind, Link, LinkId, MemoryId, Metadata, Namespace, OpId, Reject, Scope, Tag,
-    Tier, VersionVector, memory::Validity,
+    AgentId, FeedHead, Hlc, Kind, Link, LinkId, MemoryId, Metadata, Namespace, OpId, Reject, Scope,
+    Tag, Tier, VersionVector, memory::Validity,
 };
 
 /// A memory as a reader sees it.
@@ -140,8 +140,21 @@ pub struct FeedItem {
 pub struct Lacking {
     /// Operations, in an order in which they can be applied.
     pub items: Vec<FeedItem>,
+    /// What proves them, one for each feed of which there are any.
+    pub proofs: Vec<Proof>,
     /// Whether there is more.
     pub more: bool,
+}
+
+/// What leads from the last operation that is told of a feed to a head that its origin has signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The head.
+    pub head: FeedHead,
+    /// The origin's signature; `None` where the origin is this node, which can sign now.
+    pub signature: Option<[u8; 64]>,
+    /// Hashes of the operations between the last one told and the head, which are not told yet.
+    pub tail: Vec<[u8; 32]>,
 }
 
 /// The acknowledged result of a write. Sent only after the fsync.

@@ -10,7 +10,9 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
-use types::{AgentId, AgentRecord, FeedHead, Link, MemoryId, Namespace, NodeId, ids::IdRef};
+use types::{
+    AgentId, AgentRecord, DeadLetter, FeedHead, Link, MemoryId, Namespace, NodeId, ids::IdRef,
+};
 
 use crate::{
     answer::{
@@ -178,6 +180,9 @@ pub trait ReadStore: Send + Sync {
 
     /// What another node lacks of them, in an order in which it can be applied.
     fn lacking(&self, query: LackingQuery) -> Answer<'_, Lacking>;
+
+    /// Operations of this node that peers have refused, in order of peer and sequence.
+    fn letters(&self) -> Answer<'_, Vec<(NodeId, DeadLetter)>>;
 
     /// A digest over all content that is the same on two stores exactly when their memories, links,
     /// agents and operations are (SHA-256 over rows in order of id).

@@ -9,8 +9,9 @@
 use std::collections::BTreeSet;
 
 use types::{
-    AgentId, AgentRecord, Audience, Kind, LinkId, MemoryId, Namespace, NewMemory, Patch, Reject,
-    Relation, Tag, Tier, audit::AttestLevel, ids::IdRef, link::NewLink, memory::Validity,
+    AgentId, AgentRecord, Audience, DeadLetter, Kind, LinkId, MemoryId, Namespace, NewMemory,
+    NodeId, Patch, Reject, Relation, SignedHead, Tag, Tier, audit::AttestLevel, ids::IdRef,
+    link::NewLink, memory::Validity,
 };
 
 /// Who is asking, with everything that decides what it may see and change.
@@ -160,6 +161,31 @@ pub enum Intent {
     Take(Box<Incoming>),
     /// Go past an operation that is hidden from this node.
     Pass(Passed),
+    /// Keep what another node has signed of its feed, so that others can be shown that it is all there.
+    Vouch(SignedHead),
+    /// Keep what a peer has refused, in place of an older word of it on the same operation.
+    KeepLetter {
+        /// Who refused.
+        peer: NodeId,
+        /// What, and why.
+        letter: Box<DeadLetter>,
+    },
+    /// Keep it no longer.
+    DropLetter {
+        /// Who refused.
+        peer: NodeId,
+        /// Which operation of this node.
+        seq: u64,
+    },
+    /// Refuse with [`types::Reason::NonceReplay`] if this came before; remember it until then.
+    Nonce {
+        /// Who used it.
+        peer: NodeId,
+        /// Never used twice by that peer.
+        nonce: [u8; 16],
+        /// When it may be forgotten: messages of this age are refused for their age. Unix milliseconds.
+        until_ms: u64,
+    },
     /// Refuse, unless the answer to this request is remembered: for an atomic request that can no
     /// longer be worked out, because doing it the first time changed what it starts from.
     Refuse(Box<Reject>),

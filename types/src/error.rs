@@ -72,6 +72,8 @@ reasons! {
     EmbeddingMismatch = "embedding_mismatch",
     /// No credentials, or wrong ones.
     Unauthenticated = "unauthenticated",
+    /// A signed message came a second time.
+    NonceReplay = "x_memory_nonce_replay",
     /// The caller is known and may not do this.
     Forbidden = "forbidden",
     /// The agent's registration was revoked.

@@ -56,6 +56,15 @@ impl FeedHead {
     }
 }
 
+/// The end of a feed with its origin's word for it: an Ed25519 signature of [`FeedHead::digest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedHead {
+    /// What is signed.
+    pub head: FeedHead,
+    /// By the origin's key.
+    pub signature: [u8; 64],
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -14,6 +14,7 @@ pub mod arbitrary;
 pub mod audit;
 pub mod codec;
 pub mod counter;
+pub mod dead_letter;
 pub mod error;
 pub mod feed;
 mod fence_guard;
@@ -38,8 +39,9 @@ pub mod text;
 pub mod version_vector;
 
 pub use agent::{Affiliation, AgentId, AgentRecord, Audience};
+pub use dead_letter::DeadLetter;
 pub use error::{Invalid, Reason, Reject};
-pub use feed::FeedHead;
+pub use feed::{FeedHead, SignedHead};
 pub use fence_guard::FenceGuard;
 pub use hlc::{Hlc, HlcClock};
 pub use ids::{LinkId, MemoryId, NodeId, OpId};

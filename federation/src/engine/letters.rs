@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use types::Reason;
+use types::{DeadLetter, Reason};
 
 /// Tries after which a letter is quarantined.
 pub const TRIES_MAX: u32 = 8;
@@ -16,23 +16,6 @@ pub const TRIES_MAX: u32 = 8;
 pub const RETRY_MS: u64 = 2_000;
 /// Most letters that are tried at once.
 pub(super) const TOGETHER_MAX: usize = 64;
-
-/// An operation of this node that a peer has refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
-    /// Its place in this node's feed.
-    pub seq: u64,
-    /// Why, as the peer said last.
-    pub reason: Reason,
-    /// What the peer said last.
-    pub detail: String,
-    /// How often it was refused.
-    pub tries: u32,
-    /// First refusal, Unix milliseconds.
-    pub first_ms: u64,
-    /// Next try, Unix milliseconds; `None` in quarantine.
-    pub next_ms: Option<u64>,
-}
 
 /// Whether time may change a refusal. What can be mended by the peer's operator only after the reason has been
 /// read counts as final: trying again would hide it.
@@ -54,14 +37,14 @@ fn may_pass(reason: Reason) -> bool {
 /// The letters to one peer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Letters {
-    kept: BTreeMap<u64, Letter>,
+    kept: BTreeMap<u64, DeadLetter>,
     /// Those that are being tried.
     trying: Vec<u64>,
 }
 
 impl Letters {
     /// What was kept across a restart.
-    pub(super) fn resume(kept: impl IntoIterator<Item = Letter>) -> Self {
+    pub(super) fn resume(kept: impl IntoIterator<Item = DeadLetter>) -> Self {
         let kept = kept.into_iter().map(|letter| (letter.seq, letter)).collect();
         Self { kept, trying: Vec::new() }
     }
@@ -73,8 +56,8 @@ impl Letters {
         reason: Reason,
         detail: String,
         now_ms: u64,
-    ) -> &Letter {
-        let letter = self.kept.entry(seq).or_insert_with(|| Letter {
+    ) -> &DeadLetter {
+        let letter = self.kept.entry(seq).or_insert_with(|| DeadLetter {
             seq,
             reason,
             detail: String::new(),
@@ -96,7 +79,7 @@ impl Letters {
     }
 
     /// Whether one of these is refused, and why.
-    pub(super) fn reason_among(&self, first: u64, last: u64) -> Option<&Letter> {
+    pub(super) fn reason_among(&self, first: u64, last: u64) -> Option<&DeadLetter> {
         self.kept.range(first..=last).next().map(|(_, letter)| letter)
     }
 
@@ -105,7 +88,7 @@ impl Letters {
         if !self.trying.is_empty() {
             return Vec::new();
         }
-        let waits = |letter: &&Letter| letter.next_ms.is_some();
+        let waits = |letter: &&DeadLetter| letter.next_ms.is_some();
         let last_due = self
             .kept
             .values()
@@ -124,7 +107,7 @@ impl Letters {
     }
 
     /// An operator wants them tried again at once: one, or all of them.
-    pub(super) fn retry(&mut self, seq: Option<u64>, now_ms: u64) -> Vec<&Letter> {
+    pub(super) fn retry(&mut self, seq: Option<u64>, now_ms: u64) -> Vec<&DeadLetter> {
         let wanted =
             self.kept.values_mut().filter(|letter| seq.is_none_or(|seq| seq == letter.seq));
         wanted
@@ -145,7 +128,7 @@ impl Letters {
         gone
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Letter> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &DeadLetter> {
         self.kept.values()
     }
 

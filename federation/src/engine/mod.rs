@@ -28,8 +28,9 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use types::{NodeId, Reason, VersionVector};
+use types::{DeadLetter, NodeId, Reason, VersionVector};
 
+pub use self::write::Short;
 use self::{
     health::Health,
     letters::Letters,
@@ -38,7 +39,6 @@ use self::{
     stable::Stable,
     write::{End, Write, Writes},
 };
-pub use self::{letters::Letter, write::Short};
 
 /// Names one attempt to send something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +74,7 @@ pub enum Input {
         /// Who.
         peer: NodeId,
         /// What it has refused so far.
-        letters: Vec<Letter>,
+        letters: Vec<DeadLetter>,
     },
     /// A peer is no member any more.
     Left {
@@ -235,7 +235,7 @@ pub enum Output {
         /// To whom it was.
         peer: NodeId,
         /// The letter.
-        letter: Letter,
+        letter: DeadLetter,
     },
     /// Keep it no longer.
     DropLetter {
@@ -300,7 +300,7 @@ pub struct PeerView {
     /// When it is asked again, Unix milliseconds; 0 when it answers.
     pub quiet_until_ms: u64,
     /// What it has refused.
-    pub letters: Vec<Letter>,
+    pub letters: Vec<DeadLetter>,
 }
 
 /// One node's part in a federation.
@@ -405,7 +405,7 @@ impl Engine {
         self.writes.len()
     }
 
-    fn joined(&mut self, peer: NodeId, letters: Vec<Letter>) {
+    fn joined(&mut self, peer: NodeId, letters: Vec<DeadLetter>) {
         if peer != self.me && !self.peers.contains_key(&peer) {
             let known = Peer { letters: Letters::resume(letters), ..Peer::default() };
             self.peers.insert(peer, known);

@@ -102,6 +102,7 @@ pub const TABLE: &[Row] = &[
         "Embedding of another space",
     ),
     refused(Reason::Unauthenticated, Code::Unauthenticated, 401, -32016, "Not authenticated"),
+    refused(Reason::NonceReplay, Code::Unauthenticated, 401, -32045, "Replayed"),
     refused(Reason::Forbidden, Code::PermissionDenied, 403, -32017, "Not allowed"),
     refused(Reason::AgentRevoked, Code::PermissionDenied, 403, -32018, "Agent revoked"),
     later(Reason::QuotaExceeded, Code::ResourceExhausted, 429, -32019, "Quota exceeded"),

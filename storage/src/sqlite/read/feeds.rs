@@ -2,17 +2,18 @@
 //!
 //! Invariants: `FDR-1` what is told is a prefix of what is lacking, in an order in which it can be
 //! applied: this store's own; `FDR-2` within it, each feed goes on without a gap from where the asker
-//! is, an operation that is not kept here being told of by its hash.
+//! is, an operation that is not kept here being told of by its hash; `FDR-3` what is told of another
+//! node's feed is told with what that node has signed, or not at all.
 //!
 //! Not here: what a peer may see of it (`federation`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension};
-use types::{FeedHead, Namespace, NodeId, OpId, VersionVector};
+use types::{DeadLetter, FeedHead, Namespace, NodeId, OpId, Reason, VersionVector, codec};
 
 use crate::{
-    answer::{FeedItem, Lacking, Said},
+    answer::{FeedItem, Lacking, Proof, Said},
     request::LackingQuery,
     sqlite::{
         fault::SqlFault,
@@ -111,8 +112,102 @@ impl Telling<'_> {
     }
 }
 
+impl Telling<'_> {
+    /// What proves what was told, and the origins for which there is no proof yet.
+    fn proofs(
+        &self,
+        lacking: &BTreeMap<u32, (NodeId, u64, u64)>,
+        me: NodeId,
+    ) -> Result<(Vec<Proof>, BTreeSet<NodeId>), SqlFault> {
+        let (mut proofs, mut unproven) = (Vec::new(), BTreeSet::new());
+        for (origin, (node, told)) in &self.told {
+            if lacking.get(origin).is_none_or(|(_, has, _)| has == told) {
+                continue;
+            }
+            let signed = match *node == me {
+                true => self.chain_at(*origin, *told)?.map(|chain| {
+                    let head = FeedHead { origin: *node, seq: *told, chain };
+                    Proof { head, signature: None, tail: Vec::new() }
+                }),
+                false => self.signed_from(*origin, *node, *told)?,
+            };
+            match signed {
+                Some(proof) => proofs.push(proof),
+                None => drop(unproven.insert(*node)),
+            }
+        }
+        Ok((proofs, unproven))
+    }
+
+    fn chain_at(&self, origin: u32, seq: u64) -> Result<Option<[u8; 32]>, SqlFault> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT chain FROM ops WHERE origin = ?1 AND seq = ?2")?;
+        Ok(statement.query_row((origin, signed(seq)), |row| row.get(0)).optional()?)
+    }
+
+    /// The first head that an origin has signed at `seq` or behind it, with the way there.
+    fn signed_from(&self, origin: u32, node: NodeId, seq: u64) -> Result<Option<Proof>, SqlFault> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT seq, chain, signature FROM feed_heads
+             WHERE origin = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
+        )?;
+        let word = statement
+            .query_row((origin, signed(seq)), |row| {
+                let head =
+                    FeedHead { origin: node, seq: unsigned(row.get(0)?), chain: row.get(1)? };
+                Ok((head, row.get(2)?))
+            })
+            .optional()?;
+        let Some((head, signature)) = word else { return Ok(None) };
+        let tail = self.hashes(origin, seq, head.seq)?;
+        let whole = tail.len() as u64 == head.seq - seq;
+        Ok(whole.then_some(Proof { head, signature: Some(signature), tail }))
+    }
+
+    /// Hashes of the operations of an origin behind `after`, up to `last`.
+    fn hashes(&self, origin: u32, after: u64, last: u64) -> Result<Vec<[u8; 32]>, SqlFault> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT seq, bytes, NULL FROM ops WHERE origin = ?1 AND seq > ?2 AND seq <= ?3
+             UNION ALL SELECT seq, NULL, hash FROM unheld
+             WHERE origin = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY 1",
+        )?;
+        let rows = statement.query_map((origin, signed(after), signed(last)), |row| {
+            let (bytes, hash): (Option<Vec<u8>>, Option<[u8; 32]>) = (row.get(1)?, row.get(2)?);
+            Ok(hash.unwrap_or_else(|| codec::op_hash(&bytes.unwrap_or_default())))
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+/// What peers have refused.
+pub(crate) fn letters(connection: &Connection) -> Result<Vec<(NodeId, DeadLetter)>, SqlFault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT peer, seq, reason, detail, tries, first_ms, next_ms FROM dead_letters
+         ORDER BY peer, seq",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let code: String = row.get(2)?;
+        let letter = DeadLetter {
+            seq: unsigned(row.get(1)?),
+            // A reason of a later version, after a downgrade.
+            reason: Reason::from_code(&code).unwrap_or(Reason::Internal),
+            detail: row.get(3)?,
+            tries: row.get(4)?,
+            first_ms: unsigned(row.get(5)?),
+            next_ms: row.get::<_, Option<i64>>(6)?.map(unsigned),
+        };
+        Ok((NodeId(uuid::Uuid::from_bytes(row.get(0)?)), letter))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// What an asker lacks that has this much.
-pub(crate) fn lacking(connection: &Connection, query: &LackingQuery) -> Result<Lacking, SqlFault> {
+pub(crate) fn lacking(
+    connection: &Connection,
+    query: &LackingQuery,
+    me: NodeId,
+) -> Result<Lacking, SqlFault> {
     let lacking = lacking_of(connection, &query.has)?;
     let mut start: Option<i64> = None;
     for (origin, (_, has, _)) in &lacking {
@@ -149,5 +244,9 @@ pub(crate) fn lacking(connection: &Connection, query: &LackingQuery) -> Result<L
             telling.pass(*origin, covered + 1)?;
         }
     }
-    Ok(Lacking { items: telling.items, more })
+    let (proofs, unproven) = telling.proofs(&lacking, me)?;
+    let mut items = telling.items;
+    items.retain(|item| !unproven.contains(&item.id.origin));
+    more &= !items.is_empty();
+    Ok(Lacking { items, proofs, more })
 }

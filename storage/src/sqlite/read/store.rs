@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use runtime::clock;
 use rusqlite::Connection;
 use types::{
-    AgentId, AgentRecord, FeedHead, Link, MemoryId, Namespace, NodeId, Reason, Reject, ids::IdRef,
+    AgentId, AgentRecord, DeadLetter, FeedHead, Link, MemoryId, Namespace, NodeId, Reason, Reject,
+    ids::IdRef,
 };
 
 use super::{
@@ -259,7 +260,12 @@ impl ReadStore for SqliteStore {
     }
 
     fn lacking(&self, query: LackingQuery) -> Answer<'_, Lacking> {
-        self.answer("reading what is lacking", move |c| feeds::lacking(c, &query))
+        let me = self.node_id();
+        self.answer("reading what is lacking", move |c| feeds::lacking(c, &query, me))
+    }
+
+    fn letters(&self) -> Answer<'_, Vec<(NodeId, DeadLetter)>> {
+        self.answer("reading the dead letters", feeds::letters)
     }
 
     fn content_digest(&self) -> Answer<'_, [u8; 32]> {

@@ -14,6 +14,7 @@ use types::{
 };
 
 use super::{
+    dealings::Dealing,
     feeds::Unheld,
     head::Head,
     overlay::{Entry, Mark, Overlay},
@@ -86,6 +87,8 @@ pub(crate) struct Group<'w> {
     pub(crate) unheld: Vec<Unheld>,
     /// Operations that had been passed before and are kept now.
     pub(crate) found: Vec<OpId>,
+    /// What is to be kept of dealings with peers.
+    pub(crate) dealings: Vec<Dealing>,
 }
 
 /// A place to come back to.
@@ -94,6 +97,7 @@ struct Savepoint {
     logged: usize,
     unheld: usize,
     found: usize,
+    dealings: usize,
     head: Head,
 }
 
@@ -105,8 +109,8 @@ impl<'w> Group<'w> {
         words: &'w mut Vocabulary,
         head: &'w mut Head,
     ) -> Self {
-        let (overlay, log, unheld, found) = Default::default();
-        Self { connection, config, words, head, overlay, log, unheld, found }
+        let (overlay, log, unheld, found, dealings) = Default::default();
+        Self { connection, config, words, head, overlay, log, unheld, found, dealings }
     }
 
     /// Does a request.
@@ -195,6 +199,10 @@ impl<'w> Group<'w> {
             Intent::Covered { log, through } => self.covered(log, through),
             Intent::Take(incoming) => self.take(terms, *incoming),
             Intent::Pass(passed) => self.pass(&passed),
+            Intent::Vouch(signed) => self.vouch(signed),
+            Intent::KeepLetter { peer, letter } => Ok(self.deal(Dealing::Letter(peer, *letter))),
+            Intent::DropLetter { peer, seq } => Ok(self.deal(Dealing::NoLetter(peer, seq))),
+            Intent::Nonce { peer, nonce, until_ms } => self.nonce(peer, nonce, until_ms),
             Intent::Refuse(reject) => Err((*reject).into()),
         }
     }
@@ -203,7 +211,8 @@ impl<'w> Group<'w> {
     pub(crate) fn has_rows(&self) -> bool {
         let Overlay { answers, event_logs, key_fences, .. } = &self.overlay;
         let noted = answers.len() + event_logs.len() + key_fences.len();
-        !self.log.is_empty() || !self.unheld.is_empty() || noted > 0
+        let dealt = self.unheld.len() + self.dealings.len();
+        !self.log.is_empty() || dealt + noted > 0
     }
 
     fn savepoint(&self) -> Savepoint {
@@ -212,6 +221,7 @@ impl<'w> Group<'w> {
             logged: self.log.len(),
             unheld: self.unheld.len(),
             found: self.found.len(),
+            dealings: self.dealings.len(),
             head: self.head.clone(),
         }
     }
@@ -221,6 +231,7 @@ impl<'w> Group<'w> {
         self.log.truncate(to.logged);
         self.unheld.truncate(to.unheld);
         self.found.truncate(to.found);
+        self.dealings.truncate(to.dealings);
         self.head.take_back(to.head);
     }
 

@@ -7,6 +7,7 @@
 //! | [`group`] | intents become operations, in memory |
 //! | [`store_memory`], [`change_memory`], [`links`], [`others`] | the rules of each intent |
 //! | [`feeds`] | operations of other nodes |
+//! | [`dealings`] | what is kept of dealings with peers: signed heads, dead letters, nonces |
 //! | [`overlay`] | what the group changed so far, over what the database holds |
 //! | [`flush`] | the group as SQL, with its audit rows |
 //! | [`head`], [`vocabulary`], [`quota`], [`idempotency`] | sequence, stamps and chain; names; counts; answers |
@@ -17,6 +18,7 @@
 //! Not here: reading for clients.
 
 mod change_memory;
+mod dealings;
 mod events;
 mod feeds;
 mod fences;

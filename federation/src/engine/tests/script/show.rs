@@ -5,7 +5,8 @@ use std::fmt::Write;
 use types::VersionVector;
 
 use super::name;
-use crate::engine::{Engine, Letter, Output, Short};
+use crate::engine::{Engine, Output, Short};
+use types::DeadLetter;
 
 fn vector(vector: &VersionVector) -> String {
     let entries: Vec<String> =
@@ -13,7 +14,7 @@ fn vector(vector: &VersionVector) -> String {
     if entries.is_empty() { "-".to_owned() } else { entries.join(",") }
 }
 
-fn letter(letter: &Letter) -> String {
+fn letter(letter: &DeadLetter) -> String {
     let next = match letter.next_ms {
         Some(at_ms) => format!("again at {at_ms}"),
         None => "in quarantine".to_owned(),

@@ -1,18 +1,19 @@
 //! Operations of other nodes: in order, once, as they came, and past what cannot be had.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use types::{
-    AgentRecord, Hlc, Kind, LinkId, Op, OpId, Payload, Reason, Relation, Scope, Tier, codec,
-    link::NewLink, memory::Validity, op::Accessed,
+    AgentRecord, DeadLetter, FeedHead, Hlc, Kind, LinkId, NodeId, Op, OpId, Payload, Reason,
+    Relation, Scope, SignedHead, Tier, VersionVector, codec, link::NewLink, memory::Validity,
+    op::Accessed,
 };
 use uuid::Uuid;
 
 use super::world::*;
 use crate::{
-    answer::{Applied, Lacking, Said},
+    answer::{Applied, FeedItem, Lacking, Proof, Said},
     port::{ReadStore, WriteStore},
-    request::{Incoming, Intent, LackingQuery, Passed, Viewer},
+    request::{Incoming, Intent, LackingQuery, Passed, Viewer, WriteRequest},
     sqlite::SqliteStore,
 };
 
@@ -186,19 +187,43 @@ async fn what_cannot_be_had_is_passed_and_taken_later() {
     b.close().await.unwrap();
 }
 
+/// What stands in for the signature of an origin.
+fn signature(head: &FeedHead) -> [u8; 64] {
+    [head.digest(), head.digest()].concat().try_into().unwrap()
+}
+
+/// Checks that what was told of a feed leads to the head that its origin has signed.
+fn proven(feeds: &BTreeMap<NodeId, FeedHead>, items: &[FeedItem], proof: &Proof) -> SignedHead {
+    let origin = proof.head.origin;
+    let told = items.iter().filter(|item| item.id.origin == origin);
+    let told = told.map(|item| match &item.said {
+        Said::Whole { bytes, .. } => codec::op_hash(bytes),
+        Said::Hash(hash) => *hash,
+    });
+    let stands = feeds.get(&origin).copied().unwrap_or(FeedHead::empty(origin));
+    let feed = told.chain(proof.tail.iter().copied()).fold(stands, |feed, hash| feed.with(&hash));
+    assert_eq!(feed, proof.head, "FDR-3");
+    let signature = proof.signature.unwrap_or(signature(&proof.head));
+    assert_eq!(signature, self::signature(&proof.head), "FDR-3: as its origin made it");
+    SignedHead { head: proof.head, signature }
+}
+
 /// Passes what `from` has and `to` lacks, in parts of so many operations.
 async fn catch_up(from: &SqliteStore, to: &SqliteStore, items_max: u32) -> usize {
     for parts in 1.. {
         let feeds = to.feeds().await.unwrap();
         let has = feeds.values().map(|feed| (feed.origin, feed.seq)).collect();
         let query = LackingQuery { has, items_max, bytes_max: 1 << 20 };
-        let Lacking { items, more } = from.lacking(query).await.unwrap();
+        let Lacking { items, proofs, more } = from.lacking(query).await.unwrap();
+        let vouches = proofs.iter().map(|proof| Intent::Vouch(proven(&feeds, &items, proof)));
+        let vouches: Vec<Intent> = vouches.collect();
         let intents: Vec<Intent> = items
             .into_iter()
             .map(|item| match item.said {
                 Said::Whole { bytes, .. } => taking(&bytes),
                 Said::Hash(hash) => Intent::Pass(Passed { id: item.id, hash }),
             })
+            .chain(vouches)
             .collect();
         if !intents.is_empty() {
             let receipt = to.write(request(&peer(), intents)).await.unwrap();
@@ -286,5 +311,80 @@ async fn links_join_in_any_order() {
         })
         .unwrap();
     assert_eq!(row, (99, true), "the newest span, and gone for good");
+    b.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_is_told_what_cannot_be_shown_to_be_all_there() {
+    let folders: [tempfile::TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [a, b, c] = folders.each_ref().map(|folder| open(folder.path()));
+    for number in 1..=5 {
+        put(&a, &viewer("ann"), number, &format!("memory {number}")).await;
+    }
+    let feed = log(folders[0].path());
+    take_all(&b, &feed[..4]).await;
+    let everything =
+        || LackingQuery { has: VersionVector::default(), items_max: 100, bytes_max: 1 << 20 };
+    let told = b.lacking(everything()).await.unwrap();
+    assert!(told.items.is_empty() && told.proofs.is_empty() && !told.more, "FDR-3");
+    let head = |last: usize| {
+        let empty = FeedHead::empty(a.node_id());
+        feed[..last].iter().fold(empty, |feed, bytes| feed.with(&codec::op_hash(bytes)))
+    };
+    let vouch = |head| Intent::Vouch(SignedHead { head, signature: signature(&head) });
+    assert_eq!(
+        act(&b, &peer(), vouch(head(5))).await,
+        Ok(Applied::Known),
+        "DEA-1: more than is here"
+    );
+    let other = FeedHead { chain: [7; 32], ..head(4) };
+    let forged = act(&b, &peer(), vouch(other)).await.unwrap_err();
+    assert_eq!(forged.reason, Reason::ChainBroken, "DEA-1");
+    act(&b, &peer(), vouch(head(4))).await.unwrap();
+    assert_eq!(catch_up(&b, &c, 3).await, 2, "three, shown by the head behind the fourth");
+    assert_eq!(c.feeds().await.unwrap()[&a.node_id()], head(4));
+    // Of heads that are close together the last is enough.
+    take_all(&b, &feed[4..]).await;
+    act(&b, &peer(), vouch(head(5))).await.unwrap();
+    assert_eq!(count(&look(folders[1].path()), "feed_heads"), 1, "DEA-3");
+    for store in [a, b, c] {
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_and_nonces_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let b = open(folder.path());
+    let [one, two] = [1, 2].map(|number| NodeId(Uuid::from_u128(number)));
+    let letter = |seq, tries| DeadLetter {
+        seq,
+        reason: Reason::QuotaExceeded,
+        detail: "full".to_owned(),
+        tries,
+        first_ms: NOW_MS,
+        next_ms: (tries < 3).then_some(NOW_MS + 5),
+    };
+    let keep = |peer, letter| Intent::KeepLetter { peer, letter: Box::new(letter) };
+    let kept = [keep(one, letter(4, 1)), keep(two, letter(4, 1)), keep(one, letter(4, 3))];
+    b.write(request(&peer(), kept.to_vec())).await.unwrap();
+    let use_once = |peer, until_ms| Intent::Nonce { peer, nonce: [9; 16], until_ms };
+    act(&b, &peer(), use_once(one, NOW_MS + 10)).await.unwrap();
+    b.close().await.unwrap();
+    drop(b);
+    let b = open(folder.path());
+    assert_eq!(b.letters().await.unwrap(), [(one, letter(4, 3)), (two, letter(4, 1))]);
+    act(&b, &peer(), Intent::DropLetter { peer: one, seq: 4 }).await.unwrap();
+    assert_eq!(b.letters().await.unwrap(), [(two, letter(4, 1))]);
+    let again = act(&b, &peer(), use_once(one, NOW_MS + 10)).await.unwrap_err();
+    assert_eq!(again.reason, Reason::NonceReplay, "DEA-2");
+    act(&b, &peer(), use_once(two, NOW_MS + 10)).await.expect("another's");
+    let late =
+        WriteRequest { now_ms: NOW_MS + 11, ..request(&peer(), vec![use_once(two, NOW_MS + 20)]) };
+    let replayed = b.write(late.clone()).await.unwrap().results.remove(0).unwrap_err();
+    assert_eq!(replayed.reason, Reason::NonceReplay);
+    let other = Intent::Nonce { peer: two, nonce: [8; 16], until_ms: NOW_MS + 20 };
+    b.write(WriteRequest { intents: vec![other], ..late }).await.unwrap();
+    assert_eq!(count(&look(folder.path()), "nonces"), 1, "what is too old is forgotten");
     b.close().await.unwrap();
 }

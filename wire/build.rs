@@ -7,13 +7,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PROTO_FILES: [&str; 9] = [
+const PROTO_FILES: [&str; 10] = [
     "hivemem/v1/common.proto",
     "hivemem/v1/memory.proto",
     "hivemem/v1/recall.proto",
     "hivemem/v1/watch.proto",
     "hivemem/v1/admin.proto",
     "hivemem/v1/raft.proto",
+    "hivemem/v1/sync.proto",
     "hivemem/v1/root.proto",
     "hivemem/v1/lock.proto",
     "hivemem/v1/governance.proto",

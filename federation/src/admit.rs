@@ -9,7 +9,7 @@
 //! root (the node asks them before it takes an operation).
 
 use types::{
-    AgentId, FeedHead, Hlc, Namespace, NamespaceGlob, Op, OpId, Reason, Reject, codec,
+    AgentId, FeedHead, Hlc, Namespace, NamespaceGlob, Op, OpId, Reason, Reject,
     limits::CLOCK_SKEW_MAX_MS,
 };
 
@@ -56,52 +56,19 @@ impl Scope {
     }
 }
 
-/// One operation of a run.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Item {
-    /// All of it.
-    Whole {
-        /// What it says.
-        op: Box<Op>,
-        /// As its origin made it.
-        bytes: Vec<u8>,
-    },
-    /// Its hash: it is hidden from this node.
-    Hash {
-        /// Its name.
-        id: OpId,
-        /// Its hash.
-        hash: [u8; 32],
-    },
-}
-
-impl Item {
-    /// Its name.
-    pub fn id(&self) -> OpId {
-        match self {
-            Self::Whole { op, .. } => op.id,
-            Self::Hash { id, .. } => *id,
-        }
-    }
-
-    fn hash(&self) -> [u8; 32] {
-        match self {
-            Self::Whole { bytes, .. } => codec::op_hash(bytes),
-            Self::Hash { hash, .. } => *hash,
-        }
-    }
-}
-
-/// Checks that the operations of one origin, in order, lead from where the receiver stands to a head that the
+/// Checks that the hashes of one origin's operations, in order, lead from where the receiver stands to a head that the
 /// origin has signed. Those that it covers already are passed over.
 ///
 /// # Errors
 /// [`Reason::PositionNotReached`] when something before them is missing, which the sender can mend;
 /// [`Reason::ChainBroken`] when they are not what the origin has signed.
-pub fn believe(stands: FeedHead, items: &[Item], signed: FeedHead) -> Result<(), Reject> {
+pub fn believe(
+    stands: FeedHead,
+    run: impl IntoIterator<Item = (OpId, [u8; 32])>,
+    signed: FeedHead,
+) -> Result<(), Reject> {
     let mut feed = stands;
-    for item in items {
-        let id = item.id();
+    for (id, hash) in run {
         if id.origin != signed.origin || id.origin != stands.origin {
             let detail = format!("operation {id} is not of the feed of {}", signed.origin);
             return Err(Reject::new(Reason::ChainBroken, detail));
@@ -114,7 +81,7 @@ pub fn believe(stands: FeedHead, items: &[Item], signed: FeedHead) -> Result<(),
             let reject = Reject::new(Reason::PositionNotReached, detail);
             return Err(reject.with("expected_seq", feed.seq + 1));
         }
-        feed = feed.with(&item.hash());
+        feed = feed.with(&hash);
     }
     if feed == signed || signed.seq <= stands.seq {
         return Ok(());
@@ -153,7 +120,7 @@ fn ahead_ms(hlc: Hlc, now_ms: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use types::{MemoryId, NodeId, Payload, VersionVector};
+    use types::{MemoryId, NodeId, Payload, VersionVector, codec};
     use uuid::Uuid;
 
     use super::*;
@@ -169,14 +136,14 @@ mod tests {
         }
     }
 
-    fn item(seq: u64) -> Item {
+    fn item(seq: u64) -> (OpId, [u8; 32]) {
         let op = op(seq, seq);
-        Item::Whole { bytes: codec::encode_op(&op), op: Box::new(op) }
+        (op.id, codec::op_hash(&codec::encode_op(&op)))
     }
 
-    fn head(items: &[Item]) -> FeedHead {
+    fn head(run: &[(OpId, [u8; 32])]) -> FeedHead {
         let empty = FeedHead::empty(NodeId(Uuid::from_u128(1)));
-        items.iter().fold(empty, |feed, item| feed.with(&item.hash()))
+        run.iter().fold(empty, |feed, (_, hash)| feed.with(hash))
     }
 
     fn reason(result: Result<(), Reject>) -> Option<Reason> {
@@ -185,31 +152,24 @@ mod tests {
 
     #[test]
     fn a_run_must_end_in_what_its_origin_signed() {
-        let items: Vec<Item> = (1..=4).map(item).collect();
-        let (signed, stands) = (head(&items), head(&items[..2]));
-        assert_eq!(believe(stands, &items[2..], signed), Ok(()));
-        assert_eq!(believe(stands, &items, signed), Ok(()), "what is covered is passed over");
-        let mut hidden = items.clone();
-        hidden[2] = Item::Hash { id: items[2].id(), hash: items[2].hash() };
-        assert_eq!(
-            believe(stands, &hidden[2..], signed),
-            Ok(()),
-            "a hash stands for its operation"
-        );
-        let mut forged = items.clone();
-        forged[2] = Item::Hash { id: items[2].id(), hash: [7; 32] };
-        assert_eq!(
-            reason(believe(stands, &forged[2..], signed)),
-            Some(Reason::ChainBroken),
-            "ADM-1"
-        );
-        let cut = believe(stands, &items[2..3], signed);
+        let all: Vec<(OpId, [u8; 32])> = (1..=4).map(item).collect();
+        let (signed, stands) = (head(&all), head(&all[..2]));
+        let believe = |stands, run: &[(OpId, [u8; 32])], signed| {
+            super::believe(stands, run.iter().copied(), signed)
+        };
+        assert_eq!(believe(stands, &all[2..], signed), Ok(()));
+        assert_eq!(believe(stands, &all, signed), Ok(()), "what is covered is passed over");
+        let mut forged = all.clone();
+        forged[2].1 = [7; 32];
+        let told = believe(stands, &forged[2..], signed);
+        assert_eq!(reason(told), Some(Reason::ChainBroken), "ADM-1");
+        let cut = believe(stands, &all[2..3], signed);
         assert_eq!(reason(cut), Some(Reason::ChainBroken), "a run that was cut short");
-        let gap = believe(stands, &items[3..], signed);
+        let gap = believe(stands, &all[3..], signed);
         assert_eq!(reason(gap), Some(Reason::PositionNotReached));
         let other = FeedHead { origin: NodeId(Uuid::from_u128(2)), ..signed };
-        assert_eq!(reason(believe(stands, &items[2..], other)), Some(Reason::ChainBroken), "ADM-1");
-        assert_eq!(believe(signed, &items[..2], head(&items[..2])), Ok(()), "all of it is covered");
+        assert_eq!(reason(believe(stands, &all[2..], other)), Some(Reason::ChainBroken), "ADM-1");
+        assert_eq!(believe(signed, &all[..2], head(&all[..2])), Ok(()), "all of it is covered");
     }
 
     #[test]

@@ -2,10 +2,21 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `admit` | what a receiver believes and lets in |
 //! | `engine` | what a peer does: quorum writes, dead letters, catching up; no I/O |
+//! | `admit` | what a receiver believes and lets in; no I/O |
+//! | `members` | who belongs, and by which keys it is known |
+//! | `sealed`, `convert` | signed messages, and what they mean |
+//! | `exchange` | taking and telling operations, against the store |
+//! | `driver` | the loop around the engine, and what other nodes call |
 //!
 //! Design: `docs/adr/0007-replication.md`. Never here: decisions of the root tier (`consensus`).
 
 pub mod admit;
+mod convert;
+pub mod driver;
 pub mod engine;
+mod exchange;
+pub mod members;
+pub mod sealed;
+
+pub use exchange::Gate;

@@ -140,7 +140,11 @@ fn code_of(reason: Reason) -> Code {
         | R::AlreadyDecided
         | R::StaleEpoch
         | R::PositionTooOld => Code::Conflict,
-        R::Unauthenticated | R::Forbidden | R::AgentRevoked | R::ApprovalNeeded => Code::Forbidden,
+        R::Unauthenticated
+        | R::NonceReplay
+        | R::Forbidden
+        | R::AgentRevoked
+        | R::ApprovalNeeded => Code::Forbidden,
         R::QuotaExceeded
         | R::Overloaded
         | R::NotLeader

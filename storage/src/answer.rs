@@ -164,6 +164,8 @@ pub struct WriteReceipt {
     pub results: Vec<Result<Applied, Reject>>,
     /// Change position that contains the write.
     pub position: u64,
+    /// First and last operation of this node that the write made; `None` where it made none.
+    pub operations: Option<(u64, u64)>,
     /// Whether this is the remembered answer of an earlier request with the same key.
     pub replayed: bool,
     /// The note that came with the request that was done; empty without a key.

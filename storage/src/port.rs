@@ -11,12 +11,12 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use types::{
-    AgentId, AgentRecord, DeadLetter, FeedHead, Link, MemoryId, Namespace, NodeId, ids::IdRef,
+    AgentId, AgentRecord, DeadLetter, FeedHead, Link, MemoryId, Namespace, NodeId, OpId, ids::IdRef,
 };
 
 use crate::{
     answer::{
-        AuditRow, Candidates, ChainReport, Change, Finding, Graph, Lacking, MemoryView,
+        AuditRow, Candidates, ChainReport, Change, FeedItem, Finding, Graph, Lacking, MemoryView,
         NamespaceInfo, Page, Path, PendingVector, QuotaUsage, StoreStats, WriteReceipt,
     },
     error::StoreError,
@@ -180,6 +180,9 @@ pub trait ReadStore: Send + Sync {
 
     /// What another node lacks of them, in an order in which it can be applied.
     fn lacking(&self, query: LackingQuery) -> Answer<'_, Lacking>;
+
+    /// These operations, as far as they are kept here, in the order asked for.
+    fn operations(&self, ids: Vec<OpId>) -> Answer<'_, Vec<FeedItem>>;
 
     /// Operations of this node that peers have refused, in order of peer and sequence.
     fn letters(&self) -> Answer<'_, Vec<(NodeId, DeadLetter)>>;

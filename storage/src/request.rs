@@ -200,13 +200,15 @@ pub struct Incoming {
     pub bytes: Vec<u8>,
 }
 
-/// An operation that this node may not see.
+/// An operation that this node may not see, or does not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passed {
     /// Its name.
     pub id: types::OpId,
     /// Its hash.
     pub hash: [u8; 32],
+    /// Why this node does not let it in; `None`: it was hidden from it.
+    pub refused: Option<types::Reason>,
 }
 
 /// What another node lacks.

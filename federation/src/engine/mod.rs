@@ -26,7 +26,7 @@ mod stable;
 mod tests;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use types::{DeadLetter, NodeId, Reason, VersionVector};
 
@@ -39,6 +39,9 @@ use self::{
     stable::Stable,
     write::{End, Write, Writes},
 };
+
+/// Operations behind which it is forgotten what a peer went past: who waits for a write comes sooner.
+const HIDDEN_KEPT: u64 = 10_000;
 
 /// Names one attempt to send something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +58,8 @@ pub enum Verdict {
     Applied,
     /// It was already.
     Known,
+    /// It went past it, because it may not see it: no refusal, and no acknowledgement.
+    Hidden,
     /// It is not, and this is why.
     Refused {
         /// Why.
@@ -269,6 +274,8 @@ struct Peer {
     health: Health,
     /// The try of letters under way.
     retrying: Option<PushId>,
+    /// What it went past, lately or of writes that are waited for.
+    hidden: BTreeSet<u64>,
 }
 
 impl Peer {
@@ -344,6 +351,10 @@ impl Engine {
             Input::Write { write, first, last, needed, within_ms } => {
                 let deadline_ms = now_ms.saturating_add(within_ms);
                 self.writes.begin(write, Write::new(first, last, needed, deadline_ms));
+                // It may have travelled before anybody came to wait for it.
+                for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+                    self.count(peer);
+                }
             }
             Input::Gone { write } => self.writes.forget(write),
             Input::Sized { peer, push, last } => {
@@ -435,8 +446,15 @@ impl Engine {
 
     /// Lets the writes know what a peer has settled.
     fn count(&mut self, peer: NodeId) {
-        let Some(known) = self.peers.get(&peer) else { return };
-        let refused = |first, last| known.letters.reason_among(first, last).map(|l| l.reason);
+        let waited = self.writes.first().unwrap_or(u64::MAX);
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let kept = waited.min(known.sender.settled().saturating_sub(HIDDEN_KEPT));
+        known.hidden = known.hidden.split_off(&kept);
+        let refused = |first, last| {
+            let refused = known.letters.reason_among(first, last).map(|letter| letter.reason);
+            let hidden = known.hidden.range(first..=last).next().map(|_| Reason::Forbidden);
+            refused.or(hidden)
+        };
         self.writes.settled(peer, known.sender.settled(), refused);
     }
 
@@ -463,6 +481,7 @@ impl Engine {
                         out.push(Output::DropLetter { peer, seq });
                     }
                 }
+                Verdict::Hidden => drop(known.hidden.insert(seq)),
                 Verdict::Refused { reason, detail } => {
                     let letter = known.letters.refused(seq, reason, detail, now_ms).clone();
                     out.push(Output::KeepLetter { peer, letter });

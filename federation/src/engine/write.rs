@@ -128,6 +128,11 @@ impl Writes {
         self.0.values().map(|write| write.deadline_ms).min()
     }
 
+    /// First operation that anybody waits for.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.0.values().map(|write| write.first).min()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

@@ -233,7 +233,11 @@ impl Service {
             // What the root decided, told by the node.
             Intent::Event(_) | Intent::Covered { .. } | Intent::Guarded { .. } => return Ok(None),
             // What peers said; the rules were asked where it was said, and on the way in.
-            Intent::Take(_) | Intent::Pass(_) => return Ok(None),
+            Intent::Take(_) | Intent::Pass(_) | Intent::Vouch(_) => return Ok(None),
+            // The node's own dealings with them.
+            Intent::KeepLetter { .. } | Intent::DropLetter { .. } | Intent::Nonce { .. } => {
+                return Ok(None);
+            }
         };
         let mut request = self.request_by_id(caller, id, operation).await?;
         if let (Some(request), Intent::Promote { tier, .. }) = (&mut request, intent) {

@@ -131,7 +131,13 @@ impl Service {
             (Ok(plan), None) if plan.intents.is_empty() => {
                 let position = *self.position.borrow();
                 let results = Vec::new();
-                let nothing = WriteReceipt { results, position, replayed: false, note: Vec::new() };
+                let nothing = WriteReceipt {
+                    results,
+                    position,
+                    operations: None,
+                    replayed: false,
+                    note: Vec::new(),
+                };
                 ((nothing, Vec::new()), Some(plan.note))
             }
             (Ok(plan), None) => {

@@ -180,6 +180,27 @@ impl Telling<'_> {
     }
 }
 
+/// These operations, as far as they are kept.
+pub(crate) fn operations(connection: &Connection, ids: &[OpId]) -> Result<Vec<FeedItem>, SqlFault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.bytes, s.name FROM nodes n JOIN ops o ON o.origin = n.id
+         LEFT JOIN memories m ON m.id = o.memory LEFT JOIN namespaces s ON s.id = m.namespace
+         WHERE n.node = ?1 AND o.seq = ?2",
+    )?;
+    let mut items = Vec::with_capacity(ids.len());
+    for id in ids {
+        let found = statement
+            .query_row((id.origin.as_bytes(), signed(id.seq)), |row| {
+                let namespace: Option<String> = row.get(1)?;
+                let namespace = namespace.and_then(|name| name.parse::<Namespace>().ok());
+                Ok(Said::Whole { bytes: row.get(0)?, namespace })
+            })
+            .optional()?;
+        items.extend(found.map(|said| FeedItem { id: *id, said }));
+    }
+    Ok(items)
+}
+
 /// What peers have refused.
 pub(crate) fn letters(connection: &Connection) -> Result<Vec<(NodeId, DeadLetter)>, SqlFault> {
     let mut statement = connection.prepare_cached(

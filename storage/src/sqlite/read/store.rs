@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use runtime::clock;
 use rusqlite::Connection;
 use types::{
-    AgentId, AgentRecord, DeadLetter, FeedHead, Link, MemoryId, Namespace, NodeId, Reason, Reject,
-    ids::IdRef,
+    AgentId, AgentRecord, DeadLetter, FeedHead, Link, MemoryId, Namespace, NodeId, OpId, Reason,
+    Reject, ids::IdRef,
 };
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     answer::{
-        AuditRow, Candidates, ChainReport, Change, Finding, Graph, Lacking, MemoryView,
+        AuditRow, Candidates, ChainReport, Change, FeedItem, Finding, Graph, Lacking, MemoryView,
         NamespaceInfo, Page, Path, PendingVector, QuotaUsage, StoreStats,
     },
     error::StoreError,
@@ -262,6 +262,10 @@ impl ReadStore for SqliteStore {
     fn lacking(&self, query: LackingQuery) -> Answer<'_, Lacking> {
         let me = self.node_id();
         self.answer("reading what is lacking", move |c| feeds::lacking(c, &query, me))
+    }
+
+    fn operations(&self, ids: Vec<OpId>) -> Answer<'_, Vec<FeedItem>> {
+        self.answer("reading operations", move |c| feeds::operations(c, &ids))
     }
 
     fn letters(&self) -> Answer<'_, Vec<(NodeId, DeadLetter)>> {

@@ -82,7 +82,10 @@ impl Group<'_> {
     /// As [`Group::take`].
     pub(crate) fn pass(&mut self, passed: &Passed) -> Done<Applied> {
         match self.place(passed.id, &passed.hash)? {
-            Place::Next => self.pass_next(passed.id, passed.hash, None),
+            Place::Next => {
+                let reason = passed.refused.map(|reason| reason.code());
+                self.pass_next(passed.id, passed.hash, reason);
+            }
             Place::Unheld(_) | Place::Here => return Ok(Applied::Known),
         }
         Ok(Applied::Other)

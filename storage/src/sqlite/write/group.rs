@@ -137,7 +137,7 @@ impl<'w> Group<'w> {
         }
         let terms = Terms { viewer, now_ms, fence, quota, reflection_depth_max };
         self.overlay.settle();
-        let start = self.savepoint();
+        let (start, first) = (self.savepoint(), self.head.own.seq);
         let mut results = Vec::with_capacity(intents.len());
         for (at, (intent, indexed)) in intents.into_iter().zip(indexed).enumerate() {
             let before = self.savepoint();
@@ -159,7 +159,9 @@ impl<'w> Group<'w> {
         }
         let note = idempotency.as_ref().map(|key| key.note.clone()).unwrap_or_default();
         let position = self.head.position;
-        let receipt = WriteReceipt { results, position, replayed: false, note };
+        let (first, last) = (first + 1, self.head.own.seq);
+        let operations = (first <= last).then_some((first, last));
+        let receipt = WriteReceipt { results, position, operations, replayed: false, note };
         if let Some(key) = idempotency {
             self.remember(&terms, key, &receipt);
         }

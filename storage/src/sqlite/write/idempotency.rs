@@ -47,6 +47,10 @@ struct ReceiptMessage {
     position: u64,
     #[prost(bytes = "vec", tag = "3")]
     note: Vec<u8>,
+    #[prost(uint64, tag = "4")]
+    first_operation: u64,
+    #[prost(uint64, tag = "5")]
+    last_operation: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -100,8 +104,15 @@ fn encode(receipt: &WriteReceipt) -> Vec<u8> {
             ..ResultMessage::default()
         },
     });
-    let note = receipt.note.clone();
-    ReceiptMessage { results: results.collect(), position: receipt.position, note }.encode_to_vec()
+    let (first_operation, last_operation) = receipt.operations.unwrap_or_default();
+    let message = ReceiptMessage {
+        results: results.collect(),
+        position: receipt.position,
+        note: receipt.note.clone(),
+        first_operation,
+        last_operation,
+    };
+    message.encode_to_vec()
 }
 
 /// The inverse of [`encode`], marked as replayed; `None` for bytes it did not make.
@@ -131,7 +142,14 @@ fn decode(bytes: &[u8]) -> Option<WriteReceipt> {
         Some(Ok(Applied::Other))
     };
     let results = message.results.into_iter().map(result).collect::<Option<Vec<_>>>()?;
-    Some(WriteReceipt { results, position: message.position, replayed: true, note: message.note })
+    let made = (message.first_operation, message.last_operation);
+    Some(WriteReceipt {
+        results,
+        position: message.position,
+        operations: (made.1 > 0).then_some(made),
+        replayed: true,
+        note: message.note,
+    })
 }
 
 impl Group<'_> {
@@ -238,6 +256,7 @@ mod tests {
                 Err(reject),
             ],
             position: 12,
+            operations: Some((3, 7)),
             replayed: false,
             note: b"as it was".to_vec(),
         };

@@ -48,6 +48,7 @@ fn verdicts(text: &str) -> Vec<(u64, Verdict)> {
     let verdict = match verdict {
         "applied" => Verdict::Applied,
         "known" => Verdict::Known,
+        "hidden" => Verdict::Hidden,
         reason => Verdict::Refused {
             reason: Reason::from_code(reason).unwrap_or_else(|| panic!("{reason} is no reason")),
             detail: String::new(),

@@ -34,7 +34,7 @@ fn taking(bytes: &[u8]) -> Intent {
 }
 
 fn passing(bytes: &[u8]) -> Intent {
-    Intent::Pass(Passed { id: incoming(bytes).op.id, hash: codec::op_hash(bytes) })
+    Intent::Pass(Passed { id: incoming(bytes).op.id, hash: codec::op_hash(bytes), refused: None })
 }
 
 fn peer() -> Viewer {
@@ -221,7 +221,7 @@ async fn catch_up(from: &SqliteStore, to: &SqliteStore, items_max: u32) -> usize
             .into_iter()
             .map(|item| match item.said {
                 Said::Whole { bytes, .. } => taking(&bytes),
-                Said::Hash(hash) => Intent::Pass(Passed { id: item.id, hash }),
+                Said::Hash(hash) => Intent::Pass(Passed { id: item.id, hash, refused: None }),
             })
             .chain(vouches)
             .collect();
@@ -256,9 +256,13 @@ async fn a_store_catches_up_from_any_other_in_parts() {
     // What was hidden from one is told on as its hash, without a gap.
     let feed = log(folders[0].path());
     let first = incoming(&feed[0]).op.id;
-    act(&d, &peer(), Intent::Pass(Passed { id: first, hash: codec::op_hash(&feed[0]) }))
-        .await
-        .unwrap();
+    act(
+        &d,
+        &peer(),
+        Intent::Pass(Passed { id: first, hash: codec::op_hash(&feed[0]), refused: None }),
+    )
+    .await
+    .unwrap();
     catch_up(&a, &d, 4).await;
     let query =
         LackingQuery { has: types::VersionVector::default(), items_max: 1000, bytes_max: 1 << 20 };

@@ -1,0 +1,217 @@
+//! Pushes and pulls: one message, one answer, and the engine is told what became of it.
+//!
+//! Invariant: `DRV-6` for every push, retry and pull the engine is told exactly one end.
+//!
+//! Not here: when to send what (the engine), what the other side does with it (`serve`).
+
+use std::time::Duration;
+
+use prost::Message;
+use runtime::clock;
+use tonic::Request;
+use types::{NodeId, OpId, Reason, Reject, VersionVector};
+use wire::{
+    errors::reject_from_status,
+    v1::{
+        SyncJudged, SyncPurpose, SyncPush, SyncQuestion, SyncResult, SyncSince, SyncTold,
+        SyncVerdict, sync_peer_client::SyncPeerClient,
+    },
+};
+
+use super::Federation;
+use crate::{
+    convert,
+    engine::{Input, PushId, Verdict},
+    exchange::OPERATIONS_MAX,
+    members::Member,
+    sealed,
+};
+
+/// Time for one message and its answer.
+const MESSAGE: Duration = Duration::from_secs(5);
+/// Largest message, in bytes: a batch, and one operation more than fits.
+pub(super) const MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+/// Which operations of this node to push.
+pub(super) struct Part {
+    pub(super) first: u64,
+    /// What the peer has of other feeds, when it lacks some of those.
+    pub(super) lacks: Option<VersionVector>,
+}
+
+/// How a push ended.
+enum End {
+    Judged(Vec<(u64, Verdict)>, VersionVector),
+    Behind(VersionVector),
+}
+
+/// A nonce that nobody can guess and nobody used before.
+fn nonce() -> String {
+    let mut bytes = [0; 16];
+    runtime::random::fill(&mut bytes);
+    hex::encode(bytes)
+}
+
+/// Sends operations of this node, and in front of them what the peer lacks of others.
+pub(super) async fn push(federation: Federation, peer: NodeId, push: PushId, part: Part) {
+    let brings_all = part.lacks.is_some();
+    let end = send_part(&federation, peer, push, part).await;
+    let input = match end {
+        Ok(End::Judged(verdicts, vector)) => Input::Judged { peer, push, verdicts, vector },
+        // What it lacks is not to be had here either, for now.
+        Ok(End::Behind(_)) if brings_all => Input::Failed { peer, push },
+        Ok(End::Behind(vector)) => Input::Behind { peer, push, vector },
+        Err(error) => {
+            tracing::debug!(%peer, %error, "a push failed");
+            Input::Failed { peer, push }
+        }
+    };
+    federation.happened(input).await;
+}
+
+async fn send_part(
+    federation: &Federation,
+    peer: NodeId,
+    push: PushId,
+    part: Part,
+) -> Result<End, Reject> {
+    let members = federation.members();
+    let (member, exchange) = (members.get(peer)?, &federation.0.exchange);
+    let covers = exchange.covers().await?;
+    let mut has = part.lacks.unwrap_or_else(|| covers.clone());
+    has = has.iter().filter(|(origin, _)| *origin != exchange.me).collect();
+    has.raise(exchange.me, part.first - 1);
+    let (operations, proofs, _) = exchange.tell(member, has, OPERATIONS_MAX).await?;
+    let mine = |origin: &[u8]| origin == exchange.me.as_bytes();
+    let last = operations.iter().filter(|op| mine(&op.origin)).map(|op| op.seq).next_back();
+    // With none of this node's own it is still worth sending: the others come first.
+    let last = last.unwrap_or(part.first);
+    federation.happened(Input::Sized { peer, push, last }).await;
+    if operations.is_empty() {
+        let detail = format!("operation {} of this node is not kept any more", part.first);
+        return Err(Reject::new(Reason::PositionTooOld, detail));
+    }
+    let purpose = SyncPurpose::Push;
+    let header = Some(sealed::header(purpose, peer, clock::now_unix_ms(), &covers));
+    let body = SyncPush { header, operations, proofs }.encode_to_vec();
+    judged(federation, member, body).await
+}
+
+/// Sends refused operations again.
+pub(super) async fn retry(federation: Federation, peer: NodeId, push: PushId, seqs: Vec<u64>) {
+    let end = send_again(&federation, peer, &seqs).await;
+    let input = match end {
+        Ok(End::Judged(verdicts, vector)) => Input::Judged { peer, push, verdicts, vector },
+        Ok(End::Behind(vector)) => Input::Behind { peer, push, vector },
+        Err(error) => {
+            tracing::debug!(%peer, %error, "a retry failed");
+            Input::Failed { peer, push }
+        }
+    };
+    federation.happened(input).await;
+}
+
+async fn send_again(federation: &Federation, peer: NodeId, seqs: &[u64]) -> Result<End, Reject> {
+    let members = federation.members();
+    let (member, exchange) = (members.get(peer)?, &federation.0.exchange);
+    let operations = exchange.again(member, seqs).await?;
+    let (purpose, covers) = (SyncPurpose::Push, exchange.covers().await?);
+    let header = Some(sealed::header(purpose, peer, clock::now_unix_ms(), &covers));
+    let body = SyncPush { header, operations, proofs: Vec::new() }.encode_to_vec();
+    judged(federation, member, body).await
+}
+
+/// Sends a push and reads what the peer says of it.
+async fn judged(federation: &Federation, member: &Member, body: Vec<u8>) -> Result<End, Reject> {
+    let body = ask(federation, member, SyncPurpose::Push, body).await?;
+    let judged = SyncJudged::decode(&*body).map_err(unreadable)?;
+    let vector = convert::vector(&judged.covers)?;
+    if judged.verdicts.is_empty() && judged.behind {
+        return Ok(End::Behind(vector));
+    }
+    let me = federation.0.exchange.me;
+    let mut verdicts = Vec::new();
+    for told in judged.verdicts {
+        let (id, verdict) = verdict(told)?;
+        if id.origin == me {
+            verdicts.push((id.seq, verdict));
+        }
+    }
+    Ok(End::Judged(verdicts, vector))
+}
+
+fn verdict(told: SyncVerdict) -> Result<(OpId, Verdict), Reject> {
+    let id = OpId { origin: convert::node(&told.origin, "verdicts.origin")?, seq: told.seq };
+    let verdict = match told.result() {
+        SyncResult::Applied => Verdict::Applied,
+        SyncResult::Known => Verdict::Known,
+        SyncResult::Hidden => Verdict::Hidden,
+        // What a later version says besides is no acknowledgement either.
+        SyncResult::Refused | SyncResult::Unspecified => Verdict::Refused {
+            reason: Reason::from_code(&told.reason).unwrap_or(Reason::Internal),
+            detail: told.detail,
+        },
+    };
+    Ok((id, verdict))
+}
+
+/// Asks a peer what this node lacks, and takes it.
+pub(super) async fn pull(federation: Federation, peer: NodeId) {
+    let input = match fetch(&federation, peer).await {
+        Ok((vector, more)) => Input::Pulled { peer, vector, more },
+        Err(error) => {
+            tracing::debug!(%peer, %error, "a pull failed");
+            Input::PullFailed { peer }
+        }
+    };
+    federation.happened(input).await;
+}
+
+async fn fetch(federation: &Federation, peer: NodeId) -> Result<(VersionVector, bool), Reject> {
+    let members = federation.members();
+    let (member, exchange) = (members.get(peer)?, &federation.0.exchange);
+    let before = exchange.covers().await?;
+    let purpose = SyncPurpose::Since;
+    let header = Some(sealed::header(purpose, peer, clock::now_unix_ms(), &before));
+    let body = SyncSince { header, operations_max: OPERATIONS_MAX }.encode_to_vec();
+    let told = ask(federation, member, purpose, body).await?;
+    let told = SyncTold::decode(&*told).map_err(unreadable)?;
+    let taken = exchange.take(&members, member, told.operations, &told.proofs, None).await?;
+    // Asked again at once, a peer that brought nothing would bring nothing again.
+    let came = taken.covers != before;
+    Ok((convert::vector(&told.covers)?, told.more && came))
+}
+
+fn unreadable(error: prost::DecodeError) -> Reject {
+    Reject::new(Reason::Malformed, format!("the answer cannot be read: {error}"))
+}
+
+/// One signed question and its signed answer.
+async fn ask(
+    federation: &Federation,
+    member: &Member,
+    purpose: SyncPurpose,
+    body: Vec<u8>,
+) -> Result<Vec<u8>, Reject> {
+    let exchange = &federation.0.exchange;
+    let nonce = nonce();
+    let question: SyncQuestion =
+        sealed::question(&*exchange.identity, exchange.me, body, nonce.clone());
+    let mut client = SyncPeerClient::new(federation.channel(member)?)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let mut request = Request::new(question);
+    request.set_timeout(MESSAGE);
+    let answer = async {
+        match purpose {
+            SyncPurpose::Since => client.since(request).await,
+            _ => client.push(request).await,
+        }
+    };
+    let answer = clock::timeout(MESSAGE, answer).await.map_err(|_| {
+        let detail = format!("{} did not answer within {} s", member.name, MESSAGE.as_secs());
+        Reject::new(Reason::DeadlineExceeded, detail)
+    })?;
+    let answer = answer.map_err(|status| reject_from_status(&status))?;
+    sealed::answered(member, &nonce, answer.into_inner())
+}

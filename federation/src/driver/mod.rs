@@ -1,0 +1,216 @@
+//! The loop around the engine: it tells the engine what happened and does what the engine says.
+//!
+//! | file | what |
+//! |---|---|
+//! | `run` | the one loop that owns the engine |
+//! | `ask` | pushes and pulls: one task each, one message each |
+//! | `serve` | what other nodes ask of this one |
+//!
+//! Invariants: `DRV-1` the engine is asked by one task alone, and its time never runs backwards; `DRV-2`
+//! nothing is sent that is not durable here; `DRV-3` every message has a deadline and every queue a
+//! bound; `DRV-4` what a peer refused is kept before anything rests on it being kept.
+//!
+//! Not here: decisions (`crate::engine`), the node's configuration.
+
+mod ask;
+mod run;
+mod serve;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, RwLock};
+use runtime::task::{self, Shutdown};
+use storage::Store;
+use tokio::sync::{mpsc, oneshot};
+use types::{DeadLetter, NodeId, Reject};
+use wire::{
+    client::{Channel, ChannelTimes},
+    dial::Endpoint,
+};
+
+use self::run::Run;
+use crate::{
+    engine::{Engine, Input, Options, PeerView, Short},
+    exchange::{Exchange, Gate},
+    members::{Member, Members},
+    sealed::Identity,
+};
+
+/// Events that may wait for the loop.
+const EVENTS_MAX: usize = 4096;
+
+/// Times of connections between peers: one that is silent for three seconds is dialled again.
+const PEER_TIMES: ChannelTimes = ChannelTimes {
+    connect: Duration::from_millis(1000),
+    call: Duration::from_secs(30),
+    keep_alive_interval: Duration::from_millis(1500),
+    keep_alive_timeout: Duration::from_millis(1500),
+};
+
+/// Turns an endpoint of the peers' list into one to dial, with the TLS that peers speak.
+pub type Dialer = Box<dyn Fn(&str) -> Result<Endpoint, types::Invalid> + Send + Sync>;
+
+/// What a node brings to a federation.
+pub struct Home {
+    /// Which node.
+    pub me: NodeId,
+    /// Its memories.
+    pub store: Arc<dyn Store>,
+    /// Its key.
+    pub identity: Arc<dyn Identity>,
+    /// Its rules.
+    pub gate: Arc<dyn Gate>,
+    /// How it reaches others.
+    pub dial: Dialer,
+}
+
+/// Too few nodes have a write; it may get there all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotMet {
+    /// Nodes that have it, this one among them.
+    pub got: usize,
+    /// Nodes that must.
+    pub needed: usize,
+    /// Why.
+    pub short: Short,
+}
+
+/// Something for the loop.
+enum Event {
+    Happened(Input),
+    Wait { operations: (u64, u64), needed: usize, within: Duration, done: Waiter },
+    Show(oneshot::Sender<Vec<PeerView>>),
+    MembersChanged,
+}
+
+type Waiter = oneshot::Sender<Result<usize, NotMet>>;
+
+/// A node's part in a federation. Clones are one and the same.
+#[derive(Clone)]
+pub struct Federation(Arc<Inner>);
+
+struct Inner {
+    exchange: Exchange,
+    members: RwLock<Arc<Members>>,
+    dial: Dialer,
+    channels: Mutex<BTreeMap<NodeId, (String, Channel)>>,
+    events: mpsc::Sender<Event>,
+    shutdown: Shutdown,
+    running: Mutex<Option<task::JoinHandle<()>>>,
+}
+
+impl Federation {
+    /// Begins to talk to the members.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub async fn start(home: Home, members: Members, options: Options) -> Result<Self, Reject> {
+        let Home { me, store, identity, gate, dial } = home;
+        let exchange = Exchange { me, store, gate, identity };
+        let covers = exchange.covers().await?;
+        let mut letters: BTreeMap<NodeId, Vec<DeadLetter>> = BTreeMap::new();
+        for (peer, letter) in exchange.store.letters().await.map_err(rejected)? {
+            letters.entry(peer).or_default().push(letter);
+        }
+        let (events, happening) = mpsc::channel(EVENTS_MAX);
+        let inner = Inner {
+            exchange,
+            members: RwLock::new(Arc::new(members)),
+            dial,
+            channels: Mutex::default(),
+            events,
+            shutdown: Shutdown::new(),
+            running: Mutex::default(),
+        };
+        let federation = Self(Arc::new(inner));
+        let engine = Engine::new(me, covers.get(me), covers, options);
+        let run = Run::new(federation.clone(), engine, letters);
+        let running = task::spawn_named("federation", run.until_stopped(happening));
+        *federation.0.running.lock() = Some(running);
+        Ok(federation)
+    }
+
+    /// Who belongs now.
+    pub fn members(&self) -> Arc<Members> {
+        self.0.members.read().clone()
+    }
+
+    /// Takes another list of members over.
+    pub async fn set_members(&self, members: Members) {
+        *self.0.members.write() = Arc::new(members);
+        self.send(Event::MembersChanged).await;
+    }
+
+    /// Waits until so many nodes, this one among them, have these operations of this node.
+    ///
+    /// # Errors
+    /// [`NotMet`]: not within the time, or never.
+    pub async fn quorum(
+        &self,
+        operations: (u64, u64),
+        needed: usize,
+        within: Duration,
+    ) -> Result<usize, NotMet> {
+        let (done, decided) = oneshot::channel();
+        self.send(Event::Wait { operations, needed, within, done }).await;
+        let stopped = NotMet { got: 1, needed, short: Short::Timeout };
+        decided.await.unwrap_or(Err(stopped))
+    }
+
+    /// The peers, as the engine sees them.
+    pub async fn peers(&self) -> Vec<PeerView> {
+        let (to, views) = oneshot::channel();
+        self.send(Event::Show(to)).await;
+        views.await.unwrap_or_default()
+    }
+
+    /// Tries refused operations again: one, or all of a peer's.
+    pub async fn retry(&self, peer: NodeId, seq: Option<u64>) {
+        self.send(Event::Happened(Input::Retry { peer, seq })).await;
+    }
+
+    /// Gives refused operations up: one, or all of a peer's.
+    pub async fn purge(&self, peer: NodeId, seq: Option<u64>) {
+        self.send(Event::Happened(Input::Purge { peer, seq })).await;
+    }
+
+    /// Stops talking. Messages under way are given up.
+    pub async fn stop(&self) {
+        self.0.shutdown.trigger();
+        let running = self.0.running.lock().take();
+        if let Some(running) = running {
+            // A loop that panicked has logged why, and has stopped too.
+            let _ = running.await;
+        }
+    }
+
+    async fn send(&self, event: Event) {
+        // Nobody listens any more once the node stops.
+        let _ = self.0.events.send(event).await;
+    }
+
+    async fn happened(&self, input: Input) {
+        self.send(Event::Happened(input)).await;
+    }
+
+    /// The connection to a member.
+    fn channel(&self, member: &Member) -> Result<Channel, Reject> {
+        let Some(endpoint) = &member.endpoint else {
+            let detail = format!("{} has no endpoint", member.name);
+            return Err(Reject::new(types::Reason::FailedPrecondition, detail));
+        };
+        let mut channels = self.0.channels.lock();
+        if let Some((known, channel)) = channels.get(&member.node)
+            && known == endpoint
+        {
+            return Ok(channel.clone());
+        }
+        let channel = Channel::new((self.0.dial)(endpoint)?, PEER_TIMES);
+        channels.insert(member.node, (endpoint.clone(), channel.clone()));
+        Ok(channel)
+    }
+}
+
+fn rejected(error: storage::StoreError) -> Reject {
+    crate::exchange::refused(error)
+}

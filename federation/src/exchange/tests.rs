@@ -1,0 +1,295 @@
+//! Two stores and what goes between them.
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use runtime::disk::OsDisk;
+use storage::{
+    port::{EmbeddingSpace, Signer},
+    request::{OnConflict, Reader},
+    sqlite::{SqliteStore, StoreConfig},
+};
+use tempfile::TempDir;
+use types::{Audience, MemoryId, Namespace, NewMemory, ids::IdRef};
+use uuid::Uuid;
+
+use super::*;
+use crate::admit::{AgentPattern, Scope};
+
+#[derive(Clone)]
+struct Key(SigningKey);
+
+impl Identity for Key {
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+}
+
+impl Signer for Key {
+    fn sign(&self, digest: &[u8; 32]) -> [u8; 64] {
+        self.0.sign(digest).to_bytes()
+    }
+
+    fn key_id(&self) -> [u8; 8] {
+        [7; 8]
+    }
+
+    fn public_key(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+}
+
+/// Refuses what one agent did.
+struct NotOf(&'static str);
+
+impl Gate for NotOf {
+    fn lets_in(&self, op: &Op) -> Result<(), Reject> {
+        match op.author.as_str() == self.0 {
+            true => Err(Reject::new(Reason::QuotaExceeded, "no more of that")),
+            false => Ok(()),
+        }
+    }
+}
+
+struct Side {
+    exchange: Exchange,
+    member: Member,
+    _folder: TempDir,
+}
+
+fn side(number: u8, gate: &'static str) -> Side {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = Key(SigningKey::from_bytes(&[number; 32]));
+    let space = EmbeddingSpace {
+        model: "none".to_owned(),
+        version: "1".to_owned(),
+        dimension: 4,
+        vectorizer: None,
+    };
+    let config = StoreConfig::new(Arc::new(key.clone()), space);
+    let store = SqliteStore::open(OsDisk::shared(), folder.path(), config).expect("a store");
+    let node = store.node_id();
+    let member = Member {
+        node,
+        name: format!("n{number}"),
+        endpoint: None,
+        keys: vec![key.0.verifying_key()],
+        scope: Scope::everything(),
+    };
+    let exchange = Exchange {
+        me: node,
+        store: Arc::new(store),
+        gate: Arc::new(NotOf(gate)),
+        identity: Arc::new(key),
+    };
+    Side { exchange, member, _folder: folder }
+}
+
+fn members(sides: &[&Side]) -> Members {
+    Members::new(sides.iter().map(|side| side.member.clone()))
+}
+
+fn id(number: u128) -> MemoryId {
+    MemoryId(Uuid::from_u128(number))
+}
+
+impl Side {
+    async fn puts(&self, author: &str, number: u128, namespace: &str) {
+        let agent: AgentId = author.parse().expect("an agent");
+        let audience = Audience::everyone();
+        let title = format!("memory {number}").parse().expect("a title");
+        let content = "about it".parse().expect("content");
+        let namespace: Namespace = namespace.parse().expect("a namespace");
+        let scope = types::Scope::Collective;
+        let memory =
+            NewMemory { namespace, scope, ..NewMemory::new(id(number), title, content, audience) };
+        let intent = Intent::Store { memory: Box::new(memory), on_conflict: OnConflict::New };
+        let mut request = self.exchange.request(vec![intent], true);
+        request.viewer.agent = agent;
+        self.exchange.store.write(request).await.expect("stored");
+    }
+
+    async fn has(&self, number: u128) -> bool {
+        let found = self.exchange.store.get(Reader::Operator, IdRef::Full(id(number)), 0).await;
+        found.is_ok()
+    }
+
+    /// Everything that `to` lacks.
+    async fn told(&self, to: &Side) -> (Vec<SyncOperation>, Vec<SyncProof>) {
+        let has = to.exchange.covers().await.expect("covered");
+        let told = self.exchange.tell(&to.member, has, OPERATIONS_MAX).await.expect("told");
+        (told.0, told.1)
+    }
+}
+
+fn fates(taken: &Taken) -> Vec<&Fate> {
+    taken.fates.iter().map(|(_, fate)| fate).collect()
+}
+
+fn reason<T>(result: Result<T, Reject>) -> Option<Reason> {
+    result.err().map(|reject| reject.reason)
+}
+
+#[tokio::test]
+async fn a_batch_is_taken_once_and_its_nonce_with_it() {
+    let (a, b) = (side(1, ""), side(2, ""));
+    let members = members(&[&a, &b]);
+    a.puts("ann", 1, "acme").await;
+    a.puts("ann", 2, "acme").await;
+    let (operations, proofs) = a.told(&b).await;
+    let once = Once { peer: a.member.node, nonce: [5; 16], until_ms: u64::MAX >> 1 };
+    let take = |operations: Vec<SyncOperation>| {
+        b.exchange.take(&members, &a.member, operations, &proofs, Some(once))
+    };
+    let taken = take(operations.clone()).await.expect("taken");
+    assert_eq!(fates(&taken), [&Fate::Applied, &Fate::Applied]);
+    assert!(b.has(1).await && b.has(2).await && !taken.behind);
+    assert_eq!(taken.covers.get(a.member.node), 2);
+    assert_eq!(reason(take(operations.clone()).await), Some(Reason::NonceReplay), "EXC-1");
+    let again = Once { nonce: [6; 16], ..once };
+    let known = b.exchange.take(&members, &a.member, operations, &proofs, Some(again)).await;
+    assert_eq!(fates(&known.expect("known")), [&Fate::Known, &Fate::Known]);
+}
+
+#[tokio::test]
+async fn what_its_origin_did_not_sign_is_not_believed() {
+    let (a, b, c) = (side(1, ""), side(2, ""), side(3, ""));
+    let members = members(&[&a, &b, &c]);
+    a.puts("ann", 1, "acme").await;
+    a.puts("ann", 2, "acme").await;
+    let (operations, proofs) = a.told(&b).await;
+    let take = |operations: Vec<SyncOperation>, proofs: Vec<SyncProof>| {
+        let (b, members, from) = (&b, &members, &c.member);
+        async move { b.exchange.take(members, from, operations, &proofs, None).await }
+    };
+    // Another signature, another operation, one left out at the end.
+    let mut forged = proofs.clone();
+    forged[0].signature[5] ^= 1;
+    assert_eq!(reason(take(operations.clone(), forged).await), Some(Reason::ChainBroken), "ADM-1");
+    let mut changed = operations.clone();
+    if let Some(Told::Whole(bytes)) = &mut changed[1].said {
+        *bytes.last_mut().expect("bytes") ^= 1;
+    }
+    assert_eq!(reason(take(changed, proofs.clone()).await), Some(Reason::ChainBroken), "ADM-1");
+    let cut = take(operations[..1].to_vec(), proofs.clone()).await;
+    assert_eq!(reason(cut), Some(Reason::ChainBroken), "ADM-1");
+    // A gap can be mended; without a proof nothing is taken up.
+    let gap = take(operations[1..].to_vec(), proofs.clone()).await.expect("an answer");
+    assert!(gap.behind && gap.fates.is_empty());
+    let unproven = take(operations.clone(), Vec::new()).await.expect("an answer");
+    assert!(unproven.behind && unproven.fates.is_empty());
+    assert_eq!(b.exchange.covers().await.expect("covered").get(a.member.node), 0);
+    let stranger = Members::new([b.member.clone(), c.member.clone()]);
+    let unknown = b.exchange.take(&stranger, &c.member, operations.clone(), &proofs, None).await;
+    assert_eq!(reason(unknown), Some(Reason::Forbidden), "MEM-1");
+    // As it was said, it is taken, whoever brings it.
+    let taken = take(operations, proofs).await.expect("taken");
+    assert_eq!(fates(&taken), [&Fate::Applied, &Fate::Applied]);
+}
+
+#[tokio::test]
+async fn one_that_is_not_let_in_keeps_no_other_out() {
+    let (a, b) = (side(1, ""), side(2, "greedy"));
+    let members = members(&[&a, &b]);
+    a.puts("ann", 1, "acme").await;
+    a.puts("greedy", 2, "acme").await;
+    a.puts("bob", 3, "acme").await;
+    a.puts("ann", 4, "acme").await;
+    let narrow = Member {
+        scope: Scope {
+            agents: ["ann", "greedy"]
+                .map(|name| AgentPattern::One(name.parse().expect("an agent")))
+                .to_vec(),
+            ..Scope::everything()
+        },
+        ..a.member.clone()
+    };
+    let (operations, proofs) = a.told(&b).await;
+    let taken =
+        b.exchange.take(&members, &narrow, operations.clone(), &proofs, None).await.expect("taken");
+    let reasons: Vec<Option<Reason>> = taken
+        .fates
+        .iter()
+        .map(|(_, fate)| match fate {
+            Fate::Refused(reject) => Some(reject.reason),
+            _ => None,
+        })
+        .collect();
+    let expected = [None, Some(Reason::QuotaExceeded), Some(Reason::Forbidden), None];
+    assert_eq!(reasons, expected, "EXC-2");
+    assert_eq!((b.has(2).await, b.has(3).await, b.has(4).await), (false, false, true));
+    assert_eq!(taken.covers.get(a.member.node), 4, "it does not hold up what follows");
+    // Tried again with a wider scope, it is let in; what is here is known.
+    let again = a.exchange.again(&b.member, &[3, 4]).await.expect("read");
+    let taken = b.exchange.take(&members, &a.member, again, &[], None).await.expect("taken");
+    assert_eq!(fates(&taken), [&Fate::Applied, &Fate::Known]);
+    assert!(b.has(3).await);
+}
+
+#[tokio::test]
+async fn what_a_peer_may_not_see_leaves_as_a_hash() {
+    let (a, mut b, c) = (side(1, ""), side(2, ""), side(3, ""));
+    b.member.scope.namespaces = vec!["acme/**".parse().expect("a glob")];
+    let members = members(&[&a, &b, &c]);
+    a.puts("ann", 1, "secret").await;
+    a.puts("ann", 2, "acme/eng").await;
+    let (operations, proofs) = a.told(&b).await;
+    assert!(matches!(operations[0].said, Some(Told::Hash(_))), "EXC-3");
+    let taken = b.exchange.take(&members, &a.member, operations, &proofs, None).await;
+    assert_eq!(fates(&taken.expect("taken")), [&Fate::Hidden, &Fate::Applied]);
+    assert!(!b.has(1).await && b.has(2).await);
+    // It passes on what it has, and that there is more.
+    let (operations, proofs) = b.told(&c).await;
+    let taken = c.exchange.take(&members, &b.member, operations, &proofs, None).await;
+    assert_eq!(fates(&taken.expect("taken")), [&Fate::Hidden, &Fate::Applied]);
+}
+
+#[tokio::test]
+async fn nothing_is_taken_up_before_what_its_author_had_seen() {
+    let (a, b, c) = (side(1, ""), side(2, ""), side(3, ""));
+    let members = members(&[&a, &b, &c]);
+    a.puts("ann", 1, "acme").await;
+    let (operations, proofs) = a.told(&b).await;
+    b.exchange.take(&members, &a.member, operations, &proofs, None).await.expect("taken");
+    b.puts("bob", 2, "acme").await;
+    // Only its own: the first one's is missing.
+    let mut has = b.exchange.covers().await.expect("covered");
+    has = has.iter().filter(|(origin, _)| *origin != b.member.node).collect();
+    let (own, proof, _) = b.exchange.tell(&c.member, has, OPERATIONS_MAX).await.expect("told");
+    let early = c.exchange.take(&members, &b.member, own, &proof, None).await.expect("an answer");
+    assert!(early.behind && early.fates.is_empty(), "EXC-4");
+    // With the other in front.
+    let (operations, proofs) = b.told(&c).await;
+    let taken = c.exchange.take(&members, &b.member, operations, &proofs, None).await;
+    let taken = taken.expect("taken");
+    assert_eq!((fates(&taken), taken.behind), (vec![&Fate::Applied, &Fate::Applied], false));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_by_name_and_passed() {
+    let (a, b) = (side(1, ""), side(2, ""));
+    let members = members(&[&a, &b]);
+    a.puts("ann", 1, "acme").await;
+    let (mut operations, proofs) = a.told(&b).await;
+    operations[0].said = None;
+    let empty = b.exchange.take(&members, &a.member, operations.clone(), &proofs, None).await;
+    assert_eq!(reason(empty), Some(Reason::Malformed));
+    operations[0].said = Some(Told::Hash(vec![1; 31]));
+    let short = b.exchange.take(&members, &a.member, operations.clone(), &proofs, None).await;
+    assert_eq!(reason(short), Some(Reason::Malformed));
+    let many = vec![operations.remove(0); 2 * OPERATIONS_MAX as usize + 1];
+    let many = b.exchange.take(&members, &a.member, many, &proofs, None).await;
+    assert_eq!(reason(many), Some(Reason::TooLarge));
+    // An operation of a later version: signed by its origin, and not to be understood here.
+    let bytes = vec![0xff; 40];
+    let head = FeedHead::empty(a.member.node).with(&codec::op_hash(&bytes));
+    let signature = a.exchange.identity.sign(&head.digest());
+    let later = SyncOperation {
+        origin: a.member.node.as_bytes().to_vec(),
+        seq: 1,
+        said: Some(Told::Whole(bytes)),
+    };
+    let proof = convert::told_proof(SignedHead { head, signature }, &[]);
+    let taken = b.exchange.take(&members, &a.member, vec![later], &[proof], None).await;
+    let taken = taken.expect("taken");
+    let Fate::Refused(reject) = &taken.fates[0].1 else { panic!("{taken:?}") };
+    assert_eq!((reject.reason, taken.covers.get(a.member.node)), (Reason::Malformed, 1));
+}

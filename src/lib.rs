@@ -18,5 +18,7 @@ pub mod doors;
 pub mod embed;
 pub mod identity;
 pub mod node;
+pub mod peers;
 pub mod root;
+mod secure;
 pub mod telemetry;

@@ -10,7 +10,9 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use daemon::{CLUSTER, Daemon, confirmed, hivemem, json_of, member_folder, ok, run, until};
+use daemon::{
+    CLUSTER, Daemon, LocalApi, confirmed, hivemem, json_of, member_folder, ok, run, until,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use wire::vacant::vacant;
@@ -114,39 +116,11 @@ fn a_rule_made_on_a_follower_is_enforced_by_every_node() {
 }
 
 fn acquire(at: &Path, session: &Value, seq: u64, key: &str, wait_until_ms: Option<u64>) -> Value {
-    let api = TcpApi::of(at);
+    let api = LocalApi::of(at);
     let body = json!({
         "session": session, "seq": seq, "wants": [{ "key": key }], "wait_until_ms": wait_until_ms,
     });
     api.post("/api/v1/locks/acquire", &body)
-}
-
-/// Requests over a member's address.
-struct TcpApi(String);
-
-impl TcpApi {
-    fn of(folder: &Path) -> Self {
-        Self(format!("unix:{}", folder.join("hivemem.sock").display()))
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Value {
-        let (status, answer) = self.send(path, body);
-        assert!(status < 400, "{path}: {status} {answer}");
-        answer
-    }
-
-    fn send(&self, path: &str, body: &Value) -> (u16, Value) {
-        self.send_within(path, body, 15_000)
-    }
-
-    fn send_within(&self, path: &str, body: &Value, timeout_ms: u64) -> (u16, Value) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(async {
-            let timeout_ms = timeout_ms.to_string();
-            let api = daemon::Api::new(&self.0).with("x-timeout-ms", &timeout_ms);
-            api.json(http::Method::POST, path, Some(body)).await
-        })
-    }
 }
 
 #[test]
@@ -155,8 +129,8 @@ fn a_lock_changes_hands_and_outlives_its_leader() {
     let led = leader(&members);
     let (a, b) = ((led + 1) % 3, (led + 2) % 3);
     let open = json!({ "ttl_ms": 300_000 });
-    let first = TcpApi::of(members[a].path()).post("/api/v1/sessions", &open);
-    let second = TcpApi::of(members[b].path()).post("/api/v1/sessions", &open);
+    let first = LocalApi::of(members[a].path()).post("/api/v1/sessions", &open);
+    let second = LocalApi::of(members[b].path()).post("/api/v1/sessions", &open);
     let until_ms = second["root_time_ms"].as_u64().expect("a time") + 240_000;
     let granted = acquire(members[a].path(), &first["session"], 1, "k", None);
     assert_eq!(granted["state"], "granted", "{granted}");
@@ -186,7 +160,7 @@ fn a_lock_changes_hands_and_outlives_its_leader() {
         { "key": "k", "fence": granted["grants"][0]["fence"] } ] });
     until("the release is decided", || {
         let (status, answer) =
-            TcpApi::of(members[a].path()).send("/api/v1/locks/release", &release);
+            LocalApi::of(members[a].path()).send("/api/v1/locks/release", &release);
         if status < 400 { Ok(()) } else { Err(answer.to_string()) }
     });
     let handed = waiting.join().expect("an answer");
@@ -209,7 +183,7 @@ fn a_command_that_nobody_confirms_is_unknown_and_the_same_again_finds_out() {
     let members = founded();
     let led = leader(&members);
     let others = [(led + 1) % 3, (led + 2) % 3];
-    let api = TcpApi::of(members[led].path());
+    let api = LocalApi::of(members[led].path());
     let session = api.post("/api/v1/sessions", &json!({ "ttl_ms": 300_000 }))["session"].clone();
     for other in others {
         members[other].daemon.as_ref().expect("it runs").freeze();

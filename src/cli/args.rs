@@ -333,6 +333,18 @@ pub enum Command {
         #[command(subcommand)]
         command: RootCommand,
     },
+    /// The nodes that this one shares its memories with.
+    Peers {
+        /// What to do.
+        #[command(subcommand)]
+        command: PeersCommand,
+    },
+    /// What peers refuse of this node's operations.
+    Dlq {
+        /// What to do.
+        #[command(subcommand)]
+        command: DeadLetterCommand,
+    },
     /// Show what the node says of itself.
     Status,
     /// Serve MCP on standard input and output.
@@ -514,6 +526,48 @@ pub enum IdentityCommand {
     List,
     /// Print the public identity, for others to trust.
     Export,
+}
+
+/// The peers.
+#[derive(Subcommand, Debug)]
+pub enum PeersCommand {
+    /// Print this node's row, for the lists of others; narrow what it may send and see there.
+    Row {
+        /// What others call it.
+        #[arg(long)]
+        name: String,
+        /// Where others reach it, host:port.
+        #[arg(long)]
+        endpoint: String,
+    },
+    /// Show how they stand.
+    List,
+}
+
+/// Dead letters.
+#[derive(Subcommand, Debug)]
+pub enum DeadLetterCommand {
+    /// Show them.
+    List,
+    /// Try them again at once.
+    Retry {
+        /// Name of the peer.
+        peer: String,
+        /// One operation; without it all of that peer's.
+        #[arg(long)]
+        seq: Option<u64>,
+    },
+    /// Give them up: the peer will not have them.
+    Purge {
+        /// Name of the peer.
+        peer: String,
+        /// One operation; without it all of that peer's.
+        #[arg(long)]
+        seq: Option<u64>,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// The configuration.

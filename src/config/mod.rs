@@ -9,12 +9,14 @@
 //!
 //! Not here: acting on settings.
 
+mod federation;
 mod layers;
 mod root;
 mod settings;
 mod table;
 mod value;
 
+pub use federation::{FederationConfig, Quorum};
 pub use layers::{ConfigError, Layers, Origin, Resolved};
 pub use root::RootConfig;
 pub use settings::{Config, EmbedderChoice, ServerConfig, TlsConfig};

@@ -75,11 +75,7 @@ pub(super) fn read(
         endpoint: reader.required("root.endpoint", why)?,
         peer_key_file: reader.required("root.peer_key_file", why)?.into(),
         peer_ca_file,
-        lease_reads: reader.parse("root.lease_reads", |text| match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            other => Err(format!("{other:?} is neither true nor false")),
-        })?,
+        lease_reads: reader.flag("root.lease_reads")?,
         heartbeat_ms,
         election_ms,
         snapshot_entries: reader.count("root.snapshot_entries", 10, 10_000_000)?,

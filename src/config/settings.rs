@@ -11,6 +11,7 @@ use storage::request::QuotaLimits;
 use types::{AgentId, Scope};
 
 use super::{
+    federation::FederationConfig,
     layers::{ConfigError, Layers},
     root::RootConfig,
     value,
@@ -122,6 +123,8 @@ pub struct Config {
     pub backup_keep: u32,
     /// The node's place in the root, if it has one.
     pub root: Option<RootConfig>,
+    /// Its peers, if it has some.
+    pub federation: Option<FederationConfig>,
 }
 
 /// Reads settings out of the layers; remembers nothing.
@@ -162,8 +165,16 @@ impl Reader<'_> {
     }
 
     /// A duration that must be finite.
-    fn timeout(&self, key: &'static str) -> Result<Duration, ConfigError> {
+    pub(super) fn timeout(&self, key: &'static str) -> Result<Duration, ConfigError> {
         self.parse(key, |text| value::duration(text)?.ok_or_else(|| "must not be never".to_owned()))
+    }
+
+    pub(super) fn flag(&self, key: &'static str) -> Result<bool, ConfigError> {
+        self.parse(key, |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(format!("{other:?} is neither true nor false")),
+        })
     }
 
     pub(super) fn required(&self, key: &'static str, why: &str) -> Result<String, ConfigError> {
@@ -231,8 +242,10 @@ impl Config {
         let permille = |share: f32| (share * 1000.0).round() as u16;
         let server = server(&read)?;
         let root = super::root::read(layers, &read, server.tls.is_some())?;
+        let federation = super::federation::read(layers, &read, server.tls.is_some())?;
         let config = Self {
             root,
+            federation,
             agent: read.parse("agent", |t| t.parse::<AgentId>().map_err(|e| e.problem))?,
             server,
             api_key: read.optional("auth.api_key", |t| Ok(t.to_owned()))?,

@@ -172,6 +172,32 @@ pub const SETTINGS: &[Setting] = &[
         "16384",
         "size of a file of the root's log, KiB; four commands fit",
     ),
+    setting(
+        "federation.peers_file",
+        "",
+        "TOML file with the nodes that this one shares its memories with; empty is none",
+    ),
+    setting(
+        "federation.quorum",
+        "majority",
+        "nodes that must have a write before it is acknowledged: majority, or a number",
+    ),
+    setting(
+        "federation.quorum_below_majority",
+        "false",
+        "whether that number may be half of the nodes or fewer; true gives up that two writes meet",
+    ),
+    setting("federation.quorum_timeout", "2s", "how long a write waits for them"),
+    setting(
+        "federation.catch_up",
+        "15s",
+        "time between two rounds of asking peers for what is missing",
+    ),
+    setting(
+        "federation.peer_ca_file",
+        "",
+        "PEM file of certificates that peers are believed by; needed when server.tls_cert is set",
+    ),
 ];
 
 #[cfg(test)]

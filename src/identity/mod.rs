@@ -191,6 +191,15 @@ impl Keyring {
             .map_err(|cause| IdentityError::Write { path, cause })
     }
 
+    /// The public halves of the keys that signed before.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub fn retired(&self) -> Result<Vec<VerifyingKey>, IdentityError> {
+        let all = self.list()?.into_iter().filter(|identity| !identity.current);
+        Ok(all.filter_map(|identity| keyfile::public(&identity.public_key)).collect())
+    }
+
     /// The current identity and all retired ones, the current first.
     ///
     /// # Errors
@@ -215,6 +224,19 @@ impl Identity {
     /// What may be shown of it.
     pub fn public(&self) -> PublicIdentity {
         describe(&self.key.verifying_key(), true)
+    }
+}
+
+impl Identity {
+    /// The public key.
+    pub fn verifying_key(&self) -> VerifyingKey {
+        self.key.verifying_key()
+    }
+}
+
+impl federation::sealed::Identity for Identity {
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
     }
 }
 

@@ -21,13 +21,14 @@ use types::{AgentId, NodeId, Reject};
 
 use super::{
     recall::Ranking,
-    service::{AccessKeys, Service, ServiceSettings, caller::secret_digest},
+    service::{AccessKeys, Service, ServiceSettings, caller::secret_digest, peering::OwnRowOut},
     upkeep,
 };
 use crate::{
     config::Config,
     embed::{self, EmbedError, Embedder},
     identity::{IdentityError, Keyring, SecretError, read_secret},
+    peers::{self, Peers, PeersStartError},
     root::{Root, RootStartError},
 };
 
@@ -49,6 +50,9 @@ pub enum StartError {
     /// The root.
     #[error(transparent)]
     Root(#[from] RootStartError),
+    /// The peers.
+    #[error(transparent)]
+    Peers(#[from] PeersStartError),
     /// The store's first answer.
     #[error("the store does not answer: {0}")]
     Store(Reject),
@@ -148,6 +152,33 @@ async fn start_root(
     Root::start(disk, &config.data_dir, root, tls, node, store).await.map(Some)
 }
 
+/// Who the node is to others.
+fn own_row(ring: &Keyring, id: NodeId) -> Result<OwnRowOut, IdentityError> {
+    let all = ring.list()?;
+    Ok(OwnRowOut {
+        node: id.to_string(),
+        fingerprint: all.first().map(|key| key.fingerprint.clone()).unwrap_or_default(),
+        public_keys: all.into_iter().map(|key| key.public_key).collect(),
+    })
+}
+
+/// Takes the node's place among its peers, if it has some.
+async fn start_peers(
+    disk: DiskRef,
+    config: &Config,
+    id: NodeId,
+    store: Arc<dyn Store>,
+    shutdown: &Shutdown,
+) -> Result<Option<Peers>, StartError> {
+    let Some(federation) = &config.federation else { return Ok(None) };
+    let ring = Keyring::new(disk.clone(), &config.data_dir);
+    let (identity, retired) = (ring.load_or_generate()?, ring.retired()?);
+    let reflection_depth_max = config.reflection_depth_max;
+    let node = peers::Node { disk, id, store, identity, retired, reflection_depth_max };
+    let tls = config.server.tls.as_ref();
+    Ok(Some(Peers::start(node, federation, tls, shutdown).await?))
+}
+
 impl Node {
     /// Opens everything and starts the background work, and the node's place in the root.
     ///
@@ -177,12 +208,20 @@ impl Node {
         let service = Service::new(store.clone(), embedder, keys, settings)
             .await
             .map_err(StartError::Store)?;
-        let root = match in_root {
-            true => start_root(files, config, id, store.clone()).await?,
-            false => None,
-        };
-        let service = Arc::new(service.with_root(root, config.root.is_some()));
+        let own_row = own_row(&Keyring::new(files.clone(), &config.data_dir), id)?;
         let shutdown = Shutdown::new();
+        let (root, peers) = match in_root {
+            true => (
+                start_root(files.clone(), config, id, store.clone()).await?,
+                start_peers(files, config, id, store.clone(), &shutdown).await?,
+            ),
+            false => (None, None),
+        };
+        let service = service
+            .with_root(root, config.root.is_some())
+            .with_own_row(own_row)
+            .with_peers(peers, config.federation.is_some());
+        let service = Arc::new(service);
         let upkeep = upkeep::start(&service, &shutdown);
         Ok(Self { service, store, upkeep, shutdown })
     }
@@ -207,6 +246,9 @@ impl Node {
             let _ = task.await;
         }
         upkeep::flush_accesses(&self.service).await;
+        if let Some(peers) = self.service.peers() {
+            peers.stop().await;
+        }
         self.leave_root().await;
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store did not close cleanly; the next start recovers");

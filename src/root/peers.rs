@@ -16,7 +16,6 @@ use wire::{
     client::Channel,
     dial::Endpoint,
     errors::{outcome_of_status, reject_from_status},
-    tls::{ClientIdentity, ServerTrust, TlsError, client_config},
     v1::{
         Refusal, RootProposals, RootReadIndexRequest, root_outcome::Outcome as Told,
         root_peer_client::RootPeerClient,
@@ -28,7 +27,10 @@ use super::{
     gather::{Gather, NoAnswer, Question},
     read::{self, ASKING_MAX, Reads},
 };
-use crate::config::{RootConfig, TlsConfig};
+use crate::{
+    config::{RootConfig, TlsConfig},
+    secure::{Secure, secure},
+};
 
 /// Calls with proposals under way to one member. More would carry fewer each.
 const PROPOSING_MAX: usize = 8;
@@ -40,21 +42,6 @@ pub(super) struct Way {
     key: Arc<str>,
 }
 
-/// Puts TLS around an endpoint.
-type Secure = Arc<dyn Fn(Endpoint) -> Endpoint + Send + Sync>;
-
-fn secure(
-    disk: &DiskRef,
-    config: &RootConfig,
-    tls: Option<&TlsConfig>,
-) -> Result<Option<Secure>, TlsError> {
-    let (Some(tls), Some(authority)) = (tls, &config.peer_ca_file) else { return Ok(None) };
-    let identity = ClientIdentity { certificate: tls.cert.clone(), key: tls.key.clone() };
-    let trust = ServerTrust::AuthorityFile(authority.clone());
-    let client = client_config(&**disk, &trust, Some(&identity))?;
-    Ok(Some(Arc::new(move |endpoint: Endpoint| endpoint.with_tls(client.clone()))))
-}
-
 impl Way {
     pub(super) fn new(
         disk: &DiskRef,
@@ -62,7 +49,8 @@ impl Way {
         tls: Option<&TlsConfig>,
         key: &str,
     ) -> Result<Self, RootStartError> {
-        Ok(Self { tls: secure(disk, config, tls)?, key: key.into() })
+        let authority = config.peer_ca_file.as_deref();
+        Ok(Self { tls: secure(disk, authority, tls)?, key: key.into() })
     }
 
     /// What is dialled for an endpoint of the membership.

@@ -250,3 +250,32 @@ impl Api {
         (answer.status, answer.json().unwrap_or(Value::Null))
     }
 }
+
+/// The HTTP contract through a daemon's local socket, as its operator, for tests that have no runtime.
+pub struct LocalApi(String);
+
+impl LocalApi {
+    pub fn of(folder: &Path) -> Self {
+        Self(format!("unix:{}", folder.join("hivemem.sock").display()))
+    }
+
+    /// Posts what must be done.
+    pub fn post(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.send(path, body);
+        assert!(status < 400, "{path}: {status} {answer}");
+        answer
+    }
+
+    pub fn send(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.send_within(path, body, 15_000)
+    }
+
+    pub fn send_within(&self, path: &str, body: &Value, timeout_ms: u64) -> (u16, Value) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let timeout_ms = timeout_ms.to_string();
+            let api = Api::new(&self.0).with("x-timeout-ms", &timeout_ms);
+            api.json(Method::POST, path, Some(body)).await
+        })
+    }
+}

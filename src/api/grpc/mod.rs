@@ -185,8 +185,10 @@ pub fn router(service: Arc<Service>, settings: GrpcSettings) -> Router {
         RootServiceServer::new(root::Group(door.clone())).max_decoding_message_size(BODY_BYTES_MAX);
     let GrpcSettings { admission, times, .. } = &door.settings;
     let peers = door.service.root().map(crate::root::peer_services).unwrap_or_default();
+    let sync = door.service.peers().map(crate::peers::service).unwrap_or_default();
     Router::new()
         .merge(peers)
+        .merge(sync)
         .route_service(&path_of(&memories), guard(memories, admission, times))
         .route_service(&path_of(&recalls), guard(recalls, admission, times))
         .route_service(&path_of(&watches), guard(watches, admission, times))

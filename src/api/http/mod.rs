@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`memories`], [`recalls`], [`links`], [`archive`], [`agents`], [`transfer`], [`watch`], [`admin`], [`locks`], [`governance`], [`root`], [`probes`] | the routes, by family |
+//! | [`memories`], [`recalls`], [`links`], [`archive`], [`agents`], [`transfer`], [`watch`], [`admin`], [`locks`], [`governance`], [`root`], [`peers`], [`probes`] | the routes, by family |
 //! | [`who`], [`body`], [`params`], [`etag`] | from a request to typed values |
 //! | [`decode`] | the strict decoder below them |
 //! | [`admit`], [`finish`] | what every request passes through |
@@ -30,6 +30,7 @@ mod locks;
 mod memories;
 mod openapi;
 mod params;
+mod peers;
 mod probes;
 mod problem;
 mod recalls;
@@ -127,6 +128,7 @@ fn guarded() -> Routes {
     audit::add(&mut all);
     governance::add(&mut all);
     root::add(&mut all);
+    peers::add(&mut all);
     registry::add(&mut all);
     all
 }

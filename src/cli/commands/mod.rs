@@ -10,6 +10,7 @@ pub mod local;
 mod lock;
 mod memory;
 mod operate;
+mod peers;
 pub mod recover;
 mod root;
 pub mod transfer;
@@ -55,6 +56,8 @@ pub async fn run(client: &Client, cli: &Cli, config: &Config) -> Result<(), Fail
         Command::Lock { command } => lock::run(client, command, json).await,
         Command::Governance { command } => root::governance(client, command, json).await,
         Command::Pending { command } => root::pending(client, command, json).await,
+        Command::Peers { command } => peers::peers(client, command, json).await,
+        Command::Dlq { command } => peers::dead_letters(client, command, json).await,
         Command::Root { command } => root::root(client, command, json).await,
         command => operate::run(client, command, config, json).await,
     }

@@ -57,7 +57,7 @@ impl Service {
         let why = reason(input.reason.clone(), "forgotten on request")?;
         if input.dry_run.unwrap_or(true) {
             let (found, more) = self.named(caller, &input).await?;
-            let durability = Self::durability(self.watch_start()).into();
+            let durability = Self::unchanged(self.watch_start()).into();
             let (result, warnings) = (of(&found, true, more), Vec::new());
             return Ok(Written { result, durability, replayed: false, warnings });
         }

@@ -19,6 +19,7 @@ pub mod group;
 pub mod links;
 pub mod locks;
 pub mod memories;
+pub mod peering;
 pub mod purge;
 pub mod reads;
 pub mod recall;
@@ -32,13 +33,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use runtime::clock;
-use storage::{Store, StoreError, request::Viewer};
+use storage::{Store, StoreError, answer::WriteReceipt, request::Viewer};
 use tokio::sync::watch as signal;
 use types::{AgentId, AgentRecord, Audience, Durability, Reason, Reject, Scope};
 
 pub use self::caller::{AccessKeys, Caller, Credentials};
+use self::peering::OwnRowOut;
 pub use self::settings::{Consistency, ServiceSettings};
-use crate::{embed::Embedder, node::accesses::Accesses, root::Root};
+use crate::{embed::Embedder, node::accesses::Accesses, peers::Peers, root::Root};
 
 /// What every operation of the service answers.
 pub type Reply<T> = Result<T, Reject>;
@@ -53,6 +55,10 @@ pub struct Service {
     agents: ArcSwap<Vec<AgentRecord>>,
     position: signal::Receiver<u64>,
     root: Option<Root>,
+    peers: Option<Peers>,
+    /// Whether a write needs them.
+    has_peers: bool,
+    own_row: OwnRowOut,
     governed: bool,
 }
 
@@ -93,6 +99,9 @@ impl Service {
             agents: ArcSwap::from_pointee(agents),
             position,
             root: None,
+            peers: None,
+            has_peers: false,
+            own_row: OwnRowOut::default(),
             governed: false,
         })
     }
@@ -104,6 +113,26 @@ impl Service {
         self.root = root;
         self.governed = governed;
         self
+    }
+
+    /// The same service on a node that others know like this.
+    #[must_use]
+    pub fn with_own_row(mut self, own_row: OwnRowOut) -> Self {
+        self.own_row = own_row;
+        self
+    }
+
+    /// The same service on a node with these peers. Where it has some that are not reached, nothing is
+    /// written: nobody could say that a quorum has it.
+    #[must_use]
+    pub fn with_peers(mut self, peers: Option<Peers>, has_peers: bool) -> Self {
+        (self.peers, self.has_peers) = (peers, has_peers);
+        self
+    }
+
+    /// The node's peers, if it has some.
+    pub fn peers(&self) -> Option<&Peers> {
+        self.peers.as_ref()
     }
 
     /// The node's place in the root, if it has one.
@@ -201,9 +230,37 @@ impl Service {
         }
     }
 
-    /// Durability of a write that this node alone keeps.
-    pub(crate) fn durability(position: u64) -> Durability {
+    /// Refuses to write where peers would have to have it and are not reached.
+    fn check_reaches_peers(&self) -> Reply<()> {
+        if self.has_peers && self.peers.is_none() {
+            let detail = "a write on this node is for its peers too, which only its daemon reaches: start it";
+            return Err(Reject::new(Reason::FailedPrecondition, detail));
+        }
+        Ok(())
+    }
+
+    /// Durability of what changed nothing.
+    pub(crate) fn unchanged(position: u64) -> Durability {
         Durability { fsynced: true, acks: 1, needed: 1, position }
+    }
+
+    /// Durability of a write that this node has committed, once as many nodes have it as must.
+    ///
+    /// # Errors
+    /// `quorum_not_met`.
+    pub(crate) async fn durable(
+        &self,
+        caller: &Caller,
+        receipt: &WriteReceipt,
+    ) -> Reply<Durability> {
+        let alone = Self::unchanged(receipt.position);
+        match (&self.peers, receipt.operations) {
+            (Some(peers), Some(operations)) => {
+                let acks = peers.durable(operations, caller.deadline).await?;
+                Ok(Durability { acks, needed: peers.needed(), ..alone })
+            }
+            _ => Ok(alone),
+        }
     }
 }
 

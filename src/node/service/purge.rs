@@ -74,7 +74,7 @@ impl Service {
         let why = memories::reason(input.reason.clone(), PURGED)?;
         if input.dry_run.unwrap_or(true) {
             let ids = ids_of(&self.purgeable(caller, &input).await?);
-            let durability = Self::durability(self.watch_start()).into();
+            let durability = Self::unchanged(self.watch_start()).into();
             let result = PurgeResult { dry_run: true, ids };
             return Ok(Written { result, durability, replayed: false, warnings: Vec::new() });
         }

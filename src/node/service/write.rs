@@ -152,7 +152,7 @@ impl Service {
             _ => serde_json::from_slice(&receipt.note).map_err(|e| unreadable(&e))?,
         };
         let result = answer(note, &receipt)?;
-        let durability = Self::durability(receipt.position).into();
+        let durability = self.durable(caller, &receipt).await?.into();
         Ok(Written { result, durability, replayed: receipt.replayed, warnings })
     }
 
@@ -209,6 +209,7 @@ impl Service {
             let detail = "the deadline passed before the write began; nothing was written";
             return Err(Reject::new(Reason::Overloaded, detail));
         }
+        self.check_reaches_peers()?;
         let Governed { intents, reflection_depth_max, warnings } =
             self.govern(caller, intents).await?;
         let request = WriteRequest {

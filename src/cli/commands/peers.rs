@@ -1,0 +1,84 @@
+//! The peers: this node's own row for their lists, how they stand, and what they refuse.
+//!
+//! Not here: the list of peers itself, which is a file (`peers::list`).
+
+use serde_json::{Value, json};
+
+use super::{confirm, memory::items, object, show};
+use crate::{
+    cli::{
+        args::{DeadLetterCommand, PeersCommand},
+        client::{Client, Method},
+        exit::Failure,
+        render,
+    },
+    peers::list::{self, Row},
+};
+
+fn peers_text(peers: &Value) -> String {
+    let columns = ["name", "endpoint", "settled", "lag", "in_flight", "failures", "dead_letters"];
+    format!(
+        "{} nodes must have a write\n\n{}",
+        peers["quorum"],
+        render::table(&items(peers), &columns)
+    )
+}
+
+fn letters_text(letters: &Value) -> String {
+    render::table(&items(letters), &["peer", "seq", "reason", "tries", "next_ms", "detail"])
+}
+
+/// This node's row for the lists of others.
+async fn row(client: &Client, name: &str, endpoint: &str) -> Result<String, Failure> {
+    let own = client.call(Method::Get, "/api/v1/peers/self", None).await?;
+    let keys = own["public_keys"].as_array().into_iter().flatten();
+    let row = Row {
+        name: name.to_owned(),
+        node: own["node"].as_str().unwrap_or_default().to_owned(),
+        endpoint: Some(endpoint.to_owned()),
+        public_keys: keys.filter_map(Value::as_str).map(str::to_owned).collect(),
+        agents: vec!["*".to_owned()],
+        namespaces: vec!["**".to_owned()],
+    };
+    let fingerprint = own["fingerprint"].as_str().unwrap_or_default();
+    Ok(format!("# compare by another way: {fingerprint}\n{}", list::show(row)))
+}
+
+pub(super) async fn peers(
+    client: &Client,
+    command: &PeersCommand,
+    json: bool,
+) -> Result<(), Failure> {
+    match command {
+        PeersCommand::Row { name, endpoint } => {
+            render::print(&row(client, name, endpoint).await?);
+        }
+        PeersCommand::List => {
+            let all = client.call(Method::Get, "/api/v1/peers", None).await?;
+            show(json, &all, peers_text);
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn dead_letters(
+    client: &Client,
+    command: &DeadLetterCommand,
+    json: bool,
+) -> Result<(), Failure> {
+    let base = "/api/v1/peers/dead-letters";
+    let left = match command {
+        DeadLetterCommand::List => client.call(Method::Get, base, None).await?,
+        DeadLetterCommand::Retry { peer, seq } => {
+            let body = object([("peer", json!(peer)), ("seq", json!(seq))]);
+            client.call(Method::Post, &format!("{base}/retry"), Some(body)).await?
+        }
+        DeadLetterCommand::Purge { peer, seq, yes } => {
+            confirm(&format!("Give up what {peer} refuses?"), *yes)?;
+            let body = object([("peer", json!(peer)), ("seq", json!(seq))]);
+            client.call(Method::Post, &format!("{base}/purge"), Some(body)).await?
+        }
+    };
+    show(json, &left, letters_text);
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! The settings of a node that shares its memories with peers.
+//!
+//! Invariant: fewer nodes than a majority are never enough by accident: whoever wants that says so.
+//!
+//! Not here: the peers themselves (`federation.peers_file`, read by `peers::list`).
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    layers::{ConfigError, Layers},
+    settings::Reader,
+};
+
+/// How many nodes must have a write before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quorum {
+    /// More than half of them.
+    Majority,
+    /// So many, the node that was asked among them.
+    Nodes(u32),
+}
+
+/// A node with peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FederationConfig {
+    /// The list of peers.
+    pub peers_file: PathBuf,
+    /// How many nodes must have a write.
+    pub quorum: Quorum,
+    /// Whether that may be half of them or fewer.
+    pub below_majority: bool,
+    /// How long a write waits for them.
+    pub quorum_timeout: Duration,
+    /// Time between two rounds of catching up.
+    pub catch_up: Duration,
+    /// PEM file of the certificates that peers are believed by; only with TLS.
+    pub peer_ca_file: Option<PathBuf>,
+}
+
+pub(super) fn read(
+    layers: &Layers,
+    reader: &Reader<'_>,
+    has_tls: bool,
+) -> Result<Option<FederationConfig>, ConfigError> {
+    let Some(peers_file) = reader.path("federation.peers_file")? else { return Ok(None) };
+    let peer_ca_file = reader.path("federation.peer_ca_file")?;
+    if has_tls != peer_ca_file.is_some() {
+        let key = "federation.peer_ca_file";
+        let problem =
+            "peers believe each other by it when server.tls_cert is set, and only then".to_owned();
+        return Err(ConfigError::Value { origin: layers.get(key).1, key, problem });
+    }
+    Ok(Some(FederationConfig {
+        peers_file,
+        quorum: reader.parse("federation.quorum", |text| match text {
+            "majority" => Ok(Quorum::Majority),
+            text => match text.parse() {
+                Ok(nodes @ 1..=1000) => Ok(Quorum::Nodes(nodes)),
+                _ => Err(format!("{text:?} is neither majority nor a number from 1 to 1000")),
+            },
+        })?,
+        below_majority: reader.flag("federation.quorum_below_majority")?,
+        quorum_timeout: reader.timeout("federation.quorum_timeout")?,
+        catch_up: reader.timeout("federation.catch_up")?,
+        peer_ca_file,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, Origin};
+    use super::*;
+
+    fn build(settings: &[(&str, &str)]) -> Result<Option<FederationConfig>, ConfigError> {
+        let mut layers = Layers::default();
+        for (key, value) in settings {
+            layers.add(key, (*value).to_owned(), Origin::Flag).expect("a known key");
+        }
+        Config::build(&layers, "data".into()).map(|config| config.federation)
+    }
+
+    const PEERS: (&str, &str) = ("federation.peers_file", "peers.toml");
+
+    #[test]
+    fn peers_make_a_federation() {
+        assert_eq!(build(&[]).expect("alone"), None);
+        let with = build(&[PEERS]).expect("complete").expect("a federation");
+        assert_eq!((with.quorum, with.below_majority), (Quorum::Majority, false));
+        assert_eq!(with.quorum_timeout, Duration::from_secs(2));
+        let two = build(&[PEERS, ("federation.quorum", "2")]).expect("fits").expect("set");
+        assert_eq!(two.quorum, Quorum::Nodes(2));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for (key, value) in [
+            ("federation.quorum", "0"),
+            ("federation.quorum", "most"),
+            ("federation.quorum_below_majority", "perhaps"),
+            ("federation.catch_up", "never"),
+            ("federation.peer_ca_file", "ca.pem"),
+        ] {
+            let error = build(&[PEERS, (key, value)]).expect_err(key).to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The node among its peers: who it is to them, how they stand, what they refuse.
+//!
+//! Not here: how memories travel (`federation`).
+
+use serde::{Deserialize, Serialize};
+use types::{DeadLetter, NodeId, Reason, Reject};
+use utoipa::ToSchema;
+
+use super::{Caller, Reply, Service};
+use crate::peers::Peers;
+
+/// Who this node is to others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OwnRowOut {
+    /// Its id, a UUID.
+    pub node: String,
+    /// Its Ed25519 public keys, hexadecimal, the current one first.
+    pub public_keys: Vec<String>,
+    /// SHA-256 of the current key in colon-separated hexadecimal, to compare by eye.
+    pub fingerprint: String,
+}
+
+/// How a peer stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PeerOut {
+    /// What people call it.
+    pub name: String,
+    /// Its id, a UUID.
+    pub node: String,
+    /// Where it is reached.
+    pub endpoint: Option<String>,
+    /// How many of this node's operations it has settled: applied, or refused.
+    #[schema(minimum = 0)]
+    pub settled: u64,
+    /// How many it has not.
+    #[schema(minimum = 0)]
+    pub lag: u64,
+    /// Batches under way to it.
+    #[schema(minimum = 0)]
+    pub in_flight: u32,
+    /// Failures since it last answered.
+    #[schema(minimum = 0)]
+    pub failures: u32,
+    /// Operations that it refuses.
+    #[schema(minimum = 0)]
+    pub dead_letters: u32,
+}
+
+/// The peers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PeersOut {
+    /// How many nodes must have a write, this one among them.
+    #[schema(minimum = 1)]
+    pub quorum: u32,
+    /// In order of their ids.
+    pub items: Vec<PeerOut>,
+}
+
+/// An operation of this node that a peer refuses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetterOut {
+    /// Name of the peer.
+    pub peer: String,
+    /// Place of the operation in this node's feed.
+    #[schema(minimum = 1)]
+    pub seq: u64,
+    /// Why, as the peer said last: a code of the error table.
+    pub reason: String,
+    /// What the peer said last.
+    pub detail: String,
+    /// How often it was refused.
+    #[schema(minimum = 0)]
+    pub tries: u32,
+    /// First refusal, Unix milliseconds.
+    #[schema(minimum = 0)]
+    pub first_ms: u64,
+    /// Next try, Unix milliseconds; absent in quarantine.
+    pub next_ms: Option<u64>,
+}
+
+/// All of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLettersOut {
+    /// In order of peer and place.
+    pub items: Vec<DeadLetterOut>,
+}
+
+/// Which dead letters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLettersInput {
+    /// Name of the peer.
+    #[schema(min_length = 1, max_length = 128)]
+    pub peer: String,
+    /// One operation; without it all of that peer's.
+    #[schema(minimum = 1)]
+    pub seq: Option<u64>,
+}
+
+fn letter_out(peer: &str, letter: DeadLetter) -> DeadLetterOut {
+    let DeadLetter { seq, reason, detail, tries, first_ms, next_ms } = letter;
+    let (peer, reason) = (peer.to_owned(), reason.code().to_owned());
+    DeadLetterOut { peer, seq, reason, detail, tries, first_ms, next_ms }
+}
+
+impl Service {
+    fn need_peers(&self) -> Reply<&Peers> {
+        self.peers.as_ref().ok_or_else(|| {
+            let detail = "this node has no peers; set federation.peers_file";
+            Reject::new(Reason::Unimplemented, detail)
+        })
+    }
+
+    /// Who this node is to others.
+    pub fn own_row(&self) -> OwnRowOut {
+        self.own_row.clone()
+    }
+
+    /// How the peers stand.
+    ///
+    /// # Errors
+    /// `unimplemented` without peers.
+    pub async fn list_peers(&self) -> Reply<PeersOut> {
+        let peers = self.need_peers()?;
+        let items = peers.views().await.into_iter().map(|(member, view)| PeerOut {
+            name: member.name,
+            node: member.node.to_string(),
+            endpoint: member.endpoint,
+            settled: view.settled,
+            lag: view.lag,
+            in_flight: u32::try_from(view.in_flight).unwrap_or(u32::MAX),
+            failures: view.failures,
+            dead_letters: u32::try_from(view.letters.len()).unwrap_or(u32::MAX),
+        });
+        Ok(PeersOut { quorum: peers.needed(), items: items.collect() })
+    }
+
+    /// What peers refuse.
+    ///
+    /// # Errors
+    /// `unimplemented` without peers.
+    pub async fn dead_letters(&self) -> Reply<DeadLettersOut> {
+        let peers = self.need_peers()?;
+        let mut items = Vec::new();
+        for (member, view) in peers.views().await {
+            items.extend(view.letters.into_iter().map(|letter| letter_out(&member.name, letter)));
+        }
+        Ok(DeadLettersOut { items })
+    }
+
+    /// Tries them again at once.
+    ///
+    /// # Errors
+    /// `forbidden` for who is no operator, `not_found` for nobody's name.
+    pub async fn retry_dead_letters(
+        &self,
+        caller: &Caller,
+        which: &DeadLettersInput,
+    ) -> Reply<DeadLettersOut> {
+        let (peers, node) = self.peer_of(caller, which)?;
+        peers.federation().retry(node, which.seq).await;
+        self.dead_letters().await
+    }
+
+    /// Gives them up: the peer will not have them.
+    ///
+    /// # Errors
+    /// As [`Service::retry_dead_letters`].
+    pub async fn purge_dead_letters(
+        &self,
+        caller: &Caller,
+        which: &DeadLettersInput,
+    ) -> Reply<DeadLettersOut> {
+        let (peers, node) = self.peer_of(caller, which)?;
+        peers.federation().purge(node, which.seq).await;
+        self.dead_letters().await
+    }
+
+    fn peer_of(&self, caller: &Caller, which: &DeadLettersInput) -> Reply<(&Peers, NodeId)> {
+        caller.require_operator()?;
+        let peers = self.need_peers()?;
+        let members = peers.federation().members();
+        let named = members.iter().find(|member| member.name == which.peer);
+        let node = named.map(|member| member.node).ok_or_else(|| {
+            Reject::new(Reason::NotFound, format!("no peer is called {:?}", which.peer))
+        })?;
+        Ok((peers, node))
+    }
+}

@@ -1,0 +1,293 @@
+//! The node's place among its peers: what `federation` needs of a node, and what the node needs of it.
+//!
+//! Invariants: `PRS-1` a write that a quorum is wanted for is acknowledged only with it; without it the answer says
+//! how many have it, and that it may still arrive; `PRS-2` a changed list of peers counts within
+//! [`RELOAD_PERIOD`], and a list that does not fit changes nothing.
+//!
+//! Not here: how memories travel (`federation`), who may ask (`node::service`).
+
+pub mod list;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use axum::Router;
+use federation::{
+    Gate,
+    admit::Scope,
+    driver::{Federation, Home, NotMet},
+    engine::{Options, PeerView, Short},
+    members::{Member, Members},
+    sealed::Identity as Signs,
+};
+use runtime::{
+    clock,
+    disk::DiskRef,
+    task::{self, Shutdown},
+};
+use storage::Store;
+use thiserror::Error;
+use tonic::server::NamedService;
+use types::{NodeId, Op, Payload, Reason, Reject};
+use wire::{
+    admission::Admission,
+    grpc::{CallTimes, GrpcGuard},
+    tls::TlsError,
+};
+
+pub use self::list::PeersError;
+use crate::{
+    config::{FederationConfig, Quorum, TlsConfig},
+    identity::Identity,
+    secure::{Secure, secure},
+};
+
+/// Time between two looks at the list of peers.
+pub const RELOAD_PERIOD: Duration = Duration::from_secs(10);
+/// Calls of peers that are answered at the same time, apart from those of agents.
+const RUNNING_MAX: u32 = 256;
+/// Time for a peer's call that states none.
+const CALL: Duration = Duration::from_secs(30);
+/// How long a client waits before it tries again where too few nodes had its write.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Why a node does not start among its peers.
+#[derive(Debug, Error)]
+pub enum PeersStartError {
+    /// The list.
+    #[error(transparent)]
+    List(#[from] PeersError),
+    /// Certificates for peers.
+    #[error("federation.peer_ca_file: {0}")]
+    Tls(#[from] TlsError),
+    /// A quorum that there cannot be, or that is no majority.
+    #[error(
+        "federation.quorum: {wanted} of {nodes} nodes is {problem}; use majority, or a number from {majority} \
+         to {nodes}, or say federation.quorum_below_majority=true"
+    )]
+    Quorum {
+        /// What is set.
+        wanted: u32,
+        /// How many nodes the list has, this one among them.
+        nodes: u32,
+        /// The least number that is a majority.
+        majority: u32,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// The store's first answer.
+    #[error("the store does not answer: {0}")]
+    Store(#[from] Reject),
+}
+
+/// A node among its peers. Clones are one and the same.
+#[derive(Clone)]
+pub struct Peers(Arc<Inner>);
+
+struct Inner {
+    federation: Federation,
+    quorum: Quorum,
+    within: Duration,
+    me: Member,
+}
+
+/// What is let in whatever the peers' lists say.
+struct Rules {
+    reflection_depth_max: u8,
+}
+
+impl Gate for Rules {
+    fn lets_in(&self, op: &Op) -> Result<(), Reject> {
+        if let Payload::Store(new) = &op.payload
+            && new.reflection_depth > self.reflection_depth_max
+        {
+            let detail = format!(
+                "a reflection of depth {}; at most {} is let in here",
+                new.reflection_depth, self.reflection_depth_max
+            );
+            let reject = Reject::new(Reason::ReflectionDepth, detail);
+            return Err(reject.with("limit", self.reflection_depth_max));
+        }
+        Ok(())
+    }
+}
+
+/// This node as a row of the list.
+fn own(me: NodeId, identity: &Identity, retired: Vec<ed25519_dalek::VerifyingKey>) -> Member {
+    let keys = std::iter::once(identity.verifying_key()).chain(retired).collect();
+    let scope = Scope::everything();
+    Member { node: me, name: "this node".to_owned(), endpoint: None, keys, scope }
+}
+
+fn members(listed: Vec<Member>, me: &Member) -> Members {
+    let others = listed.into_iter().filter(|member| member.node != me.node);
+    Members::new(others.chain([me.clone()]))
+}
+
+/// Nodes that take part: those that can be reached, and this one.
+fn nodes(members: &Members, me: NodeId) -> u32 {
+    let others = members.iter().filter(|m| m.endpoint.is_some() && m.node != me).count();
+    u32::try_from(others + 1).unwrap_or(u32::MAX)
+}
+
+/// What a node brings.
+pub struct Node {
+    /// Its files.
+    pub disk: DiskRef,
+    /// Which it is.
+    pub id: NodeId,
+    /// Its memories.
+    pub store: Arc<dyn Store>,
+    /// Its key.
+    pub identity: Identity,
+    /// Keys that it had before.
+    pub retired: Vec<ed25519_dalek::VerifyingKey>,
+    /// Greatest depth of reflections that it lets in.
+    pub reflection_depth_max: u8,
+}
+
+impl Peers {
+    /// Takes the node's place among its peers.
+    ///
+    /// # Errors
+    /// [`PeersStartError`].
+    pub async fn start(
+        node: Node,
+        config: &FederationConfig,
+        tls: Option<&TlsConfig>,
+        shutdown: &Shutdown,
+    ) -> Result<Self, PeersStartError> {
+        let Node { disk, id, store, identity, retired, reflection_depth_max } = node;
+        let me = own(id, &identity, retired);
+        let (listed, read) = list::load(&*disk, &config.peers_file)?;
+        let members = members(listed, &me);
+        check_quorum(config, nodes(&members, id))?;
+        let tls: Option<Secure> = secure(&disk, config.peer_ca_file.as_deref(), tls)?;
+        let home = Home {
+            me: id,
+            store,
+            identity: Arc::new(identity) as Arc<dyn Signs>,
+            gate: Arc::new(Rules { reflection_depth_max }),
+            dial: Box::new(move |text| {
+                let endpoint = text.parse::<wire::dial::Endpoint>()?;
+                Ok(match &tls {
+                    Some(secure) => secure(endpoint),
+                    None => endpoint,
+                })
+            }),
+        };
+        let catch_up_ms = u64::try_from(config.catch_up.as_millis()).unwrap_or(u64::MAX);
+        let federation = Federation::start(home, members, Options { catch_up_ms }).await?;
+        let inner = Inner { federation, quorum: config.quorum, within: config.quorum_timeout, me };
+        let peers = Self(Arc::new(inner));
+        let reload = peers.clone().reload(disk, config.peers_file.clone(), read, shutdown.clone());
+        task::spawn_named("peers reload", reload);
+        Ok(peers)
+    }
+
+    /// The engine's side.
+    pub fn federation(&self) -> &Federation {
+        &self.0.federation
+    }
+
+    /// Takes over a changed list (`PRS-2`).
+    async fn reload(self, disk: DiskRef, path: PathBuf, mut read: Vec<u8>, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = clock::sleep(RELOAD_PERIOD) => {}
+            }
+            match list::load(&*disk, &path) {
+                Ok((_, bytes)) if bytes == read => {}
+                Ok((listed, bytes)) => {
+                    read = bytes;
+                    self.0.federation.set_members(members(listed, &self.0.me)).await;
+                    tracing::info!("the list of peers was taken over");
+                }
+                Err(error) => tracing::warn!(%error, "the list of peers stays as it is"),
+            }
+        }
+    }
+
+    /// How many nodes must have a write, this one among them.
+    pub fn needed(&self) -> u32 {
+        match self.0.quorum {
+            Quorum::Nodes(nodes) => nodes,
+            Quorum::Majority => nodes(&self.0.federation.members(), self.0.me.node) / 2 + 1,
+        }
+    }
+
+    /// Waits until enough nodes have these operations of this node (`PRS-1`); answers how many have them.
+    ///
+    /// # Errors
+    /// [`Reason::QuorumNotMet`].
+    pub async fn durable(
+        &self,
+        operations: (u64, u64),
+        deadline: Option<clock::Instant>,
+    ) -> Result<u32, Reject> {
+        let needed = self.needed();
+        if needed <= 1 {
+            return Ok(1);
+        }
+        let left = deadline.map(|at| at.saturating_duration_since(clock::Instant::now()));
+        let within = left.map_or(self.0.within, |left| left.min(self.0.within));
+        let met = self.0.federation.quorum(operations, needed as usize, within).await;
+        met.map(|got| u32::try_from(got).unwrap_or(u32::MAX)).map_err(not_met)
+    }
+
+    /// The peers with their names.
+    pub async fn views(&self) -> Vec<(Member, PeerView)> {
+        let members = self.0.federation.members();
+        let views = self.0.federation.peers().await.into_iter();
+        views.filter_map(|view| Some((members.get(view.peer).ok()?.clone(), view))).collect()
+    }
+
+    /// Leaves: nothing is sent and nobody is asked any more.
+    pub async fn stop(&self) {
+        self.0.federation.stop().await;
+    }
+}
+
+/// The service that other nodes call, as a route of the gRPC door. Who may is decided by signature.
+pub fn service(peers: &Peers) -> Router {
+    let server = peers.0.federation.server();
+    let admission = Admission::new(RUNNING_MAX, RUNNING_MAX, Duration::from_millis(50));
+    let times = CallTimes { default: CALL, max: CALL };
+    let path = format!("/{}/{{*method}}", server_name(&server));
+    Router::new().route_service(&path, GrpcGuard::new(server, admission, times))
+}
+
+fn server_name<S: NamedService>(_: &S) -> &'static str {
+    S::NAME
+}
+
+fn check_quorum(config: &FederationConfig, nodes: u32) -> Result<(), PeersStartError> {
+    let Quorum::Nodes(wanted) = config.quorum else { return Ok(()) };
+    let majority = nodes / 2 + 1;
+    let problem = if wanted > nodes {
+        "more than there are"
+    } else if wanted < majority && !config.below_majority {
+        "no majority"
+    } else {
+        return Ok(());
+    };
+    Err(PeersStartError::Quorum { wanted, nodes, majority, problem })
+}
+
+fn not_met(short: NotMet) -> Reject {
+    let NotMet { got, needed, short } = short;
+    let cause = match short {
+        Short::Timeout => "timeout",
+        Short::Refused(reason) => reason.code(),
+        Short::TooFewNodes => "too_few_nodes",
+    };
+    let detail = format!(
+        "{got} of the {needed} nodes that must have this write have it ({cause}); it may reach the others \
+         later: the same idempotency key finds out"
+    );
+    Reject::new(Reason::QuorumNotMet, detail)
+        .with("got", got)
+        .with("needed", needed)
+        .with("cause", cause)
+        .with("retry_after_ms", RETRY_AFTER.as_millis())
+}

@@ -146,12 +146,18 @@ impl Plan {
         self.intents.push(Intent::Take(Box::new(Incoming { op, bytes })));
     }
 
-    fn pass(&mut self, id: OpId, hash: [u8; 32], fate: Fate) {
+    fn pass(
+        &mut self,
+        id: OpId,
+        hash: [u8; 32],
+        fate: Fate,
+        about: Option<Option<types::MemoryId>>,
+    ) {
         let refused = match &fate {
             Fate::Refused(reject) => Some(reject.reason),
             _ => None,
         };
-        self.intents.push(Intent::Pass(Passed { id, hash, refused }));
+        self.intents.push(Intent::Pass(Passed { id, hash, refused, about }));
         self.of.push(Some((id, Some(fate))));
     }
 
@@ -308,10 +314,13 @@ impl Exchange {
             match what {
                 What::Whole(op, bytes) => match self.let_in(from, &op, now_ms) {
                     Ok(()) => plan.take(*op, bytes),
-                    Err(reject) => plan.pass(id, hash, Fate::Refused(reject)),
+                    Err(reject) => {
+                        let about = Some(op.payload.memory());
+                        plan.pass(id, hash, Fate::Refused(reject), about);
+                    }
                 },
-                What::Unreadable(reject) => plan.pass(id, hash, Fate::Refused(reject)),
-                What::Hidden => plan.pass(id, hash, Fate::Hidden),
+                What::Unreadable(reject) => plan.pass(id, hash, Fate::Refused(reject), None),
+                What::Hidden => plan.pass(id, hash, Fate::Hidden, None),
             }
             running.raise(id.origin, id.seq);
         }
@@ -334,7 +343,8 @@ impl Exchange {
         items_max: u32,
     ) -> Result<(Vec<SyncOperation>, Vec<SyncProof>, bool), Reject> {
         let query = LackingQuery { has, items_max, bytes_max: BYTES_MAX };
-        let Lacking { items, proofs, more } = self.store.lacking(query).await.map_err(refused)?;
+        let Lacking { items, proofs, more, .. } =
+            self.store.lacking(query).await.map_err(refused)?;
         let operations = items.into_iter().map(|item| told(to, item)).collect();
         let proofs = proofs.into_iter().map(|proof| self.proof(proof)).collect();
         Ok((operations, proofs, more))

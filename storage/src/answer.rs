@@ -106,6 +106,8 @@ pub enum Applied {
     },
     /// Something else changed (an agent, an access count).
     Other,
+    /// What could be was forgotten.
+    Forgot(crate::state::Forgot),
     /// Nothing: the operation was covered already.
     Known,
     /// Nothing: the operation cannot be applied here, but its feed is covered beyond it.
@@ -144,6 +146,8 @@ pub struct Lacking {
     pub proofs: Vec<Proof>,
     /// Whether there is more.
     pub more: bool,
+    /// Whether something that the asker lacks is not kept any more: it needs the state.
+    pub is_cut: bool,
 }
 
 /// What leads from the last operation that is told of a feed to a head that its origin has signed.

@@ -20,6 +20,7 @@ pub mod port;
 pub mod request;
 pub mod similar;
 pub mod sqlite;
+pub mod state;
 
 pub use error::{OpenError, StoreError};
 pub use port::{ReadStore, Store, WriteStore};

@@ -26,6 +26,8 @@ use crate::{
     },
 };
 
+use crate::state::{CoveredFeed, Holding, Item, ItemDigest, ItemKey, KeyRange, Visible};
+
 /// The result of a store operation, in its own time.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
@@ -186,6 +188,28 @@ pub trait ReadStore: Send + Sync {
 
     /// Operations of this node that peers have refused, in order of peer and sequence.
     fn letters(&self) -> Answer<'_, Vec<(NodeId, DeadLetter)>>;
+
+    /// Keys and digests of the items in a range that may be seen, in order.
+    fn items(&self, range: KeyRange, visible: Visible) -> Answer<'_, Vec<ItemDigest>>;
+
+    /// All that is known of these items, as far as they are here and may be seen, in the order asked for, until
+    /// so many bytes are reached; the second part says how many keys were looked at.
+    fn states(
+        &self,
+        keys: Vec<ItemKey>,
+        visible: Visible,
+        bytes_max: u64,
+    ) -> Answer<'_, (Vec<Item>, u64)>;
+
+    /// Why another store could ask about these, as far as they are here.
+    fn holdings(&self, keys: Vec<ItemKey>) -> Answer<'_, Vec<Holding>>;
+
+    /// Those of which this store has seen everything, and which it does not hold.
+    fn gone(&self, held: Vec<Holding>) -> Answer<'_, Vec<ItemKey>>;
+
+    /// The heads of all feeds up to which this store's state stands for them, and up to where something of
+    /// each may have been hidden from it; of this node's own, the signature is blank.
+    fn covered_feeds(&self) -> Answer<'_, Vec<CoveredFeed>>;
 
     /// A digest over all content that is the same on two stores exactly when their memories, links,
     /// agents and operations are (SHA-256 over rows in order of id).

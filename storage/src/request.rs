@@ -14,6 +14,8 @@ use types::{
     link::NewLink, memory::Validity,
 };
 
+use crate::state::{CoveredFeed, Forget, Item, ItemKey};
+
 /// Who is asking, with everything that decides what it may see and change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
@@ -186,6 +188,14 @@ pub enum Intent {
         /// When it may be forgotten: messages of this age are refused for their age. Unix milliseconds.
         until_ms: u64,
     },
+    /// Join an item as another store holds it. In a request with an event that says from whom it came.
+    Join(Box<Item>),
+    /// Drop an item of which another store has seen everything, and does not hold it.
+    Drop(ItemKey),
+    /// Cover a feed up to here: everything before was taken as state.
+    CoverFeed(CoveredFeed),
+    /// Forget what every member has seen.
+    Forget(Box<Forget>),
     /// Refuse, unless the answer to this request is remembered: for an atomic request that can no
     /// longer be worked out, because doing it the first time changed what it starts from.
     Refuse(Box<Reject>),
@@ -209,6 +219,8 @@ pub struct Passed {
     pub hash: [u8; 32],
     /// Why this node does not let it in; `None`: it was hidden from it.
     pub refused: Option<types::Reason>,
+    /// What it is about, where it can be read: one memory, or none.
+    pub about: Option<Option<MemoryId>>,
 }
 
 /// What another node lacks.

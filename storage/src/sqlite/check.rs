@@ -14,6 +14,7 @@ use types::{MemoryId, Payload, Record, codec};
 
 use super::{
     fault::SqlFault,
+    read::states::{joined_at, log_begins},
     row::{self, DELETED, STORED_COLUMNS, signed},
     schema,
 };
@@ -199,23 +200,30 @@ fn mirrored(record: &Record) -> Vec<(&'static str, Value)> {
 }
 
 /// How the record differs from what its operations make, if it does. Reports of recalls name many
-/// memories and are left out, with what only they change.
+/// memories and are left out, with what only they change. Where the log does not reach back to the beginning, or
+/// state was taken without it, a record can have operations that are not here: then nothing is said.
 fn replay_problem(connection: &Connection, record: &Record) -> Result<Option<String>, SqlFault> {
     let mut statement = connection
         .prepare_cached("SELECT position, bytes FROM ops WHERE memory = ?1 ORDER BY position")?;
     let mut rows = statement.query([record.id.as_bytes().as_slice()])?;
-    let mut replayed: Option<Record> = None;
+    let is_partial = log_begins(connection)? > 0 || joined_at(connection)? > 0;
+    let (mut replayed, mut edits): (Option<Record>, u64) = (None, 0);
     while let Some(found) = rows.next()? {
         let (position, bytes): (i64, Vec<u8>) = (found.get(0)?, found.get(1)?);
         let op = match codec::decode_op(&bytes) {
             Ok(op) => op,
             Err(error) => return Ok(Some(format!("operation {position}: {error}"))),
         };
+        edits += u64::from(!matches!(op.payload, Payload::Alias { .. }));
         match (&mut replayed, &op.payload) {
             (Some(record), _) => _ = record.apply(&op),
             (None, Payload::Store(new)) => replayed = Some(Record::create(&op, new)),
+            (None, _) if is_partial => return Ok(None),
             (None, _) => return Ok(Some(format!("operation {position} precedes its creation"))),
         }
+    }
+    if is_partial && edits < record.version() {
+        return Ok(None);
     }
     let Some(mut replayed) = replayed else {
         return Ok(Some("no operation made it".into()));

@@ -15,7 +15,7 @@ use super::row::{signed, unsigned};
 use crate::error::OpenError;
 
 /// Newest schema this build knows.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 
 /// The steps, oldest first. The file's `user_version` is the number of steps taken.
 fn steps() -> Migrations<'static> {
@@ -23,6 +23,7 @@ fn steps() -> Migrations<'static> {
         M::up(include_str!("migrations/0001.sql")),
         M::up(include_str!("migrations/0002.sql")),
         M::up_with_hook(include_str!("migrations/0003.sql"), chain_operations),
+        M::up(include_str!("migrations/0004.sql")),
     ])
 }
 

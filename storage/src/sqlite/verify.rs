@@ -6,7 +6,7 @@
 //!
 //! Invariants: `VER-1` the first row that does not fit is named, and why; `VER-2` a row whose key is
 //! unknown, weak or not the one its id says counts as not signed; `VER-3` an operation that is kept without
-//! its row, or a row without its operation, is a break.
+//! its row, or a row behind the beginning of the log without its operation, is a break.
 //!
 //! Not here: rows of `memories` (`check`), which are not signed themselves.
 
@@ -21,7 +21,11 @@ use types::{
     codec,
 };
 
-use super::{fault::SqlFault, row::unsigned};
+use super::{
+    fault::SqlFault,
+    read::states::log_begins,
+    row::{signed, unsigned},
+};
 use crate::answer::ChainReport;
 
 /// Rows per step: a few milliseconds of signatures.
@@ -37,6 +41,8 @@ pub(crate) struct ChainCheck {
     prev_hash: Option<[u8; 32]>,
     begun: bool,
     keys: BTreeMap<[u8; 8], Result<VerifyingKey, String>>,
+    /// Operations up to here may have been forgotten.
+    log_begins: i64,
     report: ChainReport,
 }
 
@@ -61,6 +67,7 @@ impl ChainCheck {
             prev_hash: Some(GENESIS),
             begun: false,
             keys: BTreeMap::new(),
+            log_begins: 0,
             report: ChainReport::default(),
         }
     }
@@ -114,6 +121,7 @@ impl ChainCheck {
     fn begin(&mut self, connection: &Connection) -> Result<(), SqlFault> {
         self.begun = true;
         self.keys = keys(connection)?;
+        self.log_begins = signed(log_begins(connection)?);
         if self.since == 0 {
             return Ok(());
         }
@@ -153,7 +161,8 @@ impl ChainCheck {
                 ),
             );
         }
-        if let Some(problem) = op_problem(row) {
+        let forgotten = row.has_op && row.kept.is_none() && sequence <= self.log_begins;
+        if let Some(problem) = op_problem(row).filter(|_| !forgotten) {
             self.broken(sequence, problem);
         }
         let hash = event.chain_hash();

@@ -27,7 +27,7 @@ use crate::{
         vector::{Space, VectorConfig, VectorIndex},
     },
     port::EmbeddingSpace,
-    sqlite::fault::SqlFault,
+    sqlite::{fault::SqlFault, read::states},
 };
 
 /// Folder of the word index.
@@ -63,6 +63,10 @@ impl Indexes {
             space: sources.space.clone(),
         };
         let (recall, stage) = match folder.open(sources.position) {
+            // What changed since is not in the log any more, or never was.
+            Opened::Loaded(loaded) if loaded.index.position() < changes_begin(sources)? => {
+                (RecallIndex::new(random::u64()), every_row(sources.connection)?)
+            }
             Opened::Loaded(loaded) => {
                 let (after, last) = (loaded.index.position(), sources.position);
                 let stage = match after < last {
@@ -125,6 +129,12 @@ impl Indexes {
         *filling = Some(Filling { into: into.clone(), touched: Default::default() });
         Ok(Build::new(into, stage))
     }
+}
+
+/// The position from which on every change can be found in the log.
+fn changes_begin(sources: &Sources<'_>) -> Result<u64, SqlFault> {
+    let begins = states::log_begins(sources.connection)?;
+    Ok(begins.max(states::joined_at(sources.connection)?))
 }
 
 fn every_row(connection: &Connection) -> Result<Stage, SqlFault> {

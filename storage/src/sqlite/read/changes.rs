@@ -152,6 +152,9 @@ fn check_reach(connection: &Connection, after: u64) -> Result<(), SqlFault> {
         let mut statement = connection.prepare_cached(text)?;
         Ok(statement.query_row([signed(after)], |row| row.get(0)).optional()?)
     };
+    if after < super::states::log_begins(connection)? {
+        return Err(too_old(after));
+    }
     let evidenced = first(
         "SELECT sequence FROM signed_events WHERE sequence > ?1 AND origin IS NOT NULL \
          ORDER BY sequence LIMIT 1",
@@ -160,13 +163,14 @@ fn check_reach(connection: &Connection, after: u64) -> Result<(), SqlFault> {
     if evidenced == kept {
         return Ok(());
     }
-    Err(Reject::new(
-        Reason::PositionTooOld,
-        format!(
-            "the log no longer holds every change after {after}; list again and watch from there"
-        ),
-    )
-    .into())
+    Err(too_old(after))
+}
+
+fn too_old(after: u64) -> SqlFault {
+    let detail = format!(
+        "the log no longer holds every change after {after}; list again and watch from there"
+    );
+    Reject::new(Reason::PositionTooOld, detail).into()
 }
 
 /// Decides what a reader is told of an operation.

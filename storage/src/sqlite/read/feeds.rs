@@ -3,7 +3,8 @@
 //! Invariants: `FDR-1` what is told is a prefix of what is lacking, in an order in which it can be
 //! applied: this store's own; `FDR-2` within it, each feed goes on without a gap from where the asker
 //! is, an operation that is not kept here being told of by its hash; `FDR-3` what is told of another
-//! node's feed is told with what that node has signed, or not at all.
+//! node's feed is told with what that node has signed, or not at all; `FDR-4` where the log does not reach back
+//! to where the asker is, the answer says so.
 //!
 //! Not here: what a peer may see of it (`federation`).
 
@@ -113,6 +114,21 @@ impl Telling<'_> {
 }
 
 impl Telling<'_> {
+    /// Whether what comes next in a feed is not kept, not even as a hash.
+    fn is_cut(&self, lacking: &BTreeMap<u32, (NodeId, u64, u64)>) -> Result<bool, SqlFault> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT 1 FROM ops WHERE origin = ?1 AND seq = ?2
+             UNION ALL SELECT 1 FROM unheld WHERE origin = ?1 AND seq = ?2 LIMIT 1",
+        )?;
+        for (origin, (_, told)) in &self.told {
+            let covered = lacking.get(origin).map_or(0, |(_, _, covered)| *covered);
+            if *told < covered && !statement.exists((origin, signed(*told + 1)))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What proves what was told, and the origins for which there is no proof yet.
     fn proofs(
         &self,
@@ -265,9 +281,10 @@ pub(crate) fn lacking(
             telling.pass(*origin, covered + 1)?;
         }
     }
+    let is_cut = telling.is_cut(&lacking)?;
     let (proofs, unproven) = telling.proofs(&lacking, me)?;
     let mut items = telling.items;
     items.retain(|item| !unproven.contains(&item.id.origin));
     more &= !items.is_empty();
-    Ok(Lacking { items, proofs, more })
+    Ok(Lacking { items, proofs, more, is_cut })
 }

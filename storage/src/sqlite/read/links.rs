@@ -40,6 +40,7 @@ macro_rules! select_links {
          JOIN nodes vn ON vn.id = l.validity_node "
     };
 }
+pub(super) use select_links;
 
 /// Reads a row of `select_links!`.
 pub(crate) fn link(row: &Row<'_>) -> Result<Link, SqlFault> {

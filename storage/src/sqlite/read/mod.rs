@@ -29,6 +29,7 @@ pub(crate) mod memories;
 pub(crate) mod registry;
 pub(crate) mod scan;
 pub(crate) mod sight;
+pub(crate) mod states;
 mod store;
 
 use rusqlite::Connection;

@@ -21,7 +21,7 @@ use super::{
     candidates::{self, Source},
     changes, feeds, figures, links, memories, registry,
     sight::Sight,
-    snapshot,
+    snapshot, states,
 };
 use crate::{
     answer::{
@@ -43,6 +43,7 @@ use crate::{
         indexes::Indexes,
         verify::ChainCheck,
     },
+    state::{CoveredFeed, Holding, Item, ItemDigest, ItemKey, KeyRange, Visible},
 };
 
 impl SqliteStore {
@@ -270,6 +271,32 @@ impl ReadStore for SqliteStore {
 
     fn letters(&self) -> Answer<'_, Vec<(NodeId, DeadLetter)>> {
         self.answer("reading the dead letters", feeds::letters)
+    }
+
+    fn items(&self, range: KeyRange, visible: Visible) -> Answer<'_, Vec<ItemDigest>> {
+        self.answer("listing digests", move |c| states::items(c, &range, &visible))
+    }
+
+    fn states(
+        &self,
+        keys: Vec<ItemKey>,
+        visible: Visible,
+        bytes_max: u64,
+    ) -> Answer<'_, (Vec<Item>, u64)> {
+        self.answer("reading state", move |c| states::states(c, &keys, &visible, bytes_max))
+    }
+
+    fn holdings(&self, keys: Vec<ItemKey>) -> Answer<'_, Vec<Holding>> {
+        self.answer("reading what is held", move |c| states::holdings(c, &keys))
+    }
+
+    fn gone(&self, held: Vec<Holding>) -> Answer<'_, Vec<ItemKey>> {
+        self.answer("reading what is gone", move |c| states::gone(c, &held))
+    }
+
+    fn covered_feeds(&self) -> Answer<'_, Vec<CoveredFeed>> {
+        let me = self.node_id();
+        self.answer("reading the heads", move |c| states::covered_feeds(c, me))
     }
 
     fn content_digest(&self) -> Answer<'_, [u8; 32]> {

@@ -32,6 +32,30 @@ pub(crate) struct Unheld {
     chain: [u8; 32],
     /// Why it was refused; `None`: it was hidden.
     reason: Option<&'static str>,
+    /// The memory that it is about, if that is known.
+    about: Option<About>,
+}
+
+/// What a refused operation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// One memory.
+    Memory(MemoryId),
+    /// No single memory.
+    NoMemory,
+}
+
+impl About {
+    fn of(payload: &Payload) -> Self {
+        payload.memory().map_or(Self::NoMemory, Self::Memory)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Memory(id) => id.as_bytes().as_slice(),
+            Self::NoMemory => &[],
+        }
+    }
 }
 
 /// Where an operation belongs.
@@ -60,7 +84,8 @@ impl Group<'_> {
         }
         if let Err(reject) = self.applicable(&op)? {
             if matches!(place, Place::Next) {
-                self.pass_next(op.id, hash, Some(reject.reason.code()));
+                let about = Some(About::of(&op.payload));
+                self.pass_next(op.id, hash, Some(reject.reason.code()), about);
             }
             return Ok(Applied::Refused(reject));
         }
@@ -84,17 +109,27 @@ impl Group<'_> {
         match self.place(passed.id, &passed.hash)? {
             Place::Next => {
                 let reason = passed.refused.map(|reason| reason.code());
-                self.pass_next(passed.id, passed.hash, reason);
+                let about = passed.about.as_ref().map(|about| match about {
+                    Some(id) => About::Memory(*id),
+                    None => About::NoMemory,
+                });
+                self.pass_next(passed.id, passed.hash, reason, about);
             }
             Place::Unheld(_) | Place::Here => return Ok(Applied::Known),
         }
         Ok(Applied::Other)
     }
 
-    fn pass_next(&mut self, id: OpId, hash: [u8; 32], reason: Option<&'static str>) {
+    fn pass_next(
+        &mut self,
+        id: OpId,
+        hash: [u8; 32],
+        reason: Option<&'static str>,
+        about: Option<About>,
+    ) {
         let feed = self.head.feed(id.origin).with(&hash);
         self.head.covers(feed);
-        self.unheld.push(Unheld { id, hash, chain: feed.chain, reason });
+        self.unheld.push(Unheld { id, hash, chain: feed.chain, reason, about });
     }
 
     fn place(&mut self, id: OpId, hash: &[u8; 32]) -> Done<Place> {
@@ -265,7 +300,7 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn merge_agent(&mut self, agent: &types::AgentRecord) -> Done<()> {
+    pub(super) fn merge_agent(&mut self, agent: &types::AgentRecord) -> Done<()> {
         let known = match self.overlay.agents.get(agent.agent_id.as_str()) {
             Some(known) => Some(signed(known.changed.as_u64())),
             None => self
@@ -281,7 +316,7 @@ impl Group<'_> {
     }
 
     /// Notes the title that a memory has now.
-    fn retitle(&mut self, id: MemoryId) {
+    pub(super) fn retitle(&mut self, id: MemoryId) {
         let Some(entry) = self.overlay.edit(id) else { return };
         let key = key_of(&entry.record);
         self.overlay.retitled(key, id);
@@ -292,13 +327,15 @@ impl Group<'_> {
         let mut found =
             self.connection.prepare_cached("DELETE FROM unheld WHERE origin = ?1 AND seq = ?2")?;
         let mut statement = self.connection.prepare_cached(
-            "INSERT INTO unheld (origin, seq, hash, chain, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO unheld (origin, seq, hash, chain, reason, memory)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         let late = |id: &OpId| self.found.contains(id);
         for passed in self.unheld.iter().filter(|passed| !late(&passed.id)) {
             let origin = self.words.node(passed.id.origin);
             let (seq, reason) = (signed(passed.id.seq), passed.reason);
-            statement.execute(params![origin, seq, passed.hash, passed.chain, reason])?;
+            let about = passed.about.as_ref().map(About::bytes);
+            statement.execute(params![origin, seq, passed.hash, passed.chain, reason, about])?;
         }
         for id in &self.found {
             found.execute((self.words.node(id.origin), signed(id.seq)))?;
@@ -307,6 +344,7 @@ impl Group<'_> {
     }
 }
 
-fn key_of(record: &Record) -> i64 {
+/// Key of the title that a record has.
+pub(super) fn key_of(record: &Record) -> i64 {
     row::title_key(&record.namespace, &record.author, &record.scope.value.1, &record.title.value)
 }

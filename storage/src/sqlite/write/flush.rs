@@ -40,6 +40,7 @@ impl Group<'_> {
         self.write_log(&log, &signatures, signer.as_ref())?;
         self.write_feeds(&log)?;
         self.write_unheld()?;
+        self.write_joined()?;
         self.write_dealings(now_ms)?;
         self.words.write(self.connection)?;
         self.head.write(self.connection)

@@ -17,6 +17,7 @@ use super::{
     dealings::Dealing,
     feeds::Unheld,
     head::Head,
+    join::Joined,
     overlay::{Entry, Mark, Overlay},
     prepare::{Indexed, Ready},
     vocabulary::Vocabulary,
@@ -89,6 +90,10 @@ pub(crate) struct Group<'w> {
     pub(crate) found: Vec<OpId>,
     /// What is to be kept of dealings with peers.
     pub(crate) dealings: Vec<Dealing>,
+    /// What was taken as state.
+    pub(crate) joined: Joined,
+    /// Whether something may be forgotten now: not while an index is built from the log.
+    pub(crate) may_forget: bool,
 }
 
 /// A place to come back to.
@@ -98,6 +103,7 @@ struct Savepoint {
     unheld: usize,
     found: usize,
     dealings: usize,
+    joined: Joined,
     head: Head,
 }
 
@@ -110,7 +116,20 @@ impl<'w> Group<'w> {
         head: &'w mut Head,
     ) -> Self {
         let (overlay, log, unheld, found, dealings) = Default::default();
-        Self { connection, config, words, head, overlay, log, unheld, found, dealings }
+        let (joined, may_forget) = Default::default();
+        Self {
+            connection,
+            config,
+            words,
+            head,
+            overlay,
+            log,
+            unheld,
+            found,
+            dealings,
+            joined,
+            may_forget,
+        }
     }
 
     /// Does a request.
@@ -205,6 +224,10 @@ impl<'w> Group<'w> {
             Intent::KeepLetter { peer, letter } => Ok(self.deal(Dealing::Letter(peer, *letter))),
             Intent::DropLetter { peer, seq } => Ok(self.deal(Dealing::NoLetter(peer, seq))),
             Intent::Nonce { peer, nonce, until_ms } => self.nonce(peer, nonce, until_ms),
+            Intent::Join(item) => self.join(*item),
+            Intent::Drop(key) => self.drop_item(key),
+            Intent::CoverFeed(covered) => self.cover_feed(&covered),
+            Intent::Forget(forget) => self.forget(&forget),
             Intent::Refuse(reject) => Err((*reject).into()),
         }
     }
@@ -214,7 +237,7 @@ impl<'w> Group<'w> {
         let Overlay { answers, event_logs, key_fences, .. } = &self.overlay;
         let noted = answers.len() + event_logs.len() + key_fences.len();
         let dealt = self.unheld.len() + self.dealings.len();
-        !self.log.is_empty() || dealt + noted > 0
+        !self.log.is_empty() || dealt + noted > 0 || !self.joined.is_empty()
     }
 
     fn savepoint(&self) -> Savepoint {
@@ -224,6 +247,7 @@ impl<'w> Group<'w> {
             unheld: self.unheld.len(),
             found: self.found.len(),
             dealings: self.dealings.len(),
+            joined: self.joined.clone(),
             head: self.head.clone(),
         }
     }
@@ -234,6 +258,7 @@ impl<'w> Group<'w> {
         self.unheld.truncate(to.unheld);
         self.found.truncate(to.found);
         self.dealings.truncate(to.dealings);
+        self.joined = to.joined;
         self.head.take_back(to.head);
     }
 

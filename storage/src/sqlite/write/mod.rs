@@ -8,6 +8,7 @@
 //! | [`store_memory`], [`change_memory`], [`links`], [`others`] | the rules of each intent |
 //! | [`feeds`] | operations of other nodes |
 //! | [`dealings`] | what is kept of dealings with peers: signed heads, dead letters, nonces |
+//! | [`join`], [`forget`] | state of other stores; what every member has seen |
 //! | [`overlay`] | what the group changed so far, over what the database holds |
 //! | [`flush`] | the group as SQL, with its audit rows |
 //! | [`head`], [`vocabulary`], [`quota`], [`idempotency`] | sequence, stamps and chain; names; counts; answers |
@@ -23,9 +24,11 @@ mod events;
 mod feeds;
 mod fences;
 mod flush;
+mod forget;
 mod group;
 pub(crate) mod head;
 mod idempotency;
+mod join;
 mod links;
 mod others;
 pub(crate) mod overlay;

@@ -160,6 +160,7 @@ impl Writer {
             let Some(connection) = &self.connection else { return Ok(Vec::new()) };
             execute(connection, "BEGIN IMMEDIATE")?;
             let mut group = Group::new(connection, &self.config, &mut self.words, &mut self.head);
+            group.may_forget = !self.indexes.is_filling();
             for (ready, to) in admitted.by_ref() {
                 now_ms = now_ms.max(ready.request.now_ms);
                 let answer = match group.request(*ready) {

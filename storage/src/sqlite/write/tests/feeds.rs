@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The operations in a store, as they stand in its log.
-fn log(folder: &Path) -> Vec<Vec<u8>> {
+pub(super) fn log(folder: &Path) -> Vec<Vec<u8>> {
     let connection = look(folder);
     let mut statement = connection.prepare("SELECT bytes FROM ops ORDER BY position").unwrap();
     let rows = statement.query_map([], |row| row.get(0)).unwrap();
@@ -33,11 +33,16 @@ fn taking(bytes: &[u8]) -> Intent {
     Intent::Take(Box::new(incoming(bytes)))
 }
 
-fn passing(bytes: &[u8]) -> Intent {
-    Intent::Pass(Passed { id: incoming(bytes).op.id, hash: codec::op_hash(bytes), refused: None })
+pub(super) fn passing(bytes: &[u8]) -> Intent {
+    Intent::Pass(Passed {
+        id: incoming(bytes).op.id,
+        hash: codec::op_hash(bytes),
+        refused: None,
+        about: None,
+    })
 }
 
-fn peer() -> Viewer {
+pub(super) fn peer() -> Viewer {
     Viewer { operator: true, ..viewer("peer") }
 }
 
@@ -48,7 +53,7 @@ async fn take_all(store: &SqliteStore, log: &[Vec<u8>]) -> Vec<Applied> {
 }
 
 /// A bit of everything that can happen on one node.
-async fn live(store: &SqliteStore) {
+pub(super) async fn live(store: &SqliteStore) {
     let ann = viewer("ann");
     for (number, title) in [(1, "one"), (2, "two"), (3, "three"), (4, "four")] {
         put(store, &ann, number, title).await;
@@ -209,19 +214,21 @@ fn proven(feeds: &BTreeMap<NodeId, FeedHead>, items: &[FeedItem], proof: &Proof)
 }
 
 /// Passes what `from` has and `to` lacks, in parts of so many operations.
-async fn catch_up(from: &SqliteStore, to: &SqliteStore, items_max: u32) -> usize {
+pub(super) async fn catch_up(from: &SqliteStore, to: &SqliteStore, items_max: u32) -> usize {
     for parts in 1.. {
         let feeds = to.feeds().await.unwrap();
         let has = feeds.values().map(|feed| (feed.origin, feed.seq)).collect();
         let query = LackingQuery { has, items_max, bytes_max: 1 << 20 };
-        let Lacking { items, proofs, more } = from.lacking(query).await.unwrap();
+        let Lacking { items, proofs, more, .. } = from.lacking(query).await.unwrap();
         let vouches = proofs.iter().map(|proof| Intent::Vouch(proven(&feeds, &items, proof)));
         let vouches: Vec<Intent> = vouches.collect();
         let intents: Vec<Intent> = items
             .into_iter()
             .map(|item| match item.said {
                 Said::Whole { bytes, .. } => taking(&bytes),
-                Said::Hash(hash) => Intent::Pass(Passed { id: item.id, hash, refused: None }),
+                Said::Hash(hash) => {
+                    Intent::Pass(Passed { id: item.id, hash, refused: None, about: None })
+                }
             })
             .chain(vouches)
             .collect();
@@ -259,7 +266,12 @@ async fn a_store_catches_up_from_any_other_in_parts() {
     act(
         &d,
         &peer(),
-        Intent::Pass(Passed { id: first, hash: codec::op_hash(&feed[0]), refused: None }),
+        Intent::Pass(Passed {
+            id: first,
+            hash: codec::op_hash(&feed[0]),
+            refused: None,
+            about: None,
+        }),
     )
     .await
     .unwrap();

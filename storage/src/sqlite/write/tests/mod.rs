@@ -8,6 +8,7 @@ mod faults;
 mod feeds;
 mod fences;
 mod filling;
+mod forgetting;
 mod machine;
 mod rules;
 mod world;

@@ -1,0 +1,202 @@
+//! What every member has seen is forgotten, and taken as state by who comes later.
+
+use types::{OpId, Reason, VersionVector};
+
+use super::{
+    feeds::{catch_up, live, log, passing, peer},
+    world::*,
+};
+use crate::{
+    answer::Applied,
+    port::{ReadStore, WriteStore},
+    request::{Event, Intent, LackingQuery, Reader},
+    sqlite::SqliteStore,
+    state::{Forget, Forgot, Holding, Item, ItemDigest, ItemKey, KeyRange, Visible},
+};
+
+fn everything() -> Visible {
+    Visible(vec![vec!["**".parse().unwrap()]])
+}
+
+async fn covers(store: &SqliteStore) -> VersionVector {
+    store.feeds().await.unwrap().values().map(|feed| (feed.origin, feed.seq)).collect()
+}
+
+async fn items(store: &SqliteStore) -> Vec<ItemDigest> {
+    store.items(KeyRange::ALL, everything()).await.unwrap()
+}
+
+/// Forgets all it can of what is stable, in small steps.
+async fn forget(store: &SqliteStore, stable: VersionVector) -> Forgot {
+    while store.indexes.is_filling() {
+        runtime::clock::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let (mut sum, mut after) = (Forgot::default(), 0);
+    loop {
+        let forget = Forget { stable: stable.clone(), before_ms: u64::MAX, after, rows_max: 4 };
+        let intents = vec![Intent::Forget(Box::new(forget))];
+        let receipt = store.write(request(&peer(), intents)).await.unwrap();
+        let Ok(Applied::Forgot(forgot)) = receipt.results[0] else { panic!("{receipt:?}") };
+        sum.operations += forgot.operations;
+        sum.tombstones += forgot.tombstones;
+        match forgot.next {
+            Some(next) => after = next,
+            None => return sum,
+        }
+    }
+}
+
+fn told(name: &str) -> Intent {
+    Intent::Event(Box::new(Event {
+        name: name.to_owned(),
+        agent: "node".parse().unwrap(),
+        event_type: "state.taken".to_owned(),
+        at_ms: NOW_MS,
+        payload: Vec::new(),
+    }))
+}
+
+/// Takes all state of another store that is not here, and covers what that one covers.
+async fn take_state(from: &SqliteStore, to: &SqliteStore, name: &str) {
+    let keys = items(from).await.into_iter().map(|item| item.key).collect();
+    let (states, looked_at) = from.states(keys, everything(), u64::MAX).await.unwrap();
+    assert_eq!(looked_at as usize, states.len());
+    let mut intents = vec![told(name)];
+    intents.extend(states.into_iter().map(|item| Intent::Join(Box::new(item))));
+    let feeds = from.covered_feeds().await.unwrap();
+    intents.extend(feeds.into_iter().map(Intent::CoverFeed));
+    let receipt = to.write(request(&peer(), intents)).await.unwrap();
+    assert!(receipt.results.iter().all(|result| result.is_ok()), "{receipt:?}");
+}
+
+#[tokio::test]
+async fn what_all_have_seen_is_forgotten_and_the_rest_is_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = open(folder.path());
+    live(&a).await;
+    let (before, operations) = (items(&a).await, log(folder.path()).len());
+    assert_eq!(forget(&a, VersionVector::default()).await, Forgot::default(), "nothing is stable");
+    let own = covers(&a).await;
+    let some: VersionVector = own.iter().map(|(origin, seq)| (origin, seq - 3)).collect();
+    let forgot = forget(&a, some).await;
+    assert_eq!(forgot.operations as usize, operations - 3, "FGT-1");
+    assert_eq!(forgot.tombstones, 0, "FGT-2: its deletion is not stable");
+    let forgot = forget(&a, own.clone()).await;
+    assert_eq!((forgot.operations, forgot.tombstones), (3, 1), "FGT-2");
+    assert!(log(folder.path()).is_empty());
+    let dead = ItemKey::memory(id(4));
+    let left: Vec<ItemDigest> = before.into_iter().filter(|item| item.key != dead).collect();
+    assert_eq!(items(&a).await, left);
+    // Nothing is broken by it, and who wants the past is told that it is gone.
+    assert_eq!(a.verify_chain(0).await.unwrap().chain_break, None);
+    assert_eq!(a.check().await.unwrap(), Vec::new());
+    let watched = a.changes(Reader::Operator, 0, 10).await.unwrap_err();
+    assert_eq!(watched.reason(), Reason::PositionTooOld);
+    let query = LackingQuery { has: VersionVector::default(), items_max: 9, bytes_max: 1 << 20 };
+    let lacking = a.lacking(query).await.unwrap();
+    assert!(lacking.is_cut && lacking.items.is_empty() && !lacking.more, "FDR-4");
+    let query = LackingQuery { has: own, items_max: 9, bytes_max: 1 << 20 };
+    assert!(!a.lacking(query).await.unwrap().is_cut, "FDR-4");
+    // The index is built again from the rows, and what follows goes on from the cut.
+    put(&a, &viewer("ann"), 9, "nine").await;
+    a.close().await.unwrap();
+    let a = open(folder.path());
+    assert_eq!(a.verify_chain(0).await.unwrap().chain_break, None);
+    assert_eq!(log(folder.path()).len(), 1);
+    a.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_comes_later_takes_state_and_goes_on_with_the_log() {
+    let folders: [tempfile::TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [a, b, c] = folders.each_ref().map(|folder| open(folder.path()));
+    live(&a).await;
+    catch_up(&a, &b, 100).await;
+    let stable = covers(&a).await;
+    forget(&a, stable.clone()).await;
+    forget(&b, stable).await;
+    put(&b, &viewer("bob"), 20, "twenty").await;
+    catch_up(&b, &a, 100).await;
+    take_state(&b, &c, "first").await;
+    assert_eq!(items(&c).await, items(&b).await, "JOI-1");
+    assert_eq!(covers(&c).await, covers(&b).await, "JOI-3");
+    // Once more changes nothing.
+    take_state(&a, &c, "second").await;
+    assert_eq!(items(&c).await, items(&b).await, "JOI-1");
+    assert_eq!(c.check().await.unwrap(), Vec::new());
+    put(&a, &viewer("ann"), 21, "twenty-one").await;
+    catch_up(&a, &c, 100).await;
+    catch_up(&a, &b, 100).await;
+    assert_eq!(items(&c).await, items(&a).await);
+    assert_eq!(a.feeds().await.unwrap(), c.feeds().await.unwrap(), "the chains are the same");
+    c.close().await.unwrap();
+    let c = open(folders[2].path());
+    assert_eq!(items(&c).await, items(&a).await);
+    assert_eq!(c.stats().await.unwrap().memories, a.stats().await.unwrap().memories);
+    for store in [a, b, c] {
+        store.close().await.unwrap();
+    }
+}
+
+/// What is held of one memory.
+async fn held(store: &SqliteStore, number: u128) -> Vec<Holding> {
+    store.holdings(vec![ItemKey::memory(id(number))]).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_seen_and_is_not_here_is_gone() {
+    let folders: [tempfile::TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [a, stale, hidden] = folders.each_ref().map(|folder| open(folder.path()));
+    put(&a, &viewer("ann"), 1, "one").await;
+    put(&a, &viewer("ann"), 2, "two").await;
+    let feed = log(folders[0].path());
+    catch_up(&a, &stale, 100).await;
+    // One may not see the first of them.
+    act(&hidden, &peer(), passing(&feed[0])).await.unwrap();
+    catch_up(&a, &hidden, 100).await;
+    let deletion = Intent::Delete { id: full(1), reason: String::new(), expected_version: None };
+    act(&a, &viewer("ann"), deletion).await.unwrap();
+    let one = held(&stale, 1).await;
+    assert_eq!(one.len(), 1);
+    assert_eq!(a.gone(one.clone()).await.unwrap(), [], "a tombstone is something");
+    let stable = covers(&a).await;
+    forget(&a, stable).await;
+    assert_eq!(a.gone(one.clone()).await.unwrap(), [ItemKey::memory(id(1))], "STT-2");
+    assert_eq!(hidden.gone(one.clone()).await.unwrap(), [], "STT-2: it was hidden from it");
+    assert_eq!(a.gone(held(&stale, 2).await).await.unwrap(), [], "it is here");
+    let mut newer = one;
+    let OpId { origin, seq } = OpId { origin: stale.node_id(), seq: 1 };
+    newer[0].vector.raise(origin, seq);
+    assert_eq!(a.gone(newer).await.unwrap(), [], "STT-2: not everything was seen");
+    let intents = vec![told("dropped"), Intent::Drop(ItemKey::memory(id(1)))];
+    stale.write(request(&peer(), intents)).await.unwrap();
+    assert_eq!(held(&stale, 1).await, []);
+    assert_eq!(stale.stats().await.unwrap().memories, 1);
+    assert_eq!(stale.check().await.unwrap(), Vec::new());
+    for store in [a, stale, hidden] {
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_does_not_come_in_with_a_record() {
+    let folders: [tempfile::TempDir; 2] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [a, b] = folders.each_ref().map(|folder| open(folder.path()));
+    put(&a, &viewer("ann"), 1, "one").await;
+    put(&a, &viewer("ann"), 2, "two").await;
+    let feed = log(folders[0].path());
+    let Intent::Pass(mut passed) = passing(&feed[0]) else { panic!("a passed one") };
+    (passed.refused, passed.about) = (Some(Reason::QuotaExceeded), Some(Some(id(1))));
+    act(&b, &peer(), Intent::Pass(passed)).await.unwrap();
+    let keys = items(&a).await.into_iter().map(|item| item.key).collect();
+    let (states, _) = a.states(keys, everything(), u64::MAX).await.unwrap();
+    let mut intents = vec![told("once")];
+    intents.extend(states.into_iter().map(|item: Item| Intent::Join(Box::new(item))));
+    let receipt = b.write(request(&peer(), intents)).await.unwrap();
+    assert!(matches!(receipt.results[1], Ok(Applied::Refused(_))), "JOI-2: {receipt:?}");
+    assert_eq!(receipt.results[2], Ok(Applied::Other));
+    assert_eq!(held(&b, 1).await, []);
+    for store in [a, b] {
+        store.close().await.unwrap();
+    }
+}

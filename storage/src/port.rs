@@ -11,7 +11,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use types::{
-    AgentId, AgentRecord, DeadLetter, FeedHead, Link, MemoryId, Namespace, NodeId, OpId, ids::IdRef,
+    AgentId, AgentRecord, DeadLetter, FeedHead, Link, MemoryId, Namespace, NodeId, OpId,
+    VersionVector, ids::IdRef,
 };
 
 use crate::{
@@ -179,6 +180,9 @@ pub trait ReadStore: Send + Sync {
 
     /// The feeds of all origins, as far as they are covered here.
     fn feeds(&self) -> Answer<'_, BTreeMap<NodeId, FeedHead>>;
+
+    /// What was covered here before a time, Unix milliseconds of this node's clock; rather less than more.
+    fn covered_at(&self, before_ms: u64) -> Answer<'_, VersionVector>;
 
     /// What another node lacks of them, in an order in which it can be applied.
     fn lacking(&self, query: LackingQuery) -> Answer<'_, Lacking>;

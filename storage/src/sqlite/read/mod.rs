@@ -10,6 +10,7 @@
 //! | [`scan`] | what recall searches while the indexes are being filled |
 //! | [`changes`] | the stream of changes, timelines |
 //! | [`registry`] | agents, entities, namespaces, quotas |
+//! | [`feeds`], [`times`] | what other nodes are told; what was covered at a time |
 //! | [`figures`] | stats, memories without a vector |
 //! | `store` | the port's reading half |
 //!
@@ -31,6 +32,7 @@ pub(crate) mod scan;
 pub(crate) mod sight;
 pub(crate) mod states;
 mod store;
+pub(crate) mod times;
 
 use rusqlite::Connection;
 

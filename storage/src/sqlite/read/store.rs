@@ -13,7 +13,7 @@ use runtime::clock;
 use rusqlite::Connection;
 use types::{
     AgentId, AgentRecord, DeadLetter, FeedHead, Link, MemoryId, Namespace, NodeId, OpId, Reason,
-    Reject, ids::IdRef,
+    Reject, VersionVector, ids::IdRef,
 };
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     candidates::{self, Source},
     changes, feeds, figures, links, memories, registry,
     sight::Sight,
-    snapshot, states,
+    snapshot, states, times,
 };
 use crate::{
     answer::{
@@ -258,6 +258,11 @@ impl ReadStore for SqliteStore {
 
     fn feeds(&self) -> Answer<'_, BTreeMap<NodeId, FeedHead>> {
         self.answer("reading the feeds", feeds::feeds)
+    }
+
+    fn covered_at(&self, before_ms: u64) -> Answer<'_, VersionVector> {
+        let me = self.node_id();
+        self.answer("reading what was covered", move |c| times::covered_at(c, me, before_ms))
     }
 
     fn lacking(&self, query: LackingQuery) -> Answer<'_, Lacking> {

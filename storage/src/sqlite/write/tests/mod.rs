@@ -11,4 +11,5 @@ mod filling;
 mod forgetting;
 mod machine;
 mod rules;
+mod times;
 mod world;

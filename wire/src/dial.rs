@@ -20,12 +20,16 @@ use types::Invalid;
 
 use crate::io::ByteStream;
 use crate::net::{Address, Socket};
+use crate::tls::TlsError;
+
+/// Where a connection's TLS comes from: asked for each connection, so that what has changed counts for the next.
+pub type TlsSource = Arc<dyn Fn() -> Result<Arc<ClientConfig>, TlsError> + Send + Sync>;
 
 /// A server as a client knows it: `http://host:port`, `https://host:port` or `unix:/path`.
 #[derive(Clone)]
 pub struct Endpoint {
     place: Place,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<TlsSource>,
     credential: Option<HeaderValue>,
 }
 
@@ -101,7 +105,14 @@ impl Endpoint {
     /// The same server over TLS.
     #[must_use]
     pub fn with_tls(mut self, config: Arc<ClientConfig>) -> Self {
-        self.tls = Some(config);
+        self.tls = Some(Arc::new(move || Ok(config.clone())));
+        self
+    }
+
+    /// The same endpoint behind TLS whose configuration may change.
+    #[must_use]
+    pub fn with_tls_from(mut self, source: TlsSource) -> Self {
+        self.tls = Some(source);
         self
     }
 
@@ -154,10 +165,14 @@ impl Endpoint {
         };
         let socket = connected
             .map_err(|source| DialError::Connect { endpoint: self.to_string(), source })?;
-        let Some(config) = &self.tls else {
+        let Some(source) = &self.tls else {
             return Ok(Box::new(socket));
         };
-        let stream = TlsConnector::from(only(protocol, config))
+        let config = source().map_err(|error| DialError::Unusable {
+            endpoint: self.to_string(),
+            problem: error.to_string(),
+        })?;
+        let stream = TlsConnector::from(only(protocol, &config))
             .connect(self.server_name()?, socket)
             .await
             .map_err(|source| DialError::Tls { endpoint: self.to_string(), source })?;

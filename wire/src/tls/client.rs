@@ -11,7 +11,7 @@ use runtime::disk::Disk;
 use rustls::client::WantsClientCert;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Allowlist, Fingerprint};
 use super::verify::PinnedServer;
 use super::{ALPN, NodeTime, TlsError, VERSIONS, provider, read_certificates, read_key};
 
@@ -20,6 +20,8 @@ use super::{ALPN, NodeTime, TlsError, VERSIONS, provider, read_certificates, rea
 pub enum ServerTrust {
     /// The one whose leaf has this fingerprint, under whatever name.
     Pinned(Fingerprint),
+    /// Those whose leaf is on the list, under whatever name.
+    OneOf(Allowlist),
     /// Those whose chain ends in a certificate of this PEM file, under the name that was dialled.
     AuthorityFile(PathBuf),
 }
@@ -63,8 +65,12 @@ fn trusting(
         .with_protocol_versions(VERSIONS)?;
     match trust {
         ServerTrust::Pinned(pin) => {
-            let verifier = Arc::new(PinnedServer { pin: *pin, provider });
-            Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
+            let verifier = PinnedServer { pins: [*pin].into_iter().collect(), provider };
+            Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
+        }
+        ServerTrust::OneOf(pins) => {
+            let verifier = PinnedServer { pins: pins.clone(), provider };
+            Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
         }
         ServerTrust::AuthorityFile(path) => {
             let mut roots = RootCertStore::empty();

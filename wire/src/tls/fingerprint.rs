@@ -61,6 +61,13 @@ impl FromStr for Fingerprint {
 pub struct Allowlist(BTreeSet<Fingerprint>);
 
 impl Allowlist {
+    /// The list with these too.
+    #[must_use]
+    pub fn with(mut self, more: &[Fingerprint]) -> Self {
+        self.0.extend(more);
+        self
+    }
+
     /// Whether the certificate with this fingerprint may connect.
     pub fn contains(&self, fingerprint: &Fingerprint) -> bool {
         self.0.contains(fingerprint)

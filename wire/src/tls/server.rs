@@ -32,6 +32,7 @@ pub struct TlsFiles {
 pub struct TlsReload {
     disk: DiskRef,
     files: TlsFiles,
+    also: ArcSwap<Vec<Fingerprint>>,
     current: ArcSwap<Loaded>,
 }
 
@@ -52,8 +53,13 @@ impl TlsReload {
     /// # Errors
     /// [`TlsError`] naming the file and the fix.
     pub fn load(disk: DiskRef, files: TlsFiles) -> Result<Self, TlsError> {
-        let current = ArcSwap::from_pointee(load(&disk, &files)?);
-        Ok(Self { disk, files, current })
+        let current = ArcSwap::from_pointee(load(&disk, &files, &[])?);
+        Ok(Self { disk, files, also: ArcSwap::default(), current })
+    }
+
+    /// Lets these clients in too, where there is an allowlist, from the next reload on.
+    pub fn also(&self, fingerprints: Vec<Fingerprint>) {
+        self.also.store(Arc::new(fingerprints));
     }
 
     /// Reads the files again. New handshakes use what they contain now; on an error nothing changes
@@ -62,7 +68,7 @@ impl TlsReload {
     /// # Errors
     /// As [`Self::load`].
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(load(&self.disk, &self.files)?));
+        self.current.store(Arc::new(load(&self.disk, &self.files, &self.also.load())?));
         Ok(())
     }
 
@@ -77,7 +83,7 @@ impl TlsReload {
     }
 }
 
-fn load(disk: &DiskRef, files: &TlsFiles) -> Result<Loaded, TlsError> {
+fn load(disk: &DiskRef, files: &TlsFiles, also: &[Fingerprint]) -> Result<Loaded, TlsError> {
     let chain = read_certificates(&**disk, &files.certificate)?;
     let key = read_key(&**disk, &files.key)?;
     let fingerprint = Fingerprint::of(&chain[0]);
@@ -87,7 +93,7 @@ fn load(disk: &DiskRef, files: &TlsFiles) -> Result<Loaded, TlsError> {
     let builder = match &files.client_allowlist {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let allowlist = read_allowlist(disk, path)?;
+            let allowlist = read_allowlist(disk, path)?.with(also);
             builder.with_client_cert_verifier(Arc::new(AllowedClients { allowlist, provider }))
         }
     };

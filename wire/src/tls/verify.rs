@@ -24,10 +24,10 @@ pub(super) struct AllowedClients {
     pub(super) provider: Arc<CryptoProvider>,
 }
 
-/// Accepts the one server certificate that is pinned.
+/// Accepts the server certificates that are pinned.
 #[derive(Debug)]
 pub(super) struct PinnedServer {
-    pub(super) pin: Fingerprint,
+    pub(super) pins: Allowlist,
     pub(super) provider: Arc<CryptoProvider>,
 }
 
@@ -96,10 +96,10 @@ impl ServerCertVerifier for PinnedServer {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let fingerprint = Fingerprint::of(end_entity);
-        if fingerprint == self.pin {
+        if self.pins.contains(&fingerprint) {
             return Ok(ServerCertVerified::assertion());
         }
-        tracing::warn!(%fingerprint, pinned = %self.pin, "server certificate is not the pinned one");
+        tracing::warn!(%fingerprint, "server certificate is not a pinned one");
         Err(refused())
     }
 

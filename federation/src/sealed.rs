@@ -80,8 +80,12 @@ pub fn asker<'m>(members: &'m Members, question: &SyncQuestion) -> Result<&'m Me
         let detail = "nonce: needs 1 to 128 visible ASCII characters";
         return Err(Reject::new(Reason::Malformed, detail).with("field", "nonce"));
     }
-    let signature = convert::bytes::<64>(&question.signature, "signature")?;
     let member = members.get(node)?;
+    if question.signature.is_empty() {
+        let detail = "signature: is missing; sign the body, a zero byte and the nonce";
+        return Err(Reject::new(Reason::Unauthenticated, detail).with("field", "signature"));
+    }
+    let signature = convert::bytes::<64>(&question.signature, "signature")?;
     if !member.signed(&signed_part(&question.body, &question.nonce), &signature) {
         let detail =
             format!("the signature is not that of {} over this body and nonce", member.name);
@@ -225,7 +229,9 @@ mod tests {
             assert_eq!(reason(asker(&members, &odd)), Some(Reason::Malformed), "{nonce:?}");
         }
         let unsigned = SyncQuestion { signature: Vec::new(), ..asked() };
-        assert_eq!(reason(asker(&members, &unsigned)), Some(Reason::Malformed), "SEA-1");
+        assert_eq!(reason(asker(&members, &unsigned)), Some(Reason::Unauthenticated), "SEA-1");
+        let cut = SyncQuestion { signature: vec![1; 63], ..asked() };
+        assert_eq!(reason(asker(&members, &cut)), Some(Reason::Malformed), "SEA-1");
     }
 
     #[test]

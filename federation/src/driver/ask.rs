@@ -18,7 +18,7 @@ use wire::{
     },
 };
 
-use super::Federation;
+use super::{Federation, PEER_ID};
 use crate::{
     convert,
     engine::{Input, PushId, Verdict},
@@ -202,6 +202,9 @@ async fn ask(
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let mut request = Request::new(question);
     request.set_timeout(MESSAGE);
+    if let Ok(name) = exchange.me.to_string().parse() {
+        request.metadata_mut().insert(PEER_ID, name);
+    }
     let answer = async {
         match purpose {
             SyncPurpose::Since => client.since(request).await,

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `run` | the one loop that owns the engine |
 //! | `ask` | pushes and pulls: one task each, one message each |
-//! | `serve` | what other nodes ask of this one |
+//! | `answer` | answers to what other nodes ask of this one, by whichever door |
+//! | `serve` | the gRPC door |
 //!
 //! Invariants: `DRV-1` the engine is asked by one task alone, and its time never runs backwards; `DRV-2`
 //! nothing is sent that is not durable here; `DRV-3` every message has a deadline and every queue a
@@ -12,6 +13,7 @@
 //!
 //! Not here: decisions (`crate::engine`), the node's configuration.
 
+mod answer;
 mod ask;
 mod run;
 mod serve;
@@ -28,6 +30,7 @@ use wire::{
     dial::Endpoint,
 };
 
+pub use self::answer::Asking;
 use self::run::Run;
 use crate::{
     engine::{Engine, Input, Options, PeerView, Short},
@@ -35,6 +38,9 @@ use crate::{
     members::{Member, Members},
     sealed::Identity,
 };
+
+/// The header in which a node says which one it is.
+pub const PEER_ID: &str = "x-peer-id";
 
 /// Events that may wait for the loop.
 const EVENTS_MAX: usize = 4096;

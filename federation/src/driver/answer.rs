@@ -1,0 +1,126 @@
+//! Answers to what other nodes ask, whichever door a question came by.
+//!
+//! Invariants: `DRV-7` a question is answered only to a member that signed it, for this node, now, and never
+//! before: `SEA-1`, `SEA-2`; `DRV-8` its body is not read before its signature has been checked.
+//!
+//! Not here: how a door writes questions and answers (`serve`, and the node's HTTP door).
+
+use runtime::clock;
+use types::{NodeId, OpId, Reject, limits::CLOCK_SKEW_MAX_MS};
+use wire::v1::{
+    SyncAnswer, SyncHeader, SyncJudged, SyncPurpose, SyncPush, SyncQuestion, SyncResult, SyncSince,
+    SyncTold, SyncVerdict,
+};
+
+use super::Federation;
+use crate::{
+    convert,
+    engine::Input,
+    exchange::{Fate, OPERATIONS_MAX, Once, Taken, refused},
+    members::Member,
+    sealed::{self, Asked},
+};
+
+/// What a member wants to be told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Asking {
+    /// As the message has it.
+    pub since: SyncSince,
+    /// It has everything that was committed here before this time, Unix milliseconds.
+    pub after_ms: Option<u64>,
+}
+
+/// What a question has to show before it is answered.
+struct Heard {
+    asked: Asked,
+    once: Once,
+}
+
+fn verdict((id, fate): (OpId, Fate)) -> SyncVerdict {
+    match fate {
+        Fate::Applied => convert::told_verdict(id, SyncResult::Applied, None),
+        Fate::Known => convert::told_verdict(id, SyncResult::Known, None),
+        Fate::Hidden => convert::told_verdict(id, SyncResult::Hidden, None),
+        Fate::Refused(reject) => convert::told_verdict(id, SyncResult::Refused, Some(&reject)),
+    }
+}
+
+impl Federation {
+    /// Which node answers.
+    pub fn me(&self) -> NodeId {
+        self.0.exchange.me
+    }
+
+    fn heed(
+        &self,
+        nonce: &str,
+        header: Option<&SyncHeader>,
+        purpose: SyncPurpose,
+        peer: NodeId,
+    ) -> Result<Heard, Reject> {
+        let asked = sealed::heed(header, purpose, self.me(), clock::now_unix_ms())?;
+        let nonce = sealed::nonce_key(nonce);
+        let once = Once { peer, nonce, until_ms: asked.until_ms };
+        Ok(Heard { asked, once })
+    }
+
+    /// Takes what a member pushes, and says of each operation what became of it; `read` reads the body.
+    ///
+    /// # Errors
+    /// Nothing of it was kept: it is not the member's, not for this node, not of this time, or came before;
+    /// or its operations are not what their origins have signed.
+    pub async fn judge(
+        &self,
+        question: &SyncQuestion,
+        read: impl FnOnce(&[u8]) -> Result<SyncPush, Reject>,
+    ) -> Result<SyncJudged, Reject> {
+        let members = self.members();
+        let from: &Member = sealed::asker(&members, question)?;
+        let push = read(&question.body)?;
+        let header = push.header.as_ref();
+        let heard = self.heed(&question.nonce, header, SyncPurpose::Push, from.node)?;
+        let exchange = &self.0.exchange;
+        let once = Some(heard.once);
+        let taken = exchange.take(&members, from, push.operations, &push.proofs, once).await?;
+        let Taken { fates, behind, covers } = taken;
+        let vector = heard.asked.covers;
+        self.happened(Input::Heard { peer: from.node, vector }).await;
+        let verdicts = fates.into_iter().map(verdict).collect();
+        Ok(SyncJudged { covers: convert::covered(&covers), verdicts, behind })
+    }
+
+    /// Tells a member what it lacks; `read` reads the body.
+    ///
+    /// # Errors
+    /// As [`Federation::judge`].
+    pub async fn tell(
+        &self,
+        question: &SyncQuestion,
+        read: impl FnOnce(&[u8]) -> Result<Asking, Reject>,
+    ) -> Result<SyncTold, Reject> {
+        let members = self.members();
+        let from: &Member = sealed::asker(&members, question)?;
+        let Asking { since, after_ms } = read(&question.body)?;
+        let header = since.header.as_ref();
+        let heard = self.heed(&question.nonce, header, SyncPurpose::Since, from.node)?;
+        let exchange = &self.0.exchange;
+        exchange.once(heard.once).await?;
+        let covers = convert::covered(&exchange.covers().await?);
+        let items_max = since.operations_max.clamp(1, OPERATIONS_MAX);
+        let vector = heard.asked.covers;
+        let mut has = vector.clone();
+        if let Some(after_ms) = after_ms {
+            // Its clock and this one may have been that far apart when it asked before.
+            let before_ms = after_ms.saturating_sub(CLOCK_SKEW_MAX_MS);
+            has.join(&exchange.store.covered_at(before_ms).await.map_err(refused)?);
+        }
+        let (operations, proofs, more) = exchange.tell(from, has, items_max).await?;
+        self.happened(Input::Heard { peer: from.node, vector }).await;
+        Ok(SyncTold { covers, operations, proofs, more })
+    }
+
+    /// This node's word that this body answers the question with this nonce.
+    pub fn seal(&self, nonce: &str, body: Vec<u8>) -> SyncAnswer {
+        sealed::answer(&*self.0.exchange.identity, nonce, body)
+    }
+}

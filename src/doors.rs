@@ -88,6 +88,8 @@ pub async fn open(
         TlsReload::load(disk.clone(), files).map(Arc::new)
     });
     let tls = tls.transpose()?;
+    let reload = Reload { tls: tls.clone(), service: service.clone() };
+    reload.now()?;
     let router = api::assemble::router(&service, config, ready, &shutdown);
     let tcp = listen(&disk, Address::Tcp(config.server.listen)).await?;
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -98,8 +100,8 @@ pub async fn open(
     let mut doors = Doors { addresses: vec![format!("{scheme}://{bound}")], serving: Vec::new() };
     #[cfg(feature = "host")]
     doors.open_socket(&disk, config, &router, &shutdown).await?;
-    if let Some(tls) = &tls {
-        let reload = reload(tls.clone(), shutdown.clone());
+    if tls.is_some() {
+        let reload = reload.until_stopped(shutdown.clone());
         doors.serving.push(task::spawn_named("tls reload", reload));
     }
     let serve = serve(tcp, tls, router, limits(config), shutdown);
@@ -111,14 +113,30 @@ pub async fn open(
 const RELOAD_PERIOD: Duration = Duration::from_secs(10);
 
 /// Takes over changed certificates and allowlists without a restart.
-async fn reload(tls: Arc<TlsReload>, shutdown: Shutdown) {
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = runtime::clock::sleep(RELOAD_PERIOD) => {}
+struct Reload {
+    tls: Option<Arc<TlsReload>>,
+    service: Arc<Service>,
+}
+
+impl Reload {
+    /// The certificates of peers are on the allowlist without being in its file.
+    fn now(&self) -> Result<(), TlsError> {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        if let Some(peers) = self.service.peers() {
+            tls.also(peers.doorway().fingerprints());
         }
-        if let Err(error) = tls.reload() {
-            tracing::warn!(%error, "certificates and allowlist stay as they are");
+        tls.reload()
+    }
+
+    async fn until_stopped(self, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = runtime::clock::sleep(RELOAD_PERIOD) => {}
+            }
+            if let Err(error) = self.now() {
+                tracing::warn!(%error, "certificates and allowlist stay as they are");
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The settings of a node that shares its memories with peers.
 //!
-//! Invariant: fewer nodes than a majority are never enough by accident: whoever wants that says so.
+//! Invariants: fewer nodes than a majority are never enough by accident: whoever wants that says so; with TLS,
+//! peers are asked for their certificates.
 //!
 //! Not here: the peers themselves (`federation.peers_file`, read by `peers::list`).
 
@@ -8,7 +9,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     layers::{ConfigError, Layers},
-    settings::Reader,
+    settings::{Reader, TlsConfig},
 };
 
 /// How many nodes must have a write before it is acknowledged.
@@ -33,22 +34,30 @@ pub struct FederationConfig {
     pub quorum_timeout: Duration,
     /// Time between two rounds of catching up.
     pub catch_up: Duration,
-    /// PEM file of the certificates that peers are believed by; only with TLS.
+    /// PEM file of certificates that vouch for peers whose own are not in the list; only with TLS.
     pub peer_ca_file: Option<PathBuf>,
+    /// File with the key that peers present to each other; the API key where there is none.
+    pub peer_key_file: Option<PathBuf>,
 }
 
 pub(super) fn read(
     layers: &Layers,
     reader: &Reader<'_>,
-    has_tls: bool,
+    tls: Option<&TlsConfig>,
 ) -> Result<Option<FederationConfig>, ConfigError> {
     let Some(peers_file) = reader.path("federation.peers_file")? else { return Ok(None) };
     let peer_ca_file = reader.path("federation.peer_ca_file")?;
-    if has_tls != peer_ca_file.is_some() {
-        let key = "federation.peer_ca_file";
-        let problem =
-            "peers believe each other by it when server.tls_cert is set, and only then".to_owned();
-        return Err(ConfigError::Value { origin: layers.get(key).1, key, problem });
+    let refused = |key: &'static str, problem: &str| {
+        let problem = problem.to_owned();
+        Err(ConfigError::Value { origin: layers.get(key).1, key, problem })
+    };
+    if tls.is_none() && peer_ca_file.is_some() {
+        return refused("federation.peer_ca_file", "counts only when server.tls_cert is set");
+    }
+    if tls.is_some_and(|tls| tls.client_allowlist.is_none()) {
+        let problem = "is needed with server.tls_cert and federation.peers_file, or peers could not be told by \
+                       their certificates; an empty file lets in those that the list of peers names";
+        return refused("server.tls_client_allowlist", problem);
     }
     Ok(Some(FederationConfig {
         peers_file,
@@ -63,6 +72,7 @@ pub(super) fn read(
         quorum_timeout: reader.timeout("federation.quorum_timeout")?,
         catch_up: reader.timeout("federation.catch_up")?,
         peer_ca_file,
+        peer_key_file: reader.path("federation.peer_key_file")?,
     }))
 }
 
@@ -103,5 +113,16 @@ mod tests {
             let error = build(&[PEERS, (key, value)]).expect_err(key).to_string();
             assert!(error.contains(key), "{error}");
         }
+    }
+
+    #[test]
+    fn with_tls_peers_are_told_by_their_certificates() {
+        let tls = [("server.tls_cert", "c.pem"), ("server.tls_key", "k.pem"), PEERS];
+        let error = build(&tls).expect_err("nobody would be asked for one").to_string();
+        assert!(error.contains("server.tls_client_allowlist"), "{error}");
+        let listed = [tls.as_slice(), &[("server.tls_client_allowlist", "a.txt")]].concat();
+        assert!(build(&listed).expect("complete").is_some());
+        let vouched = [listed.as_slice(), &[("federation.peer_ca_file", "ca.pem")]].concat();
+        assert!(build(&vouched).expect("complete").is_some());
     }
 }

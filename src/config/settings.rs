@@ -242,7 +242,7 @@ impl Config {
         let permille = |share: f32| (share * 1000.0).round() as u16;
         let server = server(&read)?;
         let root = super::root::read(layers, &read, server.tls.is_some())?;
-        let federation = super::federation::read(layers, &read, server.tls.is_some())?;
+        let federation = super::federation::read(layers, &read, server.tls.as_ref())?;
         let config = Self {
             root,
             federation,

@@ -196,7 +196,12 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "federation.peer_ca_file",
         "",
-        "PEM file of certificates that peers are believed by; needed when server.tls_cert is set",
+        "PEM file of certificates that vouch for peers whose own are not in the list; only with server.tls_cert",
+    ),
+    setting(
+        "federation.peer_key_file",
+        "",
+        "file with the key that peers present to each other, mode 0600, the same on all; else the API key",
     ),
 ];
 

@@ -25,7 +25,7 @@ use super::{
     upkeep,
 };
 use crate::{
-    config::Config,
+    config::{Config, FederationConfig},
     embed::{self, EmbedError, Embedder},
     identity::{IdentityError, Keyring, SecretError, read_secret},
     peers::{self, Peers, PeersStartError},
@@ -162,6 +162,20 @@ fn own_row(ring: &Keyring, id: NodeId) -> Result<OwnRowOut, IdentityError> {
     })
 }
 
+/// What peers present to each other: a key of their own, else the API key.
+fn peers_key(
+    disk: &DiskRef,
+    config: &Config,
+    federation: &FederationConfig,
+) -> Result<Option<String>, SecretError> {
+    let file = match (&federation.peer_key_file, &config.api_key) {
+        (Some(file), _) => Some(file),
+        (None, Some(key)) => return Ok(Some(key.clone())),
+        (None, None) => config.api_key_file.as_ref(),
+    };
+    file.map(|file| read_secret(&**disk, file).map(|key| key.to_string())).transpose()
+}
+
 /// Takes the node's place among its peers, if it has some.
 async fn start_peers(
     disk: DiskRef,
@@ -174,7 +188,8 @@ async fn start_peers(
     let ring = Keyring::new(disk.clone(), &config.data_dir);
     let (identity, retired) = (ring.load_or_generate()?, ring.retired()?);
     let reflection_depth_max = config.reflection_depth_max;
-    let node = peers::Node { disk, id, store, identity, retired, reflection_depth_max };
+    let key = peers_key(&disk, config, federation)?;
+    let node = peers::Node { disk, id, store, identity, retired, reflection_depth_max, key };
     let tls = config.server.tls.as_ref();
     Ok(Some(Peers::start(node, federation, tls, shutdown).await?))
 }

@@ -5,7 +5,10 @@
 //!
 //! Not here: what the node does with it (`peers`).
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use ed25519_dalek::VerifyingKey;
 use federation::{
@@ -17,6 +20,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use types::NodeId;
 use uuid::Uuid;
+use wire::tls::Fingerprint;
+
+use super::doorway::Certificates;
 
 /// Why a list of peers is not taken.
 #[derive(Debug, Error)]
@@ -37,6 +43,24 @@ pub enum PeersError {
         /// Where, and what would fit.
         problem: String,
     },
+    /// A peer whom nothing would prove.
+    #[error(
+        "federation.peers_file: peer {peer:?}: certificates: needs one with server.tls_cert, or set \
+         federation.peer_ca_file"
+    )]
+    Unproven {
+        /// Whose row.
+        peer: String,
+    },
+}
+
+/// What a list says.
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    /// Who belongs.
+    pub members: Vec<Member>,
+    /// By which certificates they are known.
+    pub certificates: Certificates,
 }
 
 /// A peer, as the file has it.
@@ -52,6 +76,10 @@ pub struct Row {
     pub endpoint: Option<String>,
     /// Ed25519 public keys, hexadecimal, the current one first.
     pub public_keys: Vec<String>,
+    /// SHA-256 of certificates that it shows, hexadecimal, with or without colons and `sha256:`; `#` begins a
+    /// comment. None: whichever `federation.peer_ca_file` vouches for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
     /// Agents whose operations it may send; `*` is all, and none is none.
     #[serde(default)]
     pub agents: Vec<String>,
@@ -86,7 +114,17 @@ fn pattern(text: &str) -> Result<AgentPattern, String> {
     }
 }
 
+/// A fingerprint; what follows a `#` is for people.
+fn certificate(text: &str) -> Result<Fingerprint, String> {
+    let text = text.split('#').next().unwrap_or_default();
+    text.parse().map_err(|error| format!("certificates: {error}"))
+}
+
 impl Row {
+    fn certificates(&self) -> Result<BTreeSet<Fingerprint>, String> {
+        self.certificates.iter().map(|text| certificate(text)).collect()
+    }
+
     fn member(self) -> Result<Member, String> {
         let node = Uuid::try_parse(&self.node)
             .map_err(|_| format!("node: {:?} is not a UUID", self.node))?;
@@ -111,29 +149,32 @@ impl Row {
 ///
 /// # Errors
 /// [`PeersError::Malformed`].
-pub fn parse(path: &Path, text: &str) -> Result<Vec<Member>, PeersError> {
+pub fn parse(path: &Path, text: &str) -> Result<Listed, PeersError> {
     let refused = |problem: String| PeersError::Malformed { path: path.to_path_buf(), problem };
     let rows: Rows = toml::from_str(text).map_err(|error| refused(error.to_string()))?;
-    let mut members: Vec<Member> = Vec::new();
+    let mut listed = Listed::default();
     for row in rows.peers {
         let name = row.name.clone();
-        let member =
-            row.member().map_err(|problem| refused(format!("peer {name:?}: {problem}")))?;
+        let in_row = |problem: String| refused(format!("peer {name:?}: {problem}"));
+        let certificates = row.certificates().map_err(in_row)?;
+        let member = row.member().map_err(in_row)?;
+        let members = &mut listed.members;
         if members.iter().any(|known| known.node == member.node || known.name == member.name) {
             return Err(refused(format!(
                 "peer {name:?}: is in the list twice, by node or by name"
             )));
         }
+        listed.certificates.insert(member.node, certificates);
         members.push(member);
     }
-    Ok(members)
+    Ok(listed)
 }
 
 /// Reads the file.
 ///
 /// # Errors
 /// [`PeersError`].
-pub fn load(disk: &dyn Disk, path: &Path) -> Result<(Vec<Member>, Vec<u8>), PeersError> {
+pub fn load(disk: &dyn Disk, path: &Path) -> Result<(Listed, Vec<u8>), PeersError> {
     let unreadable = |cause| PeersError::Unreadable { path: path.to_path_buf(), cause };
     let bytes = runtime::disk::read_all(disk, path).map_err(unreadable)?;
     Ok((parse(path, &String::from_utf8_lossy(&bytes))?, bytes))
@@ -156,13 +197,25 @@ mod tests {
             public_keys: vec![
                 "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".to_owned(),
             ],
+            certificates: vec![],
             agents: vec!["*".to_owned()],
             namespaces: vec!["acme/**".to_owned()],
         }
     }
 
     fn read(row: Row) -> Result<Vec<Member>, String> {
-        parse(Path::new("peers.toml"), &show(row)).map_err(|error| error.to_string())
+        let listed = parse(Path::new("peers.toml"), &show(row));
+        listed.map(|listed| listed.members).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn certificates_are_read_with_colons_and_comments() {
+        let pairs = vec!["ab"; 32].join(":");
+        let text = format!("SHA256:{pairs}  # until 2027");
+        let with = Row { certificates: vec![text, "cd".repeat(32)], ..row() };
+        let listed = parse(Path::new("peers.toml"), &show(with)).expect("fits");
+        let found: Vec<Fingerprint> = listed.certificates.into_values().flatten().collect();
+        assert_eq!(found, [Fingerprint([0xab; 32]), Fingerprint([0xcd; 32])]);
     }
 
     #[test]
@@ -191,6 +244,7 @@ mod tests {
         bad(Row { public_keys: vec![], ..row() }, "public_keys");
         bad(Row { public_keys: vec!["00".repeat(32)], ..row() }, "public_keys");
         bad(Row { namespaces: vec!["a[".to_owned()], ..row() }, "namespaces");
+        bad(Row { certificates: vec!["ab:cd".to_owned()], ..row() }, "certificates");
         bad(Row { endpoint: Some("nowhere".to_owned()), ..row() }, "endpoint");
         let twice = format!("{}{}", show(row()), show(row()));
         let error = parse(Path::new("peers.toml"), &twice).expect_err("twice").to_string();

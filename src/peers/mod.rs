@@ -6,11 +6,13 @@
 //!
 //! Not here: how memories travel (`federation`), who may ask (`node::service`).
 
+pub mod doorway;
 pub mod list;
+mod way;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, body::Body, extract::Request, middleware};
 use federation::{
     Gate,
     admit::Scope,
@@ -30,15 +32,17 @@ use tonic::server::NamedService;
 use types::{NodeId, Op, Payload, Reason, Reject};
 use wire::{
     admission::Admission,
+    errors::status,
     grpc::{CallTimes, GrpcGuard},
+    serve::Peer,
     tls::TlsError,
 };
 
 pub use self::list::PeersError;
+use self::{doorway::Doorway, list::Listed, way::Way};
 use crate::{
     config::{FederationConfig, Quorum, TlsConfig},
     identity::Identity,
-    secure::{Secure, secure},
 };
 
 /// Time between two looks at the list of peers.
@@ -57,7 +61,7 @@ pub enum PeersStartError {
     #[error(transparent)]
     List(#[from] PeersError),
     /// Certificates for peers.
-    #[error("federation.peer_ca_file: {0}")]
+    #[error("what peers are shown: {0}")]
     Tls(#[from] TlsError),
     /// A quorum that there cannot be, or that is no majority.
     #[error(
@@ -88,6 +92,8 @@ struct Inner {
     quorum: Quorum,
     within: Duration,
     me: Member,
+    doorway: Doorway,
+    way: Way,
 }
 
 /// What is let in whatever the peers' lists say.
@@ -118,9 +124,8 @@ fn own(me: NodeId, identity: &Identity, retired: Vec<ed25519_dalek::VerifyingKey
     Member { node: me, name: "this node".to_owned(), endpoint: None, keys, scope }
 }
 
-fn members(listed: Vec<Member>, me: &Member) -> Members {
-    let others = listed.into_iter().filter(|member| member.node != me.node);
-    Members::new(others.chain([me.clone()]))
+fn members(others: Vec<Member>, me: &Member) -> Members {
+    Members::new(others.into_iter().chain([me.clone()]))
 }
 
 /// Nodes that take part: those that can be reached, and this one.
@@ -143,6 +148,15 @@ pub struct Node {
     pub retired: Vec<ed25519_dalek::VerifyingKey>,
     /// Greatest depth of reflections that it lets in.
     pub reflection_depth_max: u8,
+    /// What peers present to each other.
+    pub key: Option<String>,
+}
+
+/// The rows of others.
+fn others(mut listed: Listed, me: NodeId) -> Listed {
+    listed.members.retain(|member| member.node != me);
+    listed.certificates.remove(&me);
+    listed
 }
 
 impl Peers {
@@ -156,28 +170,27 @@ impl Peers {
         tls: Option<&TlsConfig>,
         shutdown: &Shutdown,
     ) -> Result<Self, PeersStartError> {
-        let Node { disk, id, store, identity, retired, reflection_depth_max } = node;
+        let Node { disk, id, store, identity, retired, reflection_depth_max, key } = node;
         let me = own(id, &identity, retired);
         let (listed, read) = list::load(&*disk, &config.peers_file)?;
+        let Listed { members: listed, certificates } = others(listed, id);
+        let authority = config.peer_ca_file.clone();
+        let way = Way::new(disk.clone(), tls.cloned(), authority, key.clone());
+        way.know(&listed, &certificates)?;
+        let doorway = Doorway::new(key.as_deref(), certificates);
         let members = members(listed, &me);
         check_quorum(config, nodes(&members, id))?;
-        let tls: Option<Secure> = secure(&disk, config.peer_ca_file.as_deref(), tls)?;
         let home = Home {
             me: id,
             store,
             identity: Arc::new(identity) as Arc<dyn Signs>,
             gate: Arc::new(Rules { reflection_depth_max }),
-            dial: Box::new(move |text| {
-                let endpoint = text.parse::<wire::dial::Endpoint>()?;
-                Ok(match &tls {
-                    Some(secure) => secure(endpoint),
-                    None => endpoint,
-                })
-            }),
+            dial: way.clone().dialer()?,
         };
         let catch_up_ms = u64::try_from(config.catch_up.as_millis()).unwrap_or(u64::MAX);
         let federation = Federation::start(home, members, Options { catch_up_ms }).await?;
-        let inner = Inner { federation, quorum: config.quorum, within: config.quorum_timeout, me };
+        let (quorum, within) = (config.quorum, config.quorum_timeout);
+        let inner = Inner { federation, quorum, within, me, doorway, way };
         let peers = Self(Arc::new(inner));
         let reload = peers.clone().reload(disk, config.peers_file.clone(), read, shutdown.clone());
         task::spawn_named("peers reload", reload);
@@ -189,6 +202,19 @@ impl Peers {
         &self.0.federation
     }
 
+    /// What a peer's call has to show before its signature is looked at.
+    pub fn doorway(&self) -> &Doorway {
+        &self.0.doorway
+    }
+
+    async fn take_over(&self, listed: Listed) -> Result<(), PeersError> {
+        let Listed { members: listed, certificates } = others(listed, self.0.me.node);
+        self.0.way.know(&listed, &certificates)?;
+        self.0.doorway.set(certificates);
+        self.0.federation.set_members(members(listed, &self.0.me)).await;
+        Ok(())
+    }
+
     /// Takes over a changed list (`PRS-2`).
     async fn reload(self, disk: DiskRef, path: PathBuf, mut read: Vec<u8>, shutdown: Shutdown) {
         loop {
@@ -196,13 +222,16 @@ impl Peers {
                 () = shutdown.cancelled() => return,
                 () = clock::sleep(RELOAD_PERIOD) => {}
             }
-            match list::load(&*disk, &path) {
-                Ok((_, bytes)) if bytes == read => {}
+            let taken = match list::load(&*disk, &path) {
+                Ok((_, bytes)) if bytes == read => continue,
                 Ok((listed, bytes)) => {
                     read = bytes;
-                    self.0.federation.set_members(members(listed, &self.0.me)).await;
-                    tracing::info!("the list of peers was taken over");
+                    self.take_over(listed).await
                 }
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(()) => tracing::info!("the list of peers was taken over"),
                 Err(error) => tracing::warn!(%error, "the list of peers stays as it is"),
             }
         }
@@ -248,13 +277,26 @@ impl Peers {
     }
 }
 
-/// The service that other nodes call, as a route of the gRPC door. Who may is decided by signature.
+/// The service that other nodes call, as a route of the gRPC door. Who gets in is decided by certificate and key
+/// (`DWY-3`), who is answered by signature.
 pub fn service(peers: &Peers) -> Router {
     let server = peers.0.federation.server();
     let admission = Admission::new(RUNNING_MAX, RUNNING_MAX, Duration::from_millis(50));
     let times = CallTimes { default: CALL, max: CALL };
     let path = format!("/{}/{{*method}}", server_name(&server));
-    Router::new().route_service(&path, GrpcGuard::new(server, admission, times))
+    let asked = peers.clone();
+    Router::new().route_service(&path, GrpcGuard::new(server, admission, times)).layer(
+        middleware::from_fn(move |request: Request<Body>, next: middleware::Next| {
+            let connection = request.extensions().get::<Peer>();
+            let admitted = asked.doorway().admit(request.headers(), connection);
+            async move {
+                match admitted {
+                    Ok(_) => next.run(request).await,
+                    Err(refused) => status(&refused).into_http(),
+                }
+            }
+        }),
+    )
 }
 
 fn server_name<S: NamedService>(_: &S) -> &'static str {

@@ -37,6 +37,7 @@ async fn row(client: &Client, name: &str, endpoint: &str) -> Result<String, Fail
         node: own["node"].as_str().unwrap_or_default().to_owned(),
         endpoint: Some(endpoint.to_owned()),
         public_keys: keys.filter_map(Value::as_str).map(str::to_owned).collect(),
+        certificates: Vec::new(),
         agents: vec!["*".to_owned()],
         namespaces: vec!["**".to_owned()],
     };

@@ -44,11 +44,16 @@ fn expect_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Refusal> {
     .with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 
+/// Refuses a body that does not say that it is JSON.
+pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    expect_type(headers, &["application/json"])
+}
+
 impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
-        expect_type(request.headers(), &["application/json"])?;
+        expect_json(request.headers())?;
         let bytes = read_body(request.into_body(), app.limits.body_bytes_max).await?;
         Ok(Json(decode::json(&bytes)?))
     }

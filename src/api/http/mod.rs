@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`memories`], [`recalls`], [`links`], [`archive`], [`agents`], [`transfer`], [`watch`], [`admin`], [`locks`], [`governance`], [`root`], [`peers`], [`probes`] | the routes, by family |
+//! | [`memories`], [`recalls`], [`links`], [`archive`], [`agents`], [`transfer`], [`watch`], [`admin`], [`locks`], [`governance`], [`root`], [`peers`], [`sync`], [`probes`] | the routes, by family |
 //! | [`who`], [`body`], [`params`], [`etag`] | from a request to typed values |
 //! | [`decode`] | the strict decoder below them |
 //! | [`admit`], [`finish`] | what every request passes through |
@@ -37,6 +37,7 @@ mod recalls;
 mod registry;
 mod root;
 mod routes;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -129,6 +130,7 @@ fn guarded() -> Routes {
     governance::add(&mut all);
     root::add(&mut all);
     peers::add(&mut all);
+    sync::add(&mut all);
     registry::add(&mut all);
     all
 }

@@ -14,6 +14,7 @@ pub mod governance;
 pub mod graph;
 pub mod memory;
 pub mod recall;
+pub mod sync;
 pub mod time;
 pub mod vocabulary;
 pub mod write;

@@ -20,11 +20,14 @@ use storage::{
     request::{Incoming, Intent, LackingQuery, Passed, Viewer, WriteRequest},
 };
 use types::{
-    AgentId, FeedHead, NodeId, Op, OpId, Reason, Reject, SignedHead, VersionVector,
+    AgentId, FeedHead, NodeId, Op, OpId, Reason, Record, Reject, SignedHead, VersionVector,
     audit::AttestLevel, codec, limits::REFLECTION_DEPTH_DEFAULT,
 };
 use wire::v1::{SyncOperation, SyncProof, sync_operation::Said as Told};
 
+mod state;
+
+pub use self::state::{KEYS_MAX, RANGES_MAX};
 use crate::{
     admit,
     convert::{self, Came},
@@ -44,6 +47,12 @@ pub trait Gate: Send + Sync {
     /// # Errors
     /// Why not.
     fn lets_in(&self, op: &Op) -> Result<(), Reject>;
+
+    /// Whether a record is let in as state.
+    ///
+    /// # Errors
+    /// Why not.
+    fn lets_state_in(&self, record: &Record) -> Result<(), Reject>;
 }
 
 /// A nonce that is used up with what it came with.
@@ -86,6 +95,19 @@ pub struct Taken {
     pub behind: bool,
     /// What is covered now.
     pub covers: VersionVector,
+}
+
+/// What a member lacks.
+#[derive(Clone, Debug, Default)]
+pub struct Telling {
+    /// Operations, in an order in which they can be applied.
+    pub operations: Vec<SyncOperation>,
+    /// What proves them.
+    pub proofs: Vec<SyncProof>,
+    /// Whether there is more.
+    pub more: bool,
+    /// Whether the log does not reach back to where the member is.
+    pub is_cut: bool,
 }
 
 /// An operation that came.
@@ -225,7 +247,16 @@ impl Exchange {
     /// # Errors
     /// What the store refuses.
     pub async fn keep(&self, intents: Vec<Intent>) -> Result<(), Reject> {
-        self.store.write(self.request(intents, false)).await.map(drop).map_err(refused)
+        self.done(intents).await.map(drop)
+    }
+
+    /// Has the store do something; what became of each intent.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub async fn done(&self, intents: Vec<Intent>) -> Result<Vec<Result<Applied, Reject>>, Reject> {
+        let receipt = self.store.write(self.request(intents, false)).await.map_err(refused)?;
+        Ok(receipt.results)
     }
 
     /// Uses a nonce up.
@@ -341,13 +372,13 @@ impl Exchange {
         to: &Member,
         has: VersionVector,
         items_max: u32,
-    ) -> Result<(Vec<SyncOperation>, Vec<SyncProof>, bool), Reject> {
+    ) -> Result<Telling, Reject> {
         let query = LackingQuery { has, items_max, bytes_max: BYTES_MAX };
-        let Lacking { items, proofs, more, .. } =
-            self.store.lacking(query).await.map_err(refused)?;
+        let lacking = self.store.lacking(query).await.map_err(refused)?;
+        let Lacking { items, proofs, more, is_cut } = lacking;
         let operations = items.into_iter().map(|item| told(to, item)).collect();
         let proofs = proofs.into_iter().map(|proof| self.proof(proof)).collect();
-        Ok((operations, proofs, more))
+        Ok(Telling { operations, proofs, more, is_cut })
     }
 
     /// These operations of this node, as far as they are kept.

@@ -5,14 +5,17 @@
 //! | `engine` | what a peer does: quorum writes, dead letters, catching up; no I/O |
 //! | `admit` | what a receiver believes and lets in; no I/O |
 //! | `members` | who belongs, and by which keys it is known |
-//! | `sealed`, `convert` | signed messages, and what they mean |
+//! | `compare` | which ranges of what two nodes hold differ; no I/O |
+//! | `sealed`, `convert`, `convert_state` | signed messages, and what they mean |
 //! | `exchange` | taking and telling operations, against the store |
 //! | `driver` | the loop around the engine, and what other nodes call |
 //!
-//! Design: `docs/adr/0007-replication.md`. Never here: decisions of the root tier (`consensus`).
+//! Design: `docs/adr/0007-replication.md`, `docs/adr/0008-forgetting.md`. Never here: decisions of the root tier (`consensus`).
 
 pub mod admit;
+mod compare;
 mod convert;
+mod convert_state;
 pub mod driver;
 pub mod engine;
 mod exchange;

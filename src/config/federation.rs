@@ -34,6 +34,10 @@ pub struct FederationConfig {
     pub quorum_timeout: Duration,
     /// Time between two rounds of catching up.
     pub catch_up: Duration,
+    /// Time between two comparisons with one peer.
+    pub compare: Duration,
+    /// How long operations and tombstones are kept at least.
+    pub keep: Duration,
     /// PEM file of certificates that vouch for peers whose own are not in the list; only with TLS.
     pub peer_ca_file: Option<PathBuf>,
     /// File with the key that peers present to each other; the API key where there is none.
@@ -71,6 +75,8 @@ pub(super) fn read(
         below_majority: reader.flag("federation.quorum_below_majority")?,
         quorum_timeout: reader.timeout("federation.quorum_timeout")?,
         catch_up: reader.timeout("federation.catch_up")?,
+        compare: reader.timeout("federation.compare")?,
+        keep: reader.timeout("federation.keep")?,
         peer_ca_file,
         peer_key_file: reader.path("federation.peer_key_file")?,
     }))
@@ -108,6 +114,8 @@ mod tests {
             ("federation.quorum", "most"),
             ("federation.quorum_below_majority", "perhaps"),
             ("federation.catch_up", "never"),
+            ("federation.compare", "never"),
+            ("federation.keep", "never"),
             ("federation.peer_ca_file", "ca.pem"),
         ] {
             let error = build(&[PEERS, (key, value)]).expect_err(key).to_string();

@@ -194,6 +194,16 @@ pub const SETTINGS: &[Setting] = &[
         "time between two rounds of asking peers for what is missing",
     ),
     setting(
+        "federation.compare",
+        "10m",
+        "time between two comparisons of all that is held with one peer",
+    ),
+    setting(
+        "federation.keep",
+        "7d",
+        "how long operations and tombstones are kept at least, after that until every peer has them",
+    ),
+    setting(
         "federation.peer_ca_file",
         "",
         "PEM file of certificates that vouch for peers whose own are not in the list; only with server.tls_cert",

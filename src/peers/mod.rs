@@ -16,7 +16,7 @@ use axum::{Router, body::Body, extract::Request, middleware};
 use federation::{
     Gate,
     admit::Scope,
-    driver::{Federation, Home, NotMet},
+    driver::{Federation, Home, Keep, NotMet},
     engine::{Options, PeerView, Short},
     members::{Member, Members},
     sealed::Identity as Signs,
@@ -29,7 +29,7 @@ use runtime::{
 use storage::Store;
 use thiserror::Error;
 use tonic::server::NamedService;
-use types::{NodeId, Op, Payload, Reason, Reject};
+use types::{NodeId, Op, Payload, Reason, Record, Reject};
 use wire::{
     admission::Admission,
     errors::status,
@@ -51,6 +51,8 @@ pub const RELOAD_PERIOD: Duration = Duration::from_secs(10);
 const RUNNING_MAX: u32 = 256;
 /// Time for a peer's call that states none.
 const CALL: Duration = Duration::from_secs(30);
+/// Shortest and longest time between two rounds of forgetting.
+const FORGET_ROUND: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// How long a client waits before it tries again where too few nodes had its write.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -101,20 +103,41 @@ struct Rules {
     reflection_depth_max: u8,
 }
 
+impl Rules {
+    fn check_depth(&self, depth: u8) -> Result<(), Reject> {
+        if depth <= self.reflection_depth_max {
+            return Ok(());
+        }
+        let detail = format!(
+            "a reflection of depth {depth}; at most {} is let in here",
+            self.reflection_depth_max
+        );
+        let reject = Reject::new(Reason::ReflectionDepth, detail);
+        Err(reject.with("limit", self.reflection_depth_max))
+    }
+}
+
 impl Gate for Rules {
     fn lets_in(&self, op: &Op) -> Result<(), Reject> {
-        if let Payload::Store(new) = &op.payload
-            && new.reflection_depth > self.reflection_depth_max
-        {
-            let detail = format!(
-                "a reflection of depth {}; at most {} is let in here",
-                new.reflection_depth, self.reflection_depth_max
-            );
-            let reject = Reject::new(Reason::ReflectionDepth, detail);
-            return Err(reject.with("limit", self.reflection_depth_max));
+        match &op.payload {
+            Payload::Store(new) => self.check_depth(new.reflection_depth),
+            _ => Ok(()),
         }
-        Ok(())
     }
+
+    fn lets_state_in(&self, record: &Record) -> Result<(), Reject> {
+        self.check_depth(record.reflection_depth)
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn keep(duration: Duration) -> Keep {
+    let for_ms = ms(duration);
+    let [shortest, longest] = FORGET_ROUND.map(ms);
+    Keep { for_ms, round_ms: (for_ms / 4).clamp(shortest, longest) }
 }
 
 /// This node as a row of the list.
@@ -186,9 +209,10 @@ impl Peers {
             identity: Arc::new(identity) as Arc<dyn Signs>,
             gate: Arc::new(Rules { reflection_depth_max }),
             dial: way.clone().dialer()?,
+            keep: keep(config.keep),
         };
-        let catch_up_ms = u64::try_from(config.catch_up.as_millis()).unwrap_or(u64::MAX);
-        let federation = Federation::start(home, members, Options { catch_up_ms }).await?;
+        let options = Options { catch_up_ms: ms(config.catch_up), compare_ms: ms(config.compare) };
+        let federation = Federation::start(home, members, options).await?;
         let (quorum, within) = (config.quorum, config.quorum_timeout);
         let inner = Inner { federation, quorum, within, me, doorway, way };
         let peers = Self(Arc::new(inner));

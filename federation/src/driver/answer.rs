@@ -9,14 +9,14 @@ use runtime::clock;
 use types::{NodeId, OpId, Reject, limits::CLOCK_SKEW_MAX_MS};
 use wire::v1::{
     SyncAnswer, SyncHeader, SyncJudged, SyncPurpose, SyncPush, SyncQuestion, SyncResult, SyncSince,
-    SyncTold, SyncVerdict,
+    SyncState, SyncStated, SyncTold, SyncVerdict,
 };
 
 use super::Federation;
 use crate::{
     convert,
     engine::Input,
-    exchange::{Fate, OPERATIONS_MAX, Once, Taken, refused},
+    exchange::{Fate, OPERATIONS_MAX, Once, Taken, Telling, refused},
     members::Member,
     sealed::{self, Asked},
 };
@@ -114,9 +114,32 @@ impl Federation {
             let before_ms = after_ms.saturating_sub(CLOCK_SKEW_MAX_MS);
             has.join(&exchange.store.covered_at(before_ms).await.map_err(refused)?);
         }
-        let (operations, proofs, more) = exchange.tell(from, has, items_max).await?;
+        let Telling { operations, proofs, more, is_cut } =
+            exchange.tell(from, has, items_max).await?;
         self.happened(Input::Heard { peer: from.node, vector }).await;
-        Ok(SyncTold { covers, operations, proofs, more })
+        Ok(SyncTold { covers, operations, proofs, more, is_cut })
+    }
+
+    /// Tells a member what is held here; `read` reads the body.
+    ///
+    /// # Errors
+    /// As [`Federation::judge`].
+    pub async fn state(
+        &self,
+        question: &SyncQuestion,
+        read: impl FnOnce(&[u8]) -> Result<SyncState, Reject>,
+    ) -> Result<SyncStated, Reject> {
+        let members = self.members();
+        let from: &Member = sealed::asker(&members, question)?;
+        let state = read(&question.body)?;
+        let header = state.header.as_ref();
+        let heard = self.heed(&question.nonce, header, SyncPurpose::State, from.node)?;
+        let exchange = &self.0.exchange;
+        exchange.once(heard.once).await?;
+        let stated = exchange.stated(from, state).await?;
+        let vector = heard.asked.covers;
+        self.happened(Input::Heard { peer: from.node, vector }).await;
+        Ok(stated)
     }
 
     /// This node's word that this body answers the question with this nonce.

@@ -22,7 +22,7 @@ use super::{Federation, PEER_ID};
 use crate::{
     convert,
     engine::{Input, PushId, Verdict},
-    exchange::OPERATIONS_MAX,
+    exchange::{OPERATIONS_MAX, Telling},
     members::Member,
     sealed,
 };
@@ -81,7 +81,7 @@ async fn send_part(
     let mut has = part.lacks.unwrap_or_else(|| covers.clone());
     has = has.iter().filter(|(origin, _)| *origin != exchange.me).collect();
     has.raise(exchange.me, part.first - 1);
-    let (operations, proofs, _) = exchange.tell(member, has, OPERATIONS_MAX).await?;
+    let Telling { operations, proofs, .. } = exchange.tell(member, has, OPERATIONS_MAX).await?;
     let mine = |origin: &[u8]| origin == exchange.me.as_bytes();
     let last = operations.iter().filter(|op| mine(&op.origin)).map(|op| op.seq).next_back();
     // With none of this node's own it is still worth sending: the others come first.
@@ -158,7 +158,7 @@ fn verdict(told: SyncVerdict) -> Result<(OpId, Verdict), Reject> {
 /// Asks a peer what this node lacks, and takes it.
 pub(super) async fn pull(federation: Federation, peer: NodeId) {
     let input = match fetch(&federation, peer).await {
-        Ok((vector, more)) => Input::Pulled { peer, vector, more },
+        Ok(Fetched { vector, more, is_cut }) => Input::Pulled { peer, vector, more, is_cut },
         Err(error) => {
             tracing::debug!(%peer, %error, "a pull failed");
             Input::PullFailed { peer }
@@ -167,7 +167,14 @@ pub(super) async fn pull(federation: Federation, peer: NodeId) {
     federation.happened(input).await;
 }
 
-async fn fetch(federation: &Federation, peer: NodeId) -> Result<(VersionVector, bool), Reject> {
+/// What a pull has brought.
+struct Fetched {
+    vector: VersionVector,
+    more: bool,
+    is_cut: bool,
+}
+
+async fn fetch(federation: &Federation, peer: NodeId) -> Result<Fetched, Reject> {
     let members = federation.members();
     let (member, exchange) = (members.get(peer)?, &federation.0.exchange);
     let before = exchange.covers().await?;
@@ -179,10 +186,11 @@ async fn fetch(federation: &Federation, peer: NodeId) -> Result<(VersionVector, 
     let taken = exchange.take(&members, member, told.operations, &told.proofs, None).await?;
     // Asked again at once, a peer that brought nothing would bring nothing again.
     let came = taken.covers != before;
-    Ok((convert::vector(&told.covers)?, told.more && came))
+    let (more, is_cut) = (told.more && came, told.is_cut);
+    Ok(Fetched { vector: convert::vector(&told.covers)?, more, is_cut })
 }
 
-fn unreadable(error: prost::DecodeError) -> Reject {
+pub(super) fn unreadable(error: prost::DecodeError) -> Reject {
     Reject::new(Reason::Malformed, format!("the answer cannot be read: {error}"))
 }
 
@@ -193,6 +201,16 @@ async fn ask(
     purpose: SyncPurpose,
     body: Vec<u8>,
 ) -> Result<Vec<u8>, Reject> {
+    Ok(ask_named(federation, member, purpose, body).await?.0)
+}
+
+/// As [`ask`]; with the nonce that it was asked under.
+pub(super) async fn ask_named(
+    federation: &Federation,
+    member: &Member,
+    purpose: SyncPurpose,
+    body: Vec<u8>,
+) -> Result<(Vec<u8>, String), Reject> {
     let exchange = &federation.0.exchange;
     let nonce = nonce();
     let question: SyncQuestion =
@@ -208,6 +226,7 @@ async fn ask(
     let answer = async {
         match purpose {
             SyncPurpose::Since => client.since(request).await,
+            SyncPurpose::State => client.state(request).await,
             _ => client.push(request).await,
         }
     };
@@ -216,5 +235,5 @@ async fn ask(
         Reject::new(Reason::DeadlineExceeded, detail)
     })?;
     let answer = answer.map_err(|status| reject_from_status(&status))?;
-    sealed::answered(member, &nonce, answer.into_inner())
+    Ok((sealed::answered(member, &nonce, answer.into_inner())?, nonce))
 }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `run` | the one loop that owns the engine |
 //! | `ask` | pushes and pulls: one task each, one message each |
+//! | `compare` | comparing what is held, and taking what differs |
+//! | `forget` | forgetting what every member has seen |
 //! | `answer` | answers to what other nodes ask of this one, by whichever door |
 //! | `serve` | the gRPC door |
 //!
@@ -15,10 +17,16 @@
 
 mod answer;
 mod ask;
+mod compare;
+mod forget;
 mod run;
 mod serve;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use parking_lot::{Mutex, RwLock};
 use runtime::task::{self, Shutdown};
@@ -56,6 +64,15 @@ const PEER_TIMES: ChannelTimes = ChannelTimes {
 /// Turns an endpoint of the peers' list into one to dial, with the TLS that peers speak.
 pub type Dialer = Box<dyn Fn(&str) -> Result<Endpoint, types::Invalid> + Send + Sync>;
 
+/// What is forgotten when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// How long operations and tombstones are kept at least, in milliseconds.
+    pub for_ms: u64,
+    /// Time between two rounds of forgetting, in milliseconds.
+    pub round_ms: u64,
+}
+
 /// What a node brings to a federation.
 pub struct Home {
     /// Which node.
@@ -68,6 +85,8 @@ pub struct Home {
     pub gate: Arc<dyn Gate>,
     /// How it reaches others.
     pub dial: Dialer,
+    /// What it forgets.
+    pub keep: Keep,
 }
 
 /// Too few nodes have a write; it may get there all the same.
@@ -99,6 +118,9 @@ struct Inner {
     exchange: Exchange,
     members: RwLock<Arc<Members>>,
     dial: Dialer,
+    keep: Keep,
+    /// Whether a round of forgetting is under way.
+    forgetting: AtomicBool,
     channels: Mutex<BTreeMap<NodeId, (String, Channel)>>,
     events: mpsc::Sender<Event>,
     shutdown: Shutdown,
@@ -111,7 +133,7 @@ impl Federation {
     /// # Errors
     /// What the store refuses.
     pub async fn start(home: Home, members: Members, options: Options) -> Result<Self, Reject> {
-        let Home { me, store, identity, gate, dial } = home;
+        let Home { me, store, identity, gate, dial, keep } = home;
         let exchange = Exchange { me, store, gate, identity };
         let covers = exchange.covers().await?;
         let mut letters: BTreeMap<NodeId, Vec<DeadLetter>> = BTreeMap::new();
@@ -123,6 +145,8 @@ impl Federation {
             exchange,
             members: RwLock::new(Arc::new(members)),
             dial,
+            keep,
+            forgetting: AtomicBool::new(false),
             channels: Mutex::default(),
             events,
             shutdown: Shutdown::new(),

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -16,9 +17,9 @@ use runtime::{
 };
 use storage::request::Intent;
 use tokio::sync::{mpsc, watch};
-use types::{DeadLetter, NodeId};
+use types::{DeadLetter, NodeId, VersionVector};
 
-use super::{Event, Federation, NotMet, Waiter, ask};
+use super::{Event, Federation, NotMet, Waiter, ask, compare, forget};
 use crate::engine::{Engine, Input, Output, WriteId};
 
 /// Longest rest, so that a lost wake-up costs a second and no more.
@@ -32,6 +33,10 @@ pub(super) struct Run {
     joined: BTreeSet<NodeId>,
     waiters: BTreeMap<WriteId, Waiter>,
     writes: u64,
+    /// What every member has seen.
+    stable: Option<VersionVector>,
+    /// When a round of forgetting begins, Unix milliseconds.
+    forget_ms: u64,
     started: Instant,
     started_unix_ms: u64,
 }
@@ -49,6 +54,8 @@ impl Run {
             joined: BTreeSet::new(),
             waiters: BTreeMap::new(),
             writes: 0,
+            stable: None,
+            forget_ms: 0,
             started: Instant::now(),
             started_unix_ms: clock::now_unix_ms(),
         }
@@ -150,6 +157,7 @@ impl Run {
 
     async fn input(&mut self, input: Input) {
         let outputs = self.engine.handle(self.now_ms(), input);
+        self.forget();
         let mut keep = Vec::new();
         for output in outputs {
             self.output(output, &mut keep);
@@ -160,6 +168,17 @@ impl Run {
             // The peer refuses it again after a restart; until then the engine knows.
             tracing::warn!(%error, "dead letters cannot be kept");
         }
+    }
+
+    /// Begins a round of forgetting, if it is time for one.
+    fn forget(&mut self) {
+        let (now_ms, inner) = (self.now_ms(), &self.federation.0);
+        let Some(stable) = &self.stable else { return };
+        if now_ms < self.forget_ms || inner.forgetting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.forget_ms = now_ms.saturating_add(inner.keep.round_ms);
+        task::spawn(forget::run(self.federation.clone(), stable.clone()));
     }
 
     fn output(&mut self, output: Output, keep: &mut Vec<Intent>) {
@@ -184,8 +203,10 @@ impl Run {
                 keep.push(Intent::KeepLetter { peer, letter: Box::new(letter) });
             }
             Output::DropLetter { peer, seq } => keep.push(Intent::DropLetter { peer, seq }),
-            // Nothing is forgotten yet.
-            Output::Stable(_) => {}
+            Output::Compare { peer, all } => {
+                task::spawn(compare::run(federation, peer, all));
+            }
+            Output::Stable(stable) => self.stable = Some(stable),
         }
     }
 

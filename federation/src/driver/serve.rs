@@ -11,7 +11,7 @@ use types::{NodeId, Reason, Reject};
 use wire::{
     errors::status,
     v1::{
-        SyncAnswer, SyncPush, SyncQuestion, SyncSince,
+        SyncAnswer, SyncPush, SyncQuestion, SyncSince, SyncState,
         sync_peer_server::{SyncPeer, SyncPeerServer},
     },
 };
@@ -76,5 +76,12 @@ impl SyncPeer for Peer {
             |body: &[u8]| Ok(Asking { since: read::<SyncSince>(body)?, ..Asking::default() });
         let told = self.0.tell(&question, asking).await;
         self.sealed(&question, told.map(|told| told.encode_to_vec()))
+    }
+
+    async fn state(&self, request: Request<SyncQuestion>) -> Result<Response<SyncAnswer>, Status> {
+        same_node(&request).map_err(|refused| status(&refused))?;
+        let question = request.into_inner();
+        let stated = self.0.state(&question, read::<SyncState>).await;
+        self.sealed(&question, stated.map(|stated| stated.encode_to_vec()))
     }
 }

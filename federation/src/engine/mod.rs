@@ -12,11 +12,13 @@
 //! | `pull` | asking what this node lacks |
 //! | `health` | peers that do not answer |
 //! | `stable` | what every member has |
+//! | `comparing` | with whom to compare what is held |
 //!
-//! Invariants: `FED-1` to `FED-11`, each stated where it is kept. The same inputs give the same outputs.
+//! Invariants: `FED-1` to `FED-15`, each stated where it is kept. The same inputs give the same outputs.
 //!
 //! Not here: operations, clocks, sockets (the driver), what a receiver admits (`crate::admit`).
 
+mod comparing;
 mod health;
 mod letters;
 mod pull;
@@ -32,6 +34,7 @@ use types::{DeadLetter, NodeId, Reason, VersionVector};
 
 pub use self::write::Short;
 use self::{
+    comparing::Comparing,
     health::Health,
     letters::Letters,
     pull::Round,
@@ -162,6 +165,15 @@ pub enum Input {
         vector: VersionVector,
         /// Whether there is more.
         more: bool,
+        /// Whether its log does not reach back to where this node is.
+        is_cut: bool,
+    },
+    /// What is held was compared with a peer.
+    Compared {
+        /// Who.
+        peer: NodeId,
+        /// Whether to the end.
+        whole: bool,
     },
     /// A peer was asked and did not answer, or what it told could not be taken.
     PullFailed {
@@ -215,6 +227,13 @@ pub enum Output {
         /// Whom.
         peer: NodeId,
     },
+    /// Compare what is held with a peer; say with [`Input::Compared`] how it ended.
+    Compare {
+        /// Whom.
+        peer: NodeId,
+        /// Whether to take everything that it shows, and to cover what it covers.
+        all: bool,
+    },
     /// A write has its quorum.
     Met {
         /// Which.
@@ -249,7 +268,7 @@ pub enum Output {
         /// Which operation.
         seq: u64,
     },
-    /// Every member covers this much.
+    /// Every member covers this much, and nothing can come whose author did not know it.
     Stable(VersionVector),
 }
 
@@ -258,11 +277,13 @@ pub enum Output {
 pub struct Options {
     /// Pause between two rounds of catching up, in milliseconds.
     pub catch_up_ms: u64,
+    /// Pause between two comparisons with one peer, in milliseconds.
+    pub compare_ms: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { catch_up_ms: 15_000 }
+        Self { catch_up_ms: 15_000, compare_ms: 600_000 }
     }
 }
 
@@ -321,6 +342,7 @@ pub struct Engine {
     writes: Writes,
     round: Round,
     stable: Stable,
+    comparing: Comparing,
     pushes: u64,
 }
 
@@ -335,6 +357,7 @@ impl Engine {
             writes: Writes::default(),
             round: Round::default(),
             stable: Stable::new(covered),
+            comparing: Comparing::default(),
             pushes: 0,
         }
     }
@@ -369,8 +392,11 @@ impl Engine {
             Input::Behind { peer, push, vector } => self.behind(peer, push, vector),
             Input::Failed { peer, push } => self.failed(peer, push, now_ms),
             Input::Heard { peer, vector } => self.heard(peer, vector),
-            Input::Pulled { peer, vector, more } => {
+            Input::Pulled { peer, vector, more, is_cut } => {
                 self.heard(peer, vector);
+                if is_cut {
+                    self.comparing.is_cut(peer);
+                }
                 self.pulled(peer, more, now_ms, &mut out);
             }
             Input::PullFailed { peer } => {
@@ -380,6 +406,13 @@ impl Engine {
                 }
                 // Another one may have it.
                 self.round.hurry(now_ms);
+            }
+            Input::Compared { peer, whole } => {
+                self.comparing.ended(peer, whole, self.options.compare_ms, now_ms);
+                if whole {
+                    // What the log has beyond it can be had now.
+                    self.round.hurry(now_ms);
+                }
             }
             Input::Retry { peer, seq } => self.retry(peer, seq, now_ms, &mut out),
             Input::Purge { peer, seq } => self.purge(peer, seq, &mut out),
@@ -394,7 +427,9 @@ impl Engine {
         let awake_ms = self.peers.values().map(|peer| peer.health.quiet_until_ms()).min();
         let round =
             self.round.next_ms().zip(awake_ms).map(|(due_ms, awake_ms)| due_ms.max(awake_ms));
-        peers.chain(round).chain(self.writes.next_ms()).min()
+        let compare =
+            self.comparing.next_ms().zip(awake_ms).map(|(due_ms, awake_ms)| due_ms.max(awake_ms));
+        peers.chain(round).chain(compare).chain(self.writes.next_ms()).min()
     }
 
     /// The peers, in order.
@@ -421,6 +456,7 @@ impl Engine {
             let known = Peer { letters: Letters::resume(letters), ..Peer::default() };
             self.peers.insert(peer, known);
             self.stable.joined(peer);
+            self.comparing.joined(peer);
         }
     }
 
@@ -428,6 +464,7 @@ impl Engine {
         self.peers.remove(&peer);
         self.round.left(peer);
         self.stable.left(peer);
+        self.comparing.left(peer);
     }
 
     /// A sign of life that says what the peer covers.
@@ -545,6 +582,10 @@ impl Engine {
         }
         if let Some(peer) = self.round.next(&awake, now_ms) {
             out.push(Output::Pull { peer });
+        }
+        let compare_ms = self.options.compare_ms;
+        if let Some((peer, all)) = self.comparing.next(&awake, compare_ms, now_ms) {
+            out.push(Output::Compare { peer, all });
         }
         for (write, needed, end) in self.writes.ended(self.peers.len(), now_ms) {
             out.push(match end {

@@ -47,6 +47,13 @@ impl Gate for NotOf {
             false => Ok(()),
         }
     }
+
+    fn lets_state_in(&self, record: &types::Record) -> Result<(), Reject> {
+        match record.author.as_str() == self.0 {
+            true => Err(Reject::new(Reason::QuotaExceeded, "no more of that")),
+            false => Ok(()),
+        }
+    }
 }
 
 struct Side {
@@ -116,7 +123,7 @@ impl Side {
     async fn told(&self, to: &Side) -> (Vec<SyncOperation>, Vec<SyncProof>) {
         let has = to.exchange.covers().await.expect("covered");
         let told = self.exchange.tell(&to.member, has, OPERATIONS_MAX).await.expect("told");
-        (told.0, told.1)
+        (told.operations, told.proofs)
     }
 }
 
@@ -253,8 +260,9 @@ async fn nothing_is_taken_up_before_what_its_author_had_seen() {
     // Only its own: the first one's is missing.
     let mut has = b.exchange.covers().await.expect("covered");
     has = has.iter().filter(|(origin, _)| *origin != b.member.node).collect();
-    let (own, proof, _) = b.exchange.tell(&c.member, has, OPERATIONS_MAX).await.expect("told");
-    let early = c.exchange.take(&members, &b.member, own, &proof, None).await.expect("an answer");
+    let own = b.exchange.tell(&c.member, has, OPERATIONS_MAX).await.expect("told");
+    let Telling { operations: own, proofs, .. } = own;
+    let early = c.exchange.take(&members, &b.member, own, &proofs, None).await.expect("an answer");
     assert!(early.behind && early.fates.is_empty(), "EXC-4");
     // With the other in front.
     let (operations, proofs) = b.told(&c).await;

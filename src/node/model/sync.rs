@@ -127,6 +127,8 @@ pub struct SyncSinceOut {
     pub proofs: Vec<SyncHead>,
     /// Whether there is more to be told.
     pub more: bool,
+    /// Whether the log does not reach back to where the asker is: it has to compare what is held instead.
+    pub is_cut: bool,
 }
 
 fn invalid(field: &'static str, problem: &str) -> Invalid {
@@ -282,6 +284,7 @@ impl From<SyncTold> for SyncSinceOut {
             operations: told.operations.into_iter().map(SyncItem::of).collect(),
             proofs: told.proofs.into_iter().map(SyncHead::of).collect(),
             more: told.more,
+            is_cut: told.is_cut,
         }
     }
 }
@@ -322,10 +325,11 @@ mod tests {
             operations: message.operations,
             proofs: message.proofs,
             more: true,
+            is_cut: false,
         };
         let out = SyncSinceOut::from(told);
         let SyncPushInput { covers, operations, proofs, .. } = push();
-        assert_eq!(out, SyncSinceOut { covers, operations, proofs, more: true });
+        assert_eq!(out, SyncSinceOut { covers, operations, proofs, more: true, is_cut: false });
     }
 
     #[test]

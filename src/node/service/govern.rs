@@ -238,6 +238,9 @@ impl Service {
             Intent::KeepLetter { .. } | Intent::DropLetter { .. } | Intent::Nonce { .. } => {
                 return Ok(None);
             }
+            Intent::Join(_) | Intent::Drop(_) | Intent::CoverFeed(_) | Intent::Forget(_) => {
+                return Ok(None);
+            }
         };
         let mut request = self.request_by_id(caller, id, operation).await?;
         if let (Some(request), Intent::Promote { tier, .. }) = (&mut request, intent) {

@@ -37,7 +37,7 @@ struct Runner {
 
 impl Runner {
     fn new() -> Self {
-        let options = Options { catch_up_ms: 1000 };
+        let options = Options { catch_up_ms: 1000, compare_ms: 100_000 };
         Self { engine: Engine::new(node("a"), 0, VersionVector::default(), options), now_ms: 0 }
     }
 

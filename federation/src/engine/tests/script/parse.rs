@@ -98,8 +98,11 @@ fn input(what: &str, rest: &[&str]) -> Option<Input> {
         }
         ("heard", [peer, covered]) => Input::Heard { peer: node(peer), vector: vector(covered) },
         ("pulled", [peer, covered, more @ ..]) => {
-            Input::Pulled { peer: node(peer), vector: vector(covered), more: more == ["more"] }
+            let (is_cut, more) = (more == ["cut"], more == ["more"]);
+            Input::Pulled { peer: node(peer), vector: vector(covered), more, is_cut }
         }
+        ("compared", [peer]) => Input::Compared { peer: node(peer), whole: true },
+        ("compare-failed", [peer]) => Input::Compared { peer: node(peer), whole: false },
         ("pull-failed", [peer]) => Input::PullFailed { peer: node(peer) },
         ("retry", [peer, rest @ ..]) => Input::Retry { peer: node(peer), seq: which(rest) },
         ("purge", [peer, rest @ ..]) => Input::Purge { peer: node(peer), seq: which(rest) },

@@ -40,6 +40,9 @@ fn output(output: &Output) -> String {
             format!("retry {}#{} {seqs:?}", name(*peer), push.0)
         }
         Output::Pull { peer } => format!("pull {}", name(*peer)),
+        Output::Compare { peer, all } => {
+            format!("compare with {}{}", name(*peer), if *all { ", take all" } else { "" })
+        }
         Output::Met { write, got, needed } => format!("write {} met {got}/{needed}", write.0),
         Output::NotMet { write, got, needed, short: why } => {
             format!("write {} not met {got}/{needed}: {}", write.0, short(*why))

@@ -1,0 +1,224 @@
+//! Telling another node what is held here, and taking what it holds.
+//!
+//! Invariants: `EXS-1` what a member may not see is neither counted nor listed nor given; `EXS-2` state is taken from
+//! a member that may send for whoever wrote it, and the audit row says from whom it came; `EXS-3` nothing of
+//! the future comes in; `EXS-4` a feed is covered because of state only up to a head that its origin has signed,
+//! and only when everything that the teller shows was taken.
+//!
+//! Not here: the conversation (`driver::compare`).
+
+use runtime::clock;
+use storage::{
+    answer::Applied,
+    request::{Event, Intent},
+    state::{CoveredFeed, Holding, Item, ItemKey, Visible},
+};
+use types::{AgentId, Reason, Reject, SignedHead, limits::CLOCK_SKEW_MAX_MS};
+use wire::v1::{SyncState, SyncStated};
+
+use super::{Exchange, refused};
+use crate::{
+    admit::AgentPattern,
+    compare, convert, convert_state as told,
+    members::{Member, Members},
+};
+
+/// Most ranges in a question.
+pub const RANGES_MAX: usize = 256;
+/// Most keys in a question.
+pub const KEYS_MAX: usize = 2048;
+/// Bytes of items behind which no more is put into an answer.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// What became of items that were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenItems {
+    /// Items that changed something here.
+    pub joined: u64,
+    /// Items that were not let in.
+    pub refused: u64,
+}
+
+impl Exchange {
+    /// Answers a question about what is held here.
+    ///
+    /// # Errors
+    /// [`Reason::Malformed`], [`Reason::TooLarge`], and what the store refuses.
+    pub async fn stated(&self, to: &Member, asked: SyncState) -> Result<SyncStated, Reject> {
+        check_size("ranges", asked.ranges.len(), RANGES_MAX)?;
+        check_size("wanted", asked.wanted.len(), KEYS_MAX)?;
+        check_size("held", asked.held.len(), KEYS_MAX)?;
+        // Before anything is read: what is read later has all of it in it.
+        let covers = self.covers().await?;
+        let seen = told::patterns(&asked.namespaces)?;
+        let shown = &to.scope.namespaces;
+        let visible = told::visible(shown, (!asked.all).then_some(&*seen));
+        let mut stated = SyncStated { covers: convert::covered(&covers), ..SyncStated::default() };
+        if asked.begins {
+            stated.namespaces = told::told_patterns(shown);
+            stated.heads = self.heads(&visible).await?.into_iter().map(told::told_head).collect();
+        }
+        for range in &asked.ranges {
+            let range = told::range(range)?;
+            let items = self.store.items(range.range, visible.clone()).await.map_err(refused)?;
+            stated.ranges.push(told::told_of_range(compare::tell(&items, &range)));
+        }
+        if !asked.wanted.is_empty() {
+            let keys = asked.wanted.iter().map(|key| told::key(key, "wanted"));
+            let keys: Vec<ItemKey> = keys.collect::<Result<_, _>>()?;
+            let (items, looked_at) =
+                self.store.states(keys, visible, BYTES_MAX).await.map_err(refused)?;
+            stated.items = items.into_iter().map(told::told_item).collect();
+            stated.looked_at = u32::try_from(looked_at).unwrap_or(u32::MAX);
+        }
+        if !asked.held.is_empty() {
+            let held = asked.held.iter().map(told::holding).collect::<Result<Vec<Holding>, _>>()?;
+            let gone = self.store.gone(held).await.map_err(refused)?;
+            stated.gone = gone.iter().map(told::told_key).collect();
+        }
+        Ok(stated)
+    }
+
+    /// The heads up to which this node's state stands for the feeds, for somebody who sees this much of it.
+    async fn heads(&self, visible: &Visible) -> Result<Vec<CoveredFeed>, Reject> {
+        let mut feeds = self.store.covered_feeds().await.map_err(refused)?;
+        for feed in &mut feeds {
+            if feed.word.head.origin == self.me {
+                feed.word.signature = self.identity.sign(&feed.word.head.digest());
+            }
+            if !visible.is_everything() {
+                feed.unseen_seq = feed.word.head.seq;
+            }
+        }
+        Ok(feeds)
+    }
+
+    /// Takes items that a member holds, in one transaction.
+    ///
+    /// # Errors
+    /// What the store refuses; nothing was taken.
+    pub async fn take_items(
+        &self,
+        from: &Member,
+        items: Vec<Item>,
+        nonce: &str,
+    ) -> Result<TakenItems, Reject> {
+        let now_ms = clock::now_unix_ms();
+        let count = items.len();
+        let admitted: Vec<Item> =
+            items.into_iter().filter(|item| self.lets_state_in(from, item, now_ms)).collect();
+        let mut taken = TakenItems { joined: 0, refused: (count - admitted.len()) as u64 };
+        if admitted.is_empty() {
+            return Ok(taken);
+        }
+        let payload: Vec<u8> =
+            admitted.iter().flat_map(|item| told::told_key(&key_of(item))).collect();
+        let mut intents = vec![self.event(from, "state.taken", nonce, payload, now_ms)];
+        intents.extend(admitted.into_iter().map(|item| Intent::Join(Box::new(item))));
+        let receipt = self.store.write(self.request(intents, true)).await.map_err(refused)?;
+        for result in receipt.results.iter().skip(1) {
+            match result {
+                Ok(Applied::Known) => {}
+                Ok(Applied::Refused(_)) | Err(_) => taken.refused += 1,
+                Ok(_) => taken.joined += 1,
+            }
+        }
+        Ok(taken)
+    }
+
+    fn lets_state_in(&self, from: &Member, item: &Item, now_ms: u64) -> bool {
+        let is_of_the_future =
+            told::newest(item).wall_ms().saturating_sub(now_ms) > CLOCK_SKEW_MAX_MS;
+        let sends_all = from.scope.agents.contains(&AgentPattern::Any);
+        let may_send = match item {
+            Item::Memory(record) => sends_all || from.scope.sends(&record.author),
+            Item::Link(link) => sends_all || from.scope.sends(&link.author),
+            Item::Alias(_) | Item::Agent(_) => sends_all,
+        };
+        let fits = match item {
+            Item::Memory(record) => self.gate.lets_state_in(record).is_ok(),
+            _ => true,
+        };
+        !is_of_the_future && may_send && fits
+    }
+
+    /// Drops items of which a member has seen everything, and does not hold them.
+    ///
+    /// # Errors
+    /// What the store refuses; nothing was dropped.
+    pub async fn drop_items(
+        &self,
+        from: &Member,
+        keys: &[ItemKey],
+        nonce: &str,
+    ) -> Result<(), Reject> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let payload = keys.iter().flat_map(told::told_key).collect();
+        let now_ms = clock::now_unix_ms();
+        let mut intents = vec![self.event(from, "state.dropped", nonce, payload, now_ms)];
+        intents.extend(keys.iter().copied().map(Intent::Drop));
+        self.store.write(self.request(intents, true)).await.map(drop).map_err(refused)
+    }
+
+    fn event(
+        &self,
+        from: &Member,
+        event_type: &str,
+        nonce: &str,
+        payload: Vec<u8>,
+        at_ms: u64,
+    ) -> Intent {
+        Intent::Event(Box::new(Event {
+            name: format!("{event_type}:{}:{nonce}", from.node),
+            agent: AgentId::node(),
+            event_type: event_type.to_owned(),
+            at_ms,
+            payload,
+        }))
+    }
+
+    /// Covers what a member covered when its state began to be taken (`EXS-4`).
+    ///
+    /// # Errors
+    /// [`Reason::ChainBroken`] for a head that its origin has not signed.
+    pub async fn cover(&self, members: &Members, heads: Vec<CoveredFeed>) -> Result<(), Reject> {
+        let mut intents = Vec::new();
+        for feed in heads {
+            let SignedHead { head, .. } = feed.word;
+            // What a former member has said is taken on the teller's word no less than the rest; but its
+            // feed cannot be gone on with.
+            match members.believe(&feed.word) {
+                Ok(()) if head.origin != self.me => intents.push(Intent::CoverFeed(feed)),
+                Ok(()) => {}
+                Err(reject) if reject.reason == Reason::Forbidden => {}
+                Err(reject) => return Err(reject),
+            }
+        }
+        if intents.is_empty() {
+            return Ok(());
+        }
+        self.keep(intents).await
+    }
+}
+
+fn key_of(item: &Item) -> ItemKey {
+    use storage::state::Table;
+    match item {
+        Item::Memory(record) => ItemKey::memory(record.id),
+        Item::Link(link) => ItemKey { table: Table::Link, id: *link.id.0.as_bytes() },
+        Item::Alias(alias) => {
+            ItemKey::named(Table::Alias, &[alias.alias.as_bytes(), alias.memory.as_bytes()])
+        }
+        Item::Agent(agent) => ItemKey::named(Table::Agent, &[agent.agent_id.as_str().as_bytes()]),
+    }
+}
+
+fn check_size(field: &'static str, len: usize, max: usize) -> Result<(), Reject> {
+    if len <= max {
+        return Ok(());
+    }
+    let detail = format!("{field}: {len} of them, at most {max}");
+    Err(Reject::new(Reason::TooLarge, detail).with("field", field))
+}

@@ -42,11 +42,22 @@ pub struct Written<T> {
     pub result: T,
     /// How durable it is.
     pub durability: DurabilityOut,
+    /// Nodes that durably applied it, this one among them: `durability.acks`, where clients look for it.
+    #[serde(default)]
+    pub quorum_acks: u32,
     /// Whether this is the remembered answer to an earlier request with the same idempotency key.
     pub replayed: bool,
     /// What rules want the writer to be told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+impl<T> Written<T> {
+    /// A result with its durability.
+    pub fn new(result: T, durability: Durability, replayed: bool, warnings: Vec<String>) -> Self {
+        let quorum_acks = durability.acks;
+        Self { result, durability: durability.into(), quorum_acks, replayed, warnings }
+    }
 }
 
 /// A memory that was created or changed.

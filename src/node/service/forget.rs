@@ -57,9 +57,9 @@ impl Service {
         let why = reason(input.reason.clone(), "forgotten on request")?;
         if input.dry_run.unwrap_or(true) {
             let (found, more) = self.named(caller, &input).await?;
-            let durability = Self::unchanged(self.watch_start()).into();
+            let durability = Self::unchanged(self.watch_start());
             let (result, warnings) = (of(&found, true, more), Vec::new());
-            return Ok(Written { result, durability, replayed: false, warnings });
+            return Ok(Written::new(result, durability, false, warnings));
         }
         let asked = Asked::new(caller, "forget", &input)?;
         let plan = async {

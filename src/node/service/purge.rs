@@ -74,9 +74,9 @@ impl Service {
         let why = memories::reason(input.reason.clone(), PURGED)?;
         if input.dry_run.unwrap_or(true) {
             let ids = ids_of(&self.purgeable(caller, &input).await?);
-            let durability = Self::unchanged(self.watch_start()).into();
+            let durability = Self::unchanged(self.watch_start());
             let result = PurgeResult { dry_run: true, ids };
-            return Ok(Written { result, durability, replayed: false, warnings: Vec::new() });
+            return Ok(Written::new(result, durability, false, Vec::new()));
         }
         let asked = Asked::new(caller, "purge", &input)?;
         let plan = async {

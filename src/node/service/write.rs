@@ -152,8 +152,8 @@ impl Service {
             _ => serde_json::from_slice(&receipt.note).map_err(|e| unreadable(&e))?,
         };
         let result = answer(note, &receipt)?;
-        let durability = self.durable(caller, &receipt).await?.into();
-        Ok(Written { result, durability, replayed: receipt.replayed, warnings })
+        let durability = self.durable(caller, &receipt).await?;
+        Ok(Written::new(result, durability, receipt.replayed, warnings))
     }
 
     /// A mutation that answers with the memory its first intent created or changed.

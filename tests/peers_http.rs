@@ -1,0 +1,208 @@
+//! What peers promise, driven through HTTP: three real daemons with certificates, a key and signatures, one of
+//! which is gone for a while, or stale, or refuses, or comes back with nothing.
+//!
+//! Not here: what needs a clock of its own (the simulator), and what is refused at the door
+//! (`tests/mutual_tls.rs`, `tests/bad_peers.rs`).
+
+mod daemon;
+mod fleet;
+
+use daemon::{json_of, ok, until};
+use fleet::{Fleet, NAMES, Row, memory};
+use http::Method;
+use serde_json::{Value, json};
+
+const ALL: [usize; 3] = [0, 1, 2];
+
+#[test]
+fn a_write_is_acknowledged_by_exactly_its_quorum() {
+    let mut fleet = Fleet::start();
+    fleet.nodes[2].kill();
+    let told = fleet.store(0, &memory("one"));
+    assert_eq!(told.status, 201, "{}", told.body);
+    assert_eq!(told.body["quorum_acks"], 2, "{}", told.body);
+    assert_eq!(told.body["durability"]["acks"], 2, "{}", told.body);
+    assert_eq!(told.body["durability"]["needed"], 2, "{}", told.body);
+    fleet.all_have(&[0, 1], &["one"]);
+    fleet.nodes[2].start();
+    fleet.all_have(&ALL, &["one"]);
+}
+
+#[test]
+fn a_quorum_missed_is_said_and_the_same_key_finds_out() {
+    let mut fleet = Fleet::start();
+    fleet.nodes[1].kill();
+    fleet.nodes[2].kill();
+    let body = memory("one");
+    let once = |fleet: &Fleet| {
+        fleet.ask_as(0, "local", Method::POST, "/api/v1/memories", Some(&body), Some("k1"))
+    };
+    let missed = once(&fleet);
+    assert_eq!((missed.status, &missed.body["reason"]), (503, &json!("quorum_not_met")));
+    let facts = ["got", "needed", "cause", "verdict", "retryable"].map(|name| &missed.body[name]);
+    let expected = [&json!(1), &json!(2), &json!("timeout"), &json!("unknown"), &json!(true)];
+    assert_eq!(facts, expected, "{}", missed.body);
+    assert_eq!(missed.headers["retry-after"], "2");
+    fleet.nodes[1].start();
+    let met = once(&fleet);
+    assert_eq!((met.status, &met.body["replayed"]), (201, &json!(true)), "{}", met.body);
+    assert_eq!(met.body["quorum_acks"], 2, "{}", met.body);
+    fleet.nodes[2].start();
+    fleet.all_have(&ALL, &["one"]);
+}
+
+#[test]
+fn what_was_deleted_while_a_peer_was_down_stays_deleted() {
+    let mut fleet = Fleet::start();
+    let id = fleet.stored(0, &memory("gone"));
+    fleet.all_have(&ALL, &["gone"]);
+    fleet.nodes[2].kill();
+    fleet.changed(0, Method::DELETE, &format!("/api/v1/memories/{id}"), None);
+    fleet.nodes[2].start();
+    fleet.all_have(&ALL, &[]);
+    // Whatever the stale one has to tell is told once this has arrived.
+    fleet.stored(2, &memory("after"));
+    fleet.all_have(&ALL, &["after"]);
+    for at in ALL {
+        assert_eq!(fleet.get(at, &id).status, 404, "resurrected at {}", NAMES[at]);
+    }
+}
+
+#[test]
+fn what_was_lowered_removed_or_shortened_stays_so_against_a_stale_peer() {
+    let mut fleet = Fleet::start();
+    let early = "2099-01-01T00:00:00.000Z";
+    let first = json!({
+        "title": "one", "content": "all about it", "scope": "collective", "tier": "mid",
+        "priority": 9, "tags": ["x", "y"], "expires_at": "2099-06-01T00:00:00.000Z",
+    });
+    let id = fleet.stored(0, &first);
+    fleet.all_have(&ALL, &["one"]);
+    fleet.nodes[2].kill();
+    let patch = json!({ "priority": 2, "remove_tags": ["x"], "expires_at": early });
+    let path = format!("/api/v1/memories/{id}");
+    fleet.changed(0, Method::PATCH, &path, Some(&patch));
+    fleet.nodes[2].start();
+    // The stale one changes something else, and its older values do not come back with that.
+    let other = json!({ "add_tags": ["z"] });
+    fleet.changed(2, Method::PATCH, &path, Some(&other));
+    let expected = |seen: &Value| {
+        let memory = &seen["memory"];
+        memory["priority"] == 2
+            && memory["tags"] == json!(["y", "z"])
+            && memory["expires_at"] == early
+    };
+    fleet.agree("lowered, removed and shortened", |at| fleet.seen(at, &id), expected);
+}
+
+#[test]
+fn one_title_written_on_two_sides_converges_and_both_ids_resolve() {
+    // Each side acknowledges alone, as an operator may choose.
+    let alone = ["federation.quorum=1", "federation.quorum_below_majority=true"];
+    let mut fleet = Fleet::at_rest(&alone);
+    let body = |words: &str| json!({ "title": "same", "content": words, "scope": "collective" });
+    let mut ids = Vec::new();
+    for (at, words) in [(0, "the first"), (1, "the second")] {
+        fleet.nodes[at].start();
+        ids.push(fleet.stored(at, &body(words)));
+        fleet.nodes[at].kill();
+    }
+    fleet.nodes.iter_mut().for_each(fleet::Node::start);
+    let both = |fleet: &Fleet, at: usize| json!([fleet.seen(at, &ids[0]), fleet.seen(at, &ids[1])]);
+    let resolve = |seen: &Value| seen[0]["status"] == 200 && seen[1]["status"] == 200;
+    fleet.agree("both ids resolve", |at| both(&fleet, at), resolve);
+    // A change by either id, at any node, arrives everywhere.
+    for (at, id, priority) in [(0, 1, 7), (2, 0, 3)] {
+        let path = format!("/api/v1/memories/{}", ids[id]);
+        fleet.changed(at, Method::PATCH, &path, Some(&json!({ "priority": priority })));
+        let changed = |seen: &Value| seen[id]["memory"]["priority"] == priority;
+        fleet.agree("changed by either id", |at| both(&fleet, at), changed);
+    }
+    let other = fleet.stored(2, &memory("other"));
+    fleet.agree("the other", |at| fleet.seen(at, &other), |seen| seen["status"] == 200);
+    let link = json!({ "source": ids[1], "target": other, "relation": "related_to" });
+    fleet.changed(1, Method::POST, "/api/v1/links", Some(&link));
+    let links = |at: usize| {
+        let told = fleet.ask(at, Method::GET, &format!("/api/v1/memories/{other}/links"), None);
+        json!(told.body["items"].as_array().map(Vec::len))
+    };
+    fleet.agree("the link", links, |count| *count == 1);
+    fleet.changed(0, Method::DELETE, &format!("/api/v1/memories/{}", ids[1]), None);
+    fleet.agree("deleted", |at| both(&fleet, at), |seen| seen[1]["status"] == 404);
+}
+
+/// The rows of others on one node's list, with what they may send.
+fn may_send(rows: &[Row], agents: &[&str]) -> Vec<Row> {
+    let agents: Vec<String> = agents.iter().map(|agent| (*agent).to_owned()).collect();
+    rows.iter().map(|row| Row { agents: agents.clone(), ..row.clone() }).collect()
+}
+
+#[test]
+fn what_a_peer_refuses_is_no_acknowledgement_and_is_taken_once_it_may_be() {
+    let mut fleet = Fleet::at_rest(&[]);
+    let rows = fleet.rows();
+    fleet.nodes[2].knows(&may_send(&rows, &["ann"]));
+    fleet.nodes.iter_mut().for_each(fleet::Node::start);
+    let store = |fleet: &Fleet, agent: &str, title: &str| {
+        fleet.ask_as(0, agent, Method::POST, "/api/v1/memories", Some(&memory(title)), None)
+    };
+    assert_eq!(store(&fleet, "ann", "by ann").status, 201);
+    fleet.all_have(&ALL, &["by ann"]);
+    let told = store(&fleet, "bob", "by bob");
+    assert_eq!((told.status, &told.body["quorum_acks"]), (201, &json!(2)), "{}", told.body);
+    let data = fleet.nodes[0].data();
+    let letters = || json_of(&ok(&data, &["dlq", "list", "--json"]))["items"].clone();
+    until("the refusal is known", || match letters() {
+        all if all[0]["peer"] == "c" && all[0]["reason"] == "forbidden" => Ok(()),
+        all => Err(all.to_string()),
+    });
+    // With the only other one gone, the refusal is the reason.
+    fleet.nodes[1].kill();
+    let told = store(&fleet, "bob", "by bob again");
+    assert_eq!((told.status, &told.body["reason"]), (503, &json!("quorum_not_met")));
+    fleet.nodes[1].start();
+    fleet.all_have(&[0, 1], &["by ann", "by bob", "by bob again"]);
+    fleet.all_have(&[2], &["by ann"]);
+    fleet.nodes[2].knows(&rows);
+    until("c has what it refused", || {
+        ok(&data, &["dlq", "retry", "c"]);
+        match fleet.titles(2) {
+            there if there == ["by ann", "by bob", "by bob again"] => Ok(()),
+            there => Err(there.join(", ")),
+        }
+    });
+    until("no letter is left", || match letters() {
+        all if all == json!([]) => Ok(()),
+        all => Err(all.to_string()),
+    });
+}
+
+#[test]
+fn a_peer_that_comes_back_with_an_empty_disk_gets_everything() {
+    let mut fleet = Fleet::start();
+    fleet.stored(2, &memory("of its former life"));
+    let gone = fleet.stored(0, &memory("deleted"));
+    fleet.all_have(&ALL, &["deleted", "of its former life"]);
+    fleet.changed(1, Method::DELETE, &format!("/api/v1/memories/{gone}"), None);
+    fleet.all_have(&ALL, &["of its former life"]);
+    fleet.nodes[2].kill();
+    let mut rows = Vec::from_iter([fleet.nodes[0].row(), fleet.nodes[1].row()]);
+    // What it said under its old name is still believed.
+    let former = fleet.nodes[2].row();
+    rows.push(Row { name: "c before".to_owned(), endpoint: None, ..former });
+    std::fs::remove_dir_all(fleet.nodes[2].data()).expect("removed");
+    std::fs::create_dir(fleet.nodes[2].data()).expect("a folder");
+    rows.push(fleet.nodes[2].row());
+    for node in &fleet.nodes {
+        node.knows(&rows);
+    }
+    fleet.nodes[2].start();
+    fleet.all_have(&ALL, &["of its former life"]);
+    assert_eq!(fleet.get(2, &gone).status, 404);
+    let id = until("its writes count again", || match fleet.store(2, &memory("new")) {
+        told if told.status == 201 || told.status == 200 => Ok(told.body["id"].clone()),
+        told => Err(told.body.to_string()),
+    });
+    let id = id.as_str().expect("an id").to_owned();
+    fleet.agree("the new one", |at| fleet.seen(at, &id), |seen| seen["status"] == 200);
+}

@@ -21,7 +21,9 @@ use storage::{
 };
 use types::{
     AgentId, FeedHead, NodeId, Op, OpId, Reason, Record, Reject, SignedHead, VersionVector,
-    audit::AttestLevel, codec, limits::REFLECTION_DEPTH_DEFAULT,
+    audit::AttestLevel,
+    codec,
+    limits::{BULK_MAX, REFLECTION_DEPTH_DEFAULT},
 };
 use wire::v1::{SyncOperation, SyncProof, sync_operation::Said as Told};
 
@@ -36,7 +38,11 @@ use crate::{
 };
 
 /// Most operations in one message.
-pub const OPERATIONS_MAX: u32 = 1000;
+pub const OPERATIONS_MAX: u32 = 480;
+/// Most operations that are taken from one message. The store takes them in one request with a nonce and, if each
+/// is of another feed, as many signed heads.
+const TAKEN_MAX: usize = 499;
+const _: () = assert!(2 * TAKEN_MAX < BULK_MAX && OPERATIONS_MAX as usize <= TAKEN_MAX);
 /// Bytes of operations behind which no more is put into a message.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -288,8 +294,8 @@ impl Exchange {
         proofs: &[SyncProof],
         once: Option<Once>,
     ) -> Result<Taken, Reject> {
-        if operations.len() > 2 * OPERATIONS_MAX as usize {
-            let detail = format!("{} operations, at most {}", operations.len(), 2 * OPERATIONS_MAX);
+        if operations.len() > TAKEN_MAX {
+            let detail = format!("{} operations, at most {TAKEN_MAX}", operations.len());
             return Err(Reject::new(Reason::TooLarge, detail).with("field", "operations"));
         }
         let pieces: Vec<Piece> =

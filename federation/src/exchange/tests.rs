@@ -99,8 +99,7 @@ fn id(number: u128) -> MemoryId {
 }
 
 impl Side {
-    async fn puts(&self, author: &str, number: u128, namespace: &str) {
-        let agent: AgentId = author.parse().expect("an agent");
+    fn store_intent(&self, number: u128, namespace: &str) -> Intent {
         let audience = Audience::everyone();
         let title = format!("memory {number}").parse().expect("a title");
         let content = "about it".parse().expect("content");
@@ -108,7 +107,12 @@ impl Side {
         let scope = types::Scope::Collective;
         let memory =
             NewMemory { namespace, scope, ..NewMemory::new(id(number), title, content, audience) };
-        let intent = Intent::Store { memory: Box::new(memory), on_conflict: OnConflict::New };
+        Intent::Store { memory: Box::new(memory), on_conflict: OnConflict::New }
+    }
+
+    async fn puts(&self, author: &str, number: u128, namespace: &str) {
+        let agent: AgentId = author.parse().expect("an agent");
+        let intent = self.store_intent(number, namespace);
         let mut request = self.exchange.request(vec![intent], true);
         request.viewer.agent = agent;
         self.exchange.store.write(request).await.expect("stored");
@@ -283,7 +287,7 @@ async fn what_cannot_be_read_is_refused_by_name_and_passed() {
     operations[0].said = Some(Told::Hash(vec![1; 31]));
     let short = b.exchange.take(&members, &a.member, operations.clone(), &proofs, None).await;
     assert_eq!(reason(short), Some(Reason::Malformed));
-    let many = vec![operations.remove(0); 2 * OPERATIONS_MAX as usize + 1];
+    let many = vec![operations.remove(0); TAKEN_MAX + 1];
     let many = b.exchange.take(&members, &a.member, many, &proofs, None).await;
     assert_eq!(reason(many), Some(Reason::TooLarge));
     // An operation of a later version: signed by its origin, and not to be understood here.
@@ -300,4 +304,32 @@ async fn what_cannot_be_read_is_refused_by_name_and_passed() {
     let taken = taken.expect("taken");
     let Fate::Refused(reject) = &taken.fates[0].1 else { panic!("{taken:?}") };
     assert_eq!((reject.reason, taken.covers.get(a.member.node)), (Reason::Malformed, 1));
+}
+
+#[tokio::test]
+async fn a_long_feed_is_taken_batch_by_batch() {
+    let (a, b) = (side(1, ""), side(2, ""));
+    let members = members(&[&a, &b]);
+    for first in [1, 401, 801] {
+        let stores = (first..first + 400).map(|number| a.store_intent(number, "acme"));
+        let request = a.exchange.request(stores.collect(), true);
+        a.exchange.store.write(request).await.expect("stored");
+    }
+    let mut batches = 0;
+    loop {
+        let has = b.exchange.covers().await.expect("covered");
+        let told = a.exchange.tell(&b.member, has, OPERATIONS_MAX).await.expect("told");
+        let (operations, proofs, more) = told;
+        let count = operations.len();
+        let once = Once { peer: a.member.node, nonce: [batches; 16], until_ms: u64::MAX >> 1 };
+        let taken = b.exchange.take(&members, &a.member, operations, &proofs, Some(once)).await;
+        let taken = taken.expect("a full batch fits into one request to the store");
+        assert_eq!(taken.fates.len(), count);
+        batches += 1;
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(batches, 3);
+    assert!(b.has(1).await && b.has(1200).await);
 }

@@ -514,8 +514,8 @@ pub enum IdentityCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Take over a key from a PEM file (PKCS#8, mode 0600).
-    Import {
+    /// Take over a private key from a PEM file (PKCS#8, mode 0600).
+    Restore {
         /// The file.
         file: PathBuf,
         /// Retire the key there is.
@@ -524,8 +524,43 @@ pub enum IdentityCommand {
     },
     /// List the current and all retired keys.
     List,
-    /// Print the public identity, for others to trust.
-    Export,
+    /// Print this node's row for the lists of others, with a fingerprint to compare by another way.
+    Export(IdentityExportArgs),
+    /// Add another node's row to the list of peers, once its fingerprint has been compared.
+    Import(IdentityImportArgs),
+}
+
+/// This node, for others.
+#[derive(Args, Debug)]
+pub struct IdentityExportArgs {
+    /// What others call it.
+    #[arg(long)]
+    pub name: String,
+    /// Where others reach it, host:port.
+    #[arg(long)]
+    pub endpoint: String,
+    /// Write the row to this file, and print the fingerprint alone.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+/// Another node, for this one.
+#[derive(Args, Debug)]
+pub struct IdentityImportArgs {
+    /// What `identity export` wrote there.
+    pub file: PathBuf,
+    /// The fingerprint that its operator told you by another way; without it you are asked.
+    #[arg(long)]
+    pub fingerprint: Option<String>,
+    /// What to call it here.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Agents whose operations it may send, with commas between them; * is all.
+    #[arg(long, value_delimiter = ',')]
+    pub agents: Vec<String>,
+    /// Namespaces that it may see, as globs with commas between them; ** is all.
+    #[arg(long, value_delimiter = ',')]
+    pub namespaces: Vec<String>,
 }
 
 /// The peers.

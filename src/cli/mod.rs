@@ -22,7 +22,7 @@ use clap::Parser;
 use runtime::disk::OsDisk;
 
 pub use self::args::{Cli, Command};
-use self::{client::Client, exit::Failure, root_args::RootCommand};
+use self::{args::IdentityCommand, client::Client, exit::Failure, root_args::RootCommand};
 use crate::{
     config::{Config, ConfigError, Layers, Origin},
     telemetry::log::{self, LogSettings},
@@ -117,7 +117,10 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config { command } => {
             return commands::local::config(&settings, command, cli.json);
         }
-        Command::Identity { command } => {
+        Command::Identity { command: IdentityCommand::Import(args) } => {
+            return commands::trust::import(disk, &settings.config, args, cli.json);
+        }
+        Command::Identity { command } if !matches!(command, IdentityCommand::Export(_)) => {
             return commands::local::identity(disk, &settings.config, command, cli.json);
         }
         Command::Restore { from } => {

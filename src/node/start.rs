@@ -21,7 +21,11 @@ use types::{AgentId, NodeId, Reject};
 
 use super::{
     recall::Ranking,
-    service::{AccessKeys, Service, ServiceSettings, caller::secret_digest, peering::OwnRowOut},
+    service::{
+        AccessKeys, Service, ServiceSettings,
+        caller::secret_digest,
+        peering::{OwnCertificates, OwnRowOut},
+    },
     upkeep,
 };
 use crate::{
@@ -159,6 +163,16 @@ fn own_row(ring: &Keyring, id: NodeId) -> Result<OwnRowOut, IdentityError> {
         node: id.to_string(),
         fingerprint: all.first().map(|key| key.fingerprint.clone()).unwrap_or_default(),
         public_keys: all.into_iter().map(|key| key.public_key).collect(),
+        certificates: Vec::new(),
+    })
+}
+
+/// What the node shows others, read when it is asked for: none without TLS, or while it cannot be read.
+fn own_certificates(disk: DiskRef, config: &Config) -> OwnCertificates {
+    let file = config.server.tls.as_ref().map(|tls| tls.cert.clone());
+    Box::new(move || {
+        let shown = file.as_ref().and_then(|file| wire::tls::leaf_of(&*disk, file).ok());
+        shown.iter().map(ToString::to_string).collect()
     })
 }
 
@@ -224,6 +238,7 @@ impl Node {
             .await
             .map_err(StartError::Store)?;
         let own_row = own_row(&Keyring::new(files.clone(), &config.data_dir), id)?;
+        let certificates = own_certificates(files.clone(), config);
         let shutdown = Shutdown::new();
         let (root, peers) = match in_root {
             true => (
@@ -234,7 +249,7 @@ impl Node {
         };
         let service = service
             .with_root(root, config.root.is_some())
-            .with_own_row(own_row)
+            .with_own_row(own_row, certificates)
             .with_peers(peers, config.federation.is_some());
         let service = Arc::new(service);
         let upkeep = upkeep::start(&service, &shutdown);

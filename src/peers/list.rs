@@ -43,6 +43,14 @@ pub enum PeersError {
         /// Where, and what would fit.
         problem: String,
     },
+    /// A list cannot be written.
+    #[error("federation.peers_file: cannot write {}: {cause}", path.display())]
+    Unwritable {
+        /// Which file.
+        path: PathBuf,
+        /// The cause.
+        cause: std::io::Error,
+    },
     /// A peer whom nothing would prove.
     #[error(
         "federation.peers_file: peer {peer:?}: certificates: needs one with server.tls_cert, or set \
@@ -145,15 +153,23 @@ impl Row {
     }
 }
 
+/// The rows of a list, as they are written; `path` is how errors name it.
+///
+/// # Errors
+/// [`PeersError::Malformed`].
+pub fn rows(path: &Path, text: &str) -> Result<Vec<Row>, PeersError> {
+    let refused = |problem: String| PeersError::Malformed { path: path.to_path_buf(), problem };
+    toml::from_str::<Rows>(text).map(|rows| rows.peers).map_err(|error| refused(error.to_string()))
+}
+
 /// Reads the members out of a list; `path` is how errors name it.
 ///
 /// # Errors
 /// [`PeersError::Malformed`].
 pub fn parse(path: &Path, text: &str) -> Result<Listed, PeersError> {
     let refused = |problem: String| PeersError::Malformed { path: path.to_path_buf(), problem };
-    let rows: Rows = toml::from_str(text).map_err(|error| refused(error.to_string()))?;
     let mut listed = Listed::default();
-    for row in rows.peers {
+    for row in rows(path, text)? {
         let name = row.name.clone();
         let in_row = |problem: String| refused(format!("peer {name:?}: {problem}"));
         let certificates = row.certificates().map_err(in_row)?;

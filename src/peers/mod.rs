@@ -8,6 +8,7 @@
 
 pub mod doorway;
 pub mod list;
+pub mod trust;
 mod way;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

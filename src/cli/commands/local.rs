@@ -93,7 +93,7 @@ fn identity_text(id: &PublicIdentity) -> String {
     format!("{state}  {}  {}\n         {}\n", id.key_id, id.public_key, id.fingerprint)
 }
 
-/// Makes, takes over, lists or exports the signing key.
+/// Makes, takes over or lists the signing key.
 ///
 /// # Errors
 /// [`crate::identity::IdentityError`] as a failure.
@@ -106,23 +106,15 @@ pub fn identity(
     let ring = Keyring::new(disk, &config.data_dir);
     let all = match command {
         IdentityCommand::Generate { force } => vec![ring.generate(*force)?.public()],
-        IdentityCommand::Import { file, force } => vec![ring.import(file, *force)?.public()],
+        IdentityCommand::Restore { file, force } => vec![ring.import(file, *force)?.public()],
         IdentityCommand::List => ring.list()?,
-        IdentityCommand::Export => match ring.load()? {
-            Some(identity) => vec![identity.public()],
-            None => {
-                return Err(Failure::usage(
-                    "there is no identity yet; make one with `hivemem identity generate`",
-                ));
-            }
-        },
+        // Those are about rows of the list of peers.
+        IdentityCommand::Export(_) | IdentityCommand::Import(_) => return Ok(()),
     };
     let value = match command {
         IdentityCommand::List => json!(all),
         _ => json!(all.first()),
     };
-    show(as_json || matches!(command, IdentityCommand::Export), &value, |_| {
-        all.iter().map(identity_text).collect()
-    });
+    show(as_json, &value, |_| all.iter().map(identity_text).collect());
     Ok(())
 }

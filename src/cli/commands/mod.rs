@@ -14,13 +14,14 @@ mod peers;
 pub mod recover;
 mod root;
 pub mod transfer;
+pub mod trust;
 
 use std::io::{IsTerminal, Write};
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    args::{Cli, Command, FilterArgs},
+    args::{Cli, Command, FilterArgs, IdentityCommand},
     client::Client,
     exit::Failure,
     render,
@@ -56,6 +57,9 @@ pub async fn run(client: &Client, cli: &Cli, config: &Config) -> Result<(), Fail
         Command::Lock { command } => lock::run(client, command, json).await,
         Command::Governance { command } => root::governance(client, command, json).await,
         Command::Pending { command } => root::pending(client, command, json).await,
+        Command::Identity { command: IdentityCommand::Export(args) } => {
+            trust::export(client, args, json).await
+        }
         Command::Peers { command } => peers::peers(client, command, json).await,
         Command::Dlq { command } => peers::dead_letters(client, command, json).await,
         Command::Root { command } => root::root(client, command, json).await,

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{confirm, memory::items, object, show};
+use super::{confirm, memory::items, object, show, trust};
 use crate::{
     cli::{
         args::{DeadLetterCommand, PeersCommand},
@@ -12,7 +12,10 @@ use crate::{
         exit::Failure,
         render,
     },
-    peers::list::{self, Row},
+    peers::{
+        list::{self, Row},
+        trust::fingerprint,
+    },
 };
 
 fn peers_text(peers: &Value) -> String {
@@ -30,19 +33,10 @@ fn letters_text(letters: &Value) -> String {
 
 /// This node's row for the lists of others.
 async fn row(client: &Client, name: &str, endpoint: &str) -> Result<String, Failure> {
-    let own = client.call(Method::Get, "/api/v1/peers/self", None).await?;
-    let keys = own["public_keys"].as_array().into_iter().flatten();
-    let row = Row {
-        name: name.to_owned(),
-        node: own["node"].as_str().unwrap_or_default().to_owned(),
-        endpoint: Some(endpoint.to_owned()),
-        public_keys: keys.filter_map(Value::as_str).map(str::to_owned).collect(),
-        certificates: Vec::new(),
-        agents: vec!["*".to_owned()],
-        namespaces: vec!["**".to_owned()],
-    };
-    let fingerprint = own["fingerprint"].as_str().unwrap_or_default();
-    Ok(format!("# compare by another way: {fingerprint}\n{}", list::show(row)))
+    let row = trust::own(client, name, endpoint).await?;
+    let compared = fingerprint(&row)?;
+    let row = Row { agents: vec!["*".to_owned()], namespaces: vec!["**".to_owned()], ..row };
+    Ok(format!("# compare by another way: {compared}\n{}", list::show(row)))
 }
 
 pub(super) async fn peers(

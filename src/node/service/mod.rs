@@ -38,7 +38,7 @@ use tokio::sync::watch as signal;
 use types::{AgentId, AgentRecord, Audience, Durability, Reason, Reject, Scope};
 
 pub use self::caller::{AccessKeys, Caller, Credentials};
-use self::peering::OwnRowOut;
+use self::peering::{OwnCertificates, OwnRowOut};
 pub use self::settings::{Consistency, ServiceSettings};
 use crate::{embed::Embedder, node::accesses::Accesses, peers::Peers, root::Root};
 
@@ -59,6 +59,7 @@ pub struct Service {
     /// Whether a write needs them.
     has_peers: bool,
     own_row: OwnRowOut,
+    own_certificates: OwnCertificates,
     governed: bool,
 }
 
@@ -102,6 +103,7 @@ impl Service {
             peers: None,
             has_peers: false,
             own_row: OwnRowOut::default(),
+            own_certificates: Box::new(Vec::new),
             governed: false,
         })
     }
@@ -117,8 +119,8 @@ impl Service {
 
     /// The same service on a node that others know like this.
     #[must_use]
-    pub fn with_own_row(mut self, own_row: OwnRowOut) -> Self {
-        self.own_row = own_row;
+    pub fn with_own_row(mut self, own_row: OwnRowOut, certificates: OwnCertificates) -> Self {
+        (self.own_row, self.own_certificates) = (own_row, certificates);
         self
     }
 

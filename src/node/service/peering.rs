@@ -9,6 +9,9 @@ use utoipa::ToSchema;
 use super::{Caller, Reply, Service};
 use crate::peers::Peers;
 
+/// Reads the certificates that the node shows now.
+pub type OwnCertificates = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// Who this node is to others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OwnRowOut {
@@ -16,6 +19,9 @@ pub struct OwnRowOut {
     pub node: String,
     /// Its Ed25519 public keys, hexadecimal, the current one first.
     pub public_keys: Vec<String>,
+    /// SHA-256 of the certificate that it shows, hexadecimal; none without TLS.
+    #[serde(default)]
+    pub certificates: Vec<String>,
     /// SHA-256 of the current key in colon-separated hexadecimal, to compare by eye.
     pub fingerprint: String,
 }
@@ -113,7 +119,8 @@ impl Service {
 
     /// Who this node is to others.
     pub fn own_row(&self) -> OwnRowOut {
-        self.own_row.clone()
+        // The certificate may have been replaced since the start.
+        OwnRowOut { certificates: (self.own_certificates)(), ..self.own_row.clone() }
     }
 
     /// How the peers stand.

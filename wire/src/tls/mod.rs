@@ -116,6 +116,14 @@ fn read_certificates(
     Ok(certificates)
 }
 
+/// The fingerprint of the first certificate of a PEM file.
+///
+/// # Errors
+/// [`TlsError`] naming the file.
+pub fn leaf_of(disk: &dyn Disk, path: &Path) -> Result<Fingerprint, TlsError> {
+    read_certificates(disk, path).map(|chain| Fingerprint::of(&chain[0]))
+}
+
 /// The private key of a PEM file that only its owner can read (`TLS-3`).
 fn read_key(disk: &dyn Disk, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let unreadable = |source| TlsError::Read { path: path.to_owned(), source };

@@ -159,6 +159,7 @@ mod tests {
             bounds: Bounds::default(),
             clock_fast_ppm: None,
             voters: Vec::new(),
+            federation: None,
         };
         let events = events.into_iter().map(|(at_us, what)| Event { at_us, what });
         History::new(header, events.collect()).expect("a history")

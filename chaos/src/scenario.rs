@@ -109,6 +109,7 @@ pub async fn run(options: &RunOptions, binary: &Path, folder: &Path) -> Result<R
         bounds: BOUNDS,
         clock_fast_ppm: None,
         voters: cluster.names(),
+        federation: None,
     };
     let history = recorder.history(header).map_err(|malformed| malformed.to_string())?;
     Ok(Run { load, rounds, history })

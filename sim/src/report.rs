@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use crate::{
     judge::{
-        Findings, History, Violation,
+        Findings, History, Violation, converge,
         history::{Outcome, What},
         stores::{Ending, Stores},
     },
-    options::{Options, RootOptions, Scenario},
+    options::{Options, Scenario},
     schedule::Strike,
 };
 
@@ -83,10 +83,16 @@ impl Report {
     }
 }
 
-/// The result of a run of a root.
-pub struct RootReport {
-    /// What the seed decided.
-    pub options: RootOptions,
+/// The result of a run of several machines.
+pub struct FleetReport {
+    /// Decides everything.
+    pub seed: u64,
+    /// What the run is about.
+    pub scenario: &'static str,
+    /// What the seed decided, to be shown.
+    pub options: String,
+    /// How many nodes there were in the beginning, by what they are called, and of clients.
+    pub shape: Vec<(&'static str, u64)>,
     /// What was done to the world.
     pub strikes: Vec<Strike>,
     /// Everything that was recorded; `None` when it is no history.
@@ -103,7 +109,7 @@ pub struct RootReport {
     pub fingerprints: Vec<u64>,
 }
 
-impl RootReport {
+impl FleetReport {
     /// Whether nothing was violated and the run came to its end.
     pub fn passed(&self) -> bool {
         self.findings.violations.is_empty() && self.problem.is_none()
@@ -140,14 +146,12 @@ impl RootReport {
             events.iter().filter(|event| wanted(&event.what)).count()
         };
         let undecided = self.findings.undecided.iter();
-        json!({
-            "seed": self.options.seed,
-            "scenario": self.options.scenario.name(),
+        let mut line = json!({
+            "seed": self.seed,
+            "scenario": self.scenario,
             "verdict": self.verdict(),
             "undecided": undecided.map(|u| format!("{}/{}: {}", u.rule.judge, u.rule.name, u.detail))
                 .collect::<Vec<_>>(),
-            "voters": self.options.voters,
-            "clients": self.options.load.clients,
             "strikes": self.strikes.len(),
             "schedule": self.strikes.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "events": events.len(),
@@ -157,6 +161,12 @@ impl RootReport {
             "faults": self.faults,
             "simulated_seconds": (self.simulated_seconds * 1000.0).round() / 1000.0,
             "fingerprint": self.fingerprint(),
-        })
+        });
+        let took_us = self.history.as_ref().and_then(converge::took_us);
+        let converged = took_us.map(|took_us| ("converged_ms", took_us / 1000));
+        for (name, number) in self.shape.iter().copied().chain(converged) {
+            line[name] = json!(number);
+        }
+        line
     }
 }

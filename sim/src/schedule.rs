@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use crate::{options::RootOptions, workload::draw::Draw};
+use crate::workload::draw::Draw;
 
 /// Kinds of faults. The names are those of the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,10 +106,16 @@ pub enum Kind {
     BadCredentials,
     /// A client asks for all changes and does not read them.
     SlowConsumer,
+    /// Peers lose their disks at one moment, fewer than a quorum; new nodes on empty disks come instead.
+    Wipe,
+    /// A peer is put back to an older backup.
+    PeerRestored,
+    /// A message between peers comes again, also after a restart.
+    ReplayedMessage,
 }
 
 impl Kind {
-    /// All kinds with their names.
+    /// All kinds that a root knows, with their names.
     pub const ALL: [(&'static str, Kind); 45] = [
         ("full_split", Kind::FullSplit),
         ("majority_minority", Kind::MajorityMinority),
@@ -158,9 +164,48 @@ impl Kind {
         ("slow_consumer", Kind::SlowConsumer),
     ];
 
+    /// All kinds that peers know, with their names.
+    pub const PEERS: &'static [(&'static str, Kind)] = &[
+        ("full_split", Kind::FullSplit),
+        ("majority_minority", Kind::MajorityMinority),
+        ("one_way_cut", Kind::OneWayCut),
+        ("isolated", Kind::Isolated),
+        ("bridge", Kind::Bridge),
+        ("flapping", Kind::Flapping),
+        ("loss", Kind::Loss),
+        ("delay", Kind::Delay),
+        ("jitter", Kind::Jitter),
+        ("slow_link", Kind::SlowLink),
+        ("reset", Kind::Reset),
+        ("crash", Kind::Crash),
+        ("power_loss", Kind::PowerLoss),
+        ("torn_write", Kind::TornWrite),
+        ("pause", Kind::Pause),
+        ("slow_node", Kind::SlowNode),
+        ("restart_storm", Kind::RestartStorm),
+        ("rolling_restart", Kind::RollingRestart),
+        ("kill_in_start", Kind::KillInStart),
+        ("sync_eio", Kind::SyncEio),
+        ("read_eio", Kind::ReadEio),
+        ("write_eio", Kind::WriteEio),
+        ("enospc", Kind::Enospc),
+        ("slow_fsync", Kind::SlowFsync),
+        ("clock_offset", Kind::ClockOffset),
+        ("clock_drift", Kind::ClockDrift),
+        ("clock_forward", Kind::ClockForward),
+        ("clock_back", Kind::ClockBack),
+        ("clock_frozen", Kind::ClockFrozen),
+        ("oversized_body", Kind::OversizedBody),
+        ("bad_credentials", Kind::BadCredentials),
+        ("slow_consumer", Kind::SlowConsumer),
+        ("wipe", Kind::Wipe),
+        ("replayed_message", Kind::ReplayedMessage),
+    ];
+
     /// Its name.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+        let mut all = Self::ALL.iter().chain(Self::PEERS);
+        all.find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 
     /// Whether it changes who is in the group, or ends in such a change. One at a time.
@@ -168,7 +213,12 @@ impl Kind {
         self.destroys()
             || matches!(
                 self,
-                Self::AddRemove | Self::Replace | Self::OldNodeReturns | Self::QuorumLoss
+                Self::AddRemove
+                    | Self::Replace
+                    | Self::OldNodeReturns
+                    | Self::QuorumLoss
+                    | Self::Wipe
+                    | Self::PeerRestored
             )
     }
 
@@ -197,8 +247,23 @@ impl std::fmt::Display for Strike {
     }
 }
 
+/// What a schedule is drawn from.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'o> {
+    /// Decides everything.
+    pub seed: u64,
+    /// Faults.
+    pub strikes: u64,
+    /// What may happen.
+    pub kinds: &'o [Kind],
+    /// Time in which faults begin.
+    pub faults_for: Duration,
+    /// Longest fault, milliseconds.
+    pub longest_fault_ms: u64,
+}
+
 /// Draws the strikes of a run, in their order.
-pub fn draw(options: &RootOptions) -> Vec<Strike> {
+pub fn draw(options: Frame<'_>) -> Vec<Strike> {
     let mut draw = Draw::of(options.seed, 0x5C_4ED);
     let until_ms = u64::try_from(options.faults_for.as_millis()).unwrap_or(u64::MAX);
     let mut strikes = Vec::new();

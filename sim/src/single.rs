@@ -4,12 +4,9 @@ use std::{path::Path, process::ExitCode};
 
 use sim::{
     judge::timeline::{html, timeline},
-    options::{Options, RootOptions, RootScenario, Scenario},
-    report::RootReport,
-    run::{
-        node,
-        root::{self, Choice},
-    },
+    options::{Options, PeersOptions, PeersScenario, RootOptions, RootScenario, Scenario},
+    report::FleetReport,
+    run::{Choice, node, peers, root},
 };
 
 /// Switches a planted bug on; answers whether that can be done.
@@ -80,7 +77,8 @@ fn parse(arguments: &[String]) -> Option<Arguments> {
 fn usage() -> ExitCode {
     let nodes = Scenario::ALL.iter().map(|(name, _)| *name);
     let roots = RootScenario::ALL.iter().map(|(name, _)| *name);
-    let names: Vec<&str> = roots.chain(nodes).collect();
+    let peers = PeersScenario::ALL.iter().map(|(name, _)| *name);
+    let names: Vec<&str> = roots.chain(peers).chain(nodes).collect();
     eprintln!("needs --seed NUMBER and --scenario one of {}", names.join(", "));
     ExitCode::from(2)
 }
@@ -94,7 +92,7 @@ fn write(path: &str, text: &str) -> bool {
 }
 
 /// Writes what was asked for besides the line.
-fn keep(report: &RootReport, arguments: &Arguments) -> bool {
+fn keep(report: &FleetReport, arguments: &Arguments) -> bool {
     let Some(history) = &report.history else { return true };
     let lines = arguments.history.as_ref().is_none_or(|path| write(path, &history.to_lines()));
     let page = arguments
@@ -104,15 +102,14 @@ fn keep(report: &RootReport, arguments: &Arguments) -> bool {
     lines && page
 }
 
-fn run_root(scenario: RootScenario, arguments: &Arguments) -> ExitCode {
-    let options = RootOptions::of(scenario, arguments.seed);
-    let report = root::run(options, &arguments.choice, arguments.trace);
+/// Shows a run of several machines.
+fn show(report: &FleetReport, arguments: &Arguments) -> ExitCode {
     if arguments.trace {
-        eprintln!("{:#?}", report.options);
+        eprintln!("{}", report.options);
         report.strikes.iter().enumerate().for_each(|(at, strike)| eprintln!("{at}: {strike}"));
     }
     println!("{}", report.line());
-    let kept = keep(&report, arguments);
+    let kept = keep(report, arguments);
     if report.passed() && kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -137,7 +134,12 @@ pub(super) fn main(arguments: Vec<String>) -> ExitCode {
 
 fn run(arguments: &Arguments) -> ExitCode {
     if let Some(scenario) = RootScenario::from_name(&arguments.scenario) {
-        return run_root(scenario, arguments);
+        let options = RootOptions::of(scenario, arguments.seed);
+        return show(&root::run(options, &arguments.choice, arguments.trace), arguments);
+    }
+    if let Some(scenario) = PeersScenario::from_name(&arguments.scenario) {
+        let options = PeersOptions::of(scenario, arguments.seed);
+        return show(&peers::run(options, &arguments.choice, arguments.trace), arguments);
     }
     let Some(scenario) = Scenario::from_name(&arguments.scenario) else { return usage() };
     let report = node::run(Options::of(scenario, arguments.seed), arguments.trace);

@@ -7,9 +7,12 @@
 //!
 //! Not here: collecting histories (the worlds), the rules that need every memory of every node.
 
+pub mod acknowledged;
 pub mod actions;
 pub mod bounded;
 pub mod chains;
+pub mod converge;
+pub mod deleted;
 pub mod durability;
 pub mod exactly_once;
 pub mod fairness;
@@ -20,12 +23,15 @@ pub mod linearizable;
 pub mod liveness;
 pub mod locks;
 pub mod raft;
+pub mod replicas;
 pub mod rules;
+pub mod scopes;
 pub mod sessions;
 pub mod stores;
 #[cfg(test)]
 mod tests;
 pub mod timeline;
+pub mod updates;
 pub mod verdict;
 
 use std::fmt;

@@ -8,8 +8,9 @@
 use std::fmt;
 
 use super::{
-    Case, Findings, History, Rule, Undecided, Violation, actions, bounded, chains, durability,
-    exactly_once, fairness, linearizable, liveness, locks, raft, rules, sessions,
+    Case, Findings, History, Rule, Undecided, Violation, acknowledged, actions, bounded, chains,
+    converge, deleted, durability, exactly_once, fairness, linearizable, liveness, locks, raft,
+    rules, scopes, sessions, updates,
 };
 
 /// What is to be thought of a history.
@@ -36,6 +37,11 @@ const JUDGES: &[(Judge, &[&Rule])] = &[
     (actions::judge, actions::RULES),
     (rules::judge, rules::RULES),
     (raft::judge, raft::RULES),
+    (acknowledged::judge, acknowledged::RULES),
+    (converge::judge, converge::RULES),
+    (deleted::judge, deleted::RULES),
+    (updates::judge, updates::RULES),
+    (scopes::judge, scopes::RULES),
     (chains::judge, chains::RULES),
     (bounded::judge, bounded::RULES),
     (liveness::judge, liveness::RULES),

@@ -5,9 +5,15 @@
 //! | file | what |
 //! |---|---|
 //! | `node` | one node that stores and recalls |
+//! | `fleet` | what the runs of several machines have in common |
 //! | `root` | the voters of a root |
+//! | `peers` | peers, and whether they come to agree |
 //!
 //! Not here: many runs (`main`'s launcher).
 
+mod fleet;
 pub mod node;
+pub mod peers;
 pub mod root;
+
+pub use fleet::Choice;

@@ -5,11 +5,7 @@
 //!
 //! Not here: faults (`strike`), the world (`world::root`), what clients do (`workload::root`).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use madsim::{
     Config,
@@ -21,43 +17,25 @@ use runtime::{
     task::{self, Shutdown},
 };
 
+use super::fleet::{Choice, LIMIT, client_machines, observer, repetitions, storm};
 use crate::{
     judge::{
         self,
-        history::{Bounds, Event, Expiry, Header, Invoke, Order, Outcome, Request, VERSION, What},
+        history::{Bounds, Expiry, Header, Order, VERSION, What},
     },
     options::RootOptions,
-    report::{RootReport, disk_faults},
+    report::{FleetReport, disk_faults},
     schedule::{self, Strike},
-    strike,
-    workload::root::{self as workload, Recorder},
+    strike::World,
+    workload::root as workload,
     world::root::{
         RootWorld,
         steps::{Steps, name_of},
     },
 };
 
-/// Longest time for everything after the faults, simulated.
-const LIMIT: Duration = Duration::from_secs(300);
 /// Time in which sessions expire and queues empty before the last samples: the longest TTL, and some.
 const SETTLE: Duration = Duration::from_secs(15);
-
-/// What of a run is carried out.
-#[derive(Clone, Debug, Default)]
-pub struct Choice {
-    /// Only these, by their place in the schedule; all when there is no such list.
-    pub only: Option<Vec<usize>>,
-    /// So many clients instead of those that the seed decides.
-    pub clients: Option<u64>,
-}
-
-impl Choice {
-    fn apply(&self, strikes: Vec<Strike>) -> Vec<Strike> {
-        let wanted = |at: usize| self.only.as_ref().is_none_or(|only| only.contains(&at));
-        let numbered = strikes.into_iter().enumerate();
-        numbered.filter(|(at, _)| wanted(*at)).map(|(_, strike)| strike).collect()
-    }
-}
 
 fn bounds() -> Bounds {
     Bounds {
@@ -76,17 +54,18 @@ fn header(options: &RootOptions) -> Header {
         bounds: bounds(),
         clock_fast_ppm: options.clock_fast_ppm(),
         voters: (1..=options.voters).map(name_of).collect(),
+        federation: None,
     }
 }
 
 /// Runs a seed and says what happened.
 ///
 /// With `trace`, what the nodes log goes to standard error.
-pub fn run(options: RootOptions, choice: &Choice, trace: bool) -> RootReport {
+pub fn run(options: RootOptions, choice: &Choice, trace: bool) -> FleetReport {
     storage::sqlite::vfs::seed_sqlite_prng(options.seed as u32);
     let world = Runtime::with_seed_and_config(options.seed, Config::default());
     world.add_simulator::<ClockSim>();
-    let strikes = choice.apply(schedule::draw(&options));
+    let strikes = choice.apply(schedule::draw(options.frame()));
     let clients = choice.clients.unwrap_or(options.load.clients);
     let options = RootOptions { load: options.load.clone().with_clients(clients), ..options };
     world.block_on(async {
@@ -100,72 +79,38 @@ pub fn run(options: RootOptions, choice: &Choice, trace: bool) -> RootReport {
     })
 }
 
-fn client_machines(options: &RootOptions) -> Vec<NodeHandle> {
-    let machine = |number: u64| {
-        let ip = [10, 0, 1, u8::try_from(number + 1).unwrap_or(u8::MAX)];
-        Handle::current().create_node().name(format!("client-{number}")).ip(ip.into()).build()
-    };
-    (0..options.load.clients).map(machine).collect()
-}
-
-fn observer() -> Recorder {
-    let clocks = ClockSim::current();
-    Recorder::new(move || u64::try_from(clocks.true_elapsed().as_micros()).unwrap_or(u64::MAX))
-}
-
-/// How often clients asked again what was unknown, and how often they asked while they were being
-/// answered already.
-fn repetitions(events: &[Event]) -> [(String, u64); 2] {
-    let (mut open, mut unknown): (BTreeMap<u64, Request>, BTreeSet<Request>) = Default::default();
-    let (mut again, mut twice) = (0, 0);
-    for event in events {
-        match &event.what {
-            What::Invoke(Invoke { op, request: Some(request), .. }) => {
-                twice += u64::from(open.values().any(|other| other == request));
-                again += u64::from(unknown.contains(request));
-                open.insert(*op, *request);
-            }
-            What::Complete { op, outcome } => {
-                let request = open.remove(op);
-                if matches!(outcome, Outcome::Unknown { .. }) {
-                    unknown.extend(request);
-                }
-            }
-            _ => {}
-        }
-    }
-    [("retry_of_unknown".to_owned(), again), ("duplicate_request".to_owned(), twice)]
-}
-
-async fn play(options: RootOptions, strikes: Vec<Strike>, steps: Steps) -> RootReport {
+async fn play(options: RootOptions, strikes: Vec<Strike>, steps: Steps) -> FleetReport {
     let recorder = observer();
     steps.tell(recorder.clone());
-    let machines = client_machines(&options);
+    let machines = client_machines(options.load.clients);
     let ids = machines.iter().map(NodeHandle::id).collect();
     let world = RootWorld::boot(options.clone(), recorder.clone(), steps, ids);
-    let supervisor = task::spawn(world.clone().supervise());
+    let supervisor = task::spawn(world.fleet.clone().supervise());
     let problem = live(&world, &machines, &strikes).await.err();
     supervisor.abort();
     // Where the run came to its end, this is recorded already.
     recorder.record(What::End);
     let simulated_seconds = ClockSim::current().true_elapsed().as_secs_f64();
-    let mut faults = world.counts();
+    let mut faults = world.fleet.counts();
     faults.extend(recorder.look(repetitions));
-    for voter in world.all() {
+    for voter in world.fleet.all() {
         for (name, count) in disk_faults(&voter.disk) {
             *faults.entry(format!("disk_{name}")).or_default() += count;
         }
     }
-    world.end();
-    let fingerprints = world.all().iter().map(|voter| voter.disk.fingerprint()).collect();
+    world.fleet.end();
+    let fingerprints = world.fleet.all().iter().map(|voter| voter.disk.fingerprint()).collect();
     let (history, malformed) = match recorder.history(header(&options)) {
         Ok(history) => (Some(history), None),
         Err(error) => (None, Some(format!("the recording is no history: {error}"))),
     };
     let findings = history.as_ref().map(judge::verdict::findings).unwrap_or_default();
     let problem = problem.or(malformed);
-    RootReport {
-        options,
+    FleetReport {
+        seed: options.seed,
+        scenario: options.scenario.name(),
+        shape: vec![("voters", options.voters), ("clients", options.load.clients)],
+        options: format!("{options:#?}"),
         strikes,
         history,
         findings,
@@ -183,9 +128,10 @@ async fn live(
     strikes: &[Strike],
 ) -> Result<(), String> {
     world.found().await.map_err(|problem| format!("founding: {problem}"))?;
-    let target = workload::Target { nodes: world.voters().iter().map(|v| v.place()).collect() };
+    let target =
+        workload::Target { nodes: world.fleet.hosts().iter().map(|v| v.place()).collect() };
     let prepared =
-        workload::prepare(world.options.load.clone(), target, world.recorder.clone()).await;
+        workload::prepare(world.options.load.clone(), target, world.fleet.recorder.clone()).await;
     let ground = prepared.map_err(|error| error.to_string())?;
     // There is one ground in a run.
     let _ = world.ground.set(ground.clone());
@@ -197,8 +143,8 @@ async fn live(
             machine.spawn(fatal::sim::contain(life))
         })
         .collect();
-    storm(world, strikes).await?;
-    world.recorder.record(What::Healed);
+    storm(&World::Root(world.clone()), strikes).await?;
+    world.fleet.recorder.record(What::Healed);
     clock::sleep(world.options.rest_for).await;
     stop.trigger();
     let ended = clock::timeout(LIMIT, async {
@@ -211,27 +157,4 @@ async fn live(
     clock::sleep(SETTLE).await;
     let finished = clock::timeout(LIMIT, workload::finish(&ground)).await;
     finished.map_err(|_| format!("the last look took longer than {LIMIT:?}"))
-}
-
-/// Carries the schedule out, and heals.
-async fn storm(world: &Arc<RootWorld>, strikes: &[Strike]) -> Result<(), String> {
-    let running: Vec<_> = strikes
-        .iter()
-        .map(|strike| {
-            let (world, strike) = (world.clone(), *strike);
-            task::spawn(async move {
-                clock::sleep(strike.at).await;
-                strike::carry_out(world, strike).await;
-            })
-        })
-        .collect();
-    let ended = clock::timeout(LIMIT, async {
-        for strike in running {
-            strike.await.map_err(|error| format!("a strike failed: {error}"))?;
-        }
-        Ok::<(), String>(())
-    });
-    ended.await.map_err(|_| format!("the faults were not over within {LIMIT:?}"))??;
-    let healed = clock::timeout(LIMIT, world.heal()).await;
-    healed.map_err(|_| format!("not everybody was up within {LIMIT:?}"))
 }

@@ -56,14 +56,14 @@ async fn is_refused(blow: &mut Blow, node: NodeAt, question: &Question, reason: 
 }
 
 async fn oversized_body(blow: &mut Blow) {
-    let Some(voter) = blow.voter() else { return };
+    let Some(voter) = blow.host() else { return };
     let body = json!({ "title": "much", "content": "x".repeat(BODY_BYTES_MAX + 1) });
     let question = Question::send(Method::POST, "/api/v1/memories", "greedy", ANSWER_MS, body);
     is_refused(blow, voter.place(), &question, Reason::TooLarge).await;
 }
 
 async fn bad_credentials(blow: &mut Blow) {
-    let Some(voter) = blow.voter() else { return };
+    let Some(voter) = blow.host() else { return };
     let key = format!("not the key {}", blow.draw.bits());
     let node = NodeAt { api_key: Some(key.clone()), operator_key: key, ..voter.place() };
     let question = match blow.draw.percent(50) {
@@ -78,7 +78,7 @@ async fn bad_credentials(blow: &mut Blow) {
 }
 
 async fn slow_consumer(blow: &mut Blow) {
-    let Some(voter) = blow.voter() else { return };
+    let Some(voter) = blow.host() else { return };
     let limit = blow.strike.lasts + Duration::from_millis(ANSWER_MS);
     let listening = link(&voter.place());
     let Ok(Some(stream)) = clock::timeout(limit, listening.listen("writer", limit)).await else {
@@ -92,7 +92,8 @@ async fn slow_consumer(blow: &mut Blow) {
 
 /// A key that is replaced is kept behind the new one, whichever member is asked.
 async fn key_rotation(blow: &mut Blow) {
-    let (world, agent) = (blow.world.clone(), format!("keyed{:x}", blow.strike.chance));
+    let Some(world) = blow.root() else { return };
+    let agent = format!("keyed{:x}", blow.strike.chance);
     let body = json!({ "agent_id": agent, "public_key": key(blow) });
     let registered = world.ask_leader(Method::POST, "/api/v1/root/agents", Some(body), WITHIN);
     let Ok(registered) = registered.await else { return };
@@ -115,14 +116,14 @@ fn key(blow: &mut Blow) -> String {
 /// An agent may approve until the root has taken its rights; then no voter lets it, however far behind
 /// that voter is.
 async fn revocation(blow: &mut Blow) {
+    let Some(world) = blow.root() else { return };
     let guest = format!("guest{:x}", blow.strike.chance);
-    let world = blow.world.clone();
     let body = json!({ "agent_id": guest, "human": true });
     let path = "/api/v1/root/agents";
     if world.ask_leader(Method::POST, path, Some(body), WITHIN).await.is_err() {
         return;
     }
-    let Some(voter) = blow.voter() else { return };
+    let Some(voter) = blow.host() else { return };
     let body = json!({
         "kind": "memory.promote", "asked": "consensus:2", "ttl_ms": 8000,
         "request": { "operation": "promote", "namespace": "nowhere" },
@@ -136,7 +137,7 @@ async fn revocation(blow: &mut Blow) {
         return;
     }
     let path = format!("/api/v1/pending/{id}/approve");
-    for voter in world.voters() {
+    for voter in world.fleet.hosts() {
         let approval = Question::send(Method::POST, &*path, &guest, ANSWER_MS, json!({}));
         is_refused(blow, voter.place(), &approval, Reason::AgentRevoked).await;
     }

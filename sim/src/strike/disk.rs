@@ -92,9 +92,9 @@ fn files(voter: &Voter) -> Vec<(PathBuf, usize)> {
 
 /// Spoils a file at rest, where the node can tell it from a write that was torn by a power loss.
 async fn spoil(blow: &mut Blow) {
-    let world = blow.world.clone();
+    let Some(world) = blow.root() else { return };
     let _alone = world.membership.lock().await;
-    let Some(voter) = members::spare_one(blow).await else { return };
+    let Some(voter) = members::spare_one(blow, &world).await else { return };
     voter.hold();
     voter.crash();
     let files = files(&voter);
@@ -113,22 +113,22 @@ async fn spoil(blow: &mut Blow) {
     voter.let_go();
     voter.restart();
     blow.last().await;
-    members::replace(blow, &voter).await;
+    members::replace(&world, &voter).await;
     blow.over(fault);
 }
 
 /// The disk lies about syncs, then the power goes; the machine is thrown away.
 async fn lie(blow: &mut Blow) {
-    let world = blow.world.clone();
+    let Some(world) = blow.root() else { return };
     let _alone = world.membership.lock().await;
-    let Some(voter) = members::spare_one(blow).await else { return };
+    let Some(voter) = members::spare_one(blow, &world).await else { return };
     let fault = blow.begin(&[&voter.name]);
     // Should it die before, it must not come back either: its promises are lost by then.
     voter.hold();
     voter.disk.inject(Fault::SyncLie, ALWAYS, "");
     blow.last().await;
     voter.disk.power_loss(Loss::All);
-    members::replace(blow, &voter).await;
+    members::replace(&world, &voter).await;
     blow.over(fault);
 }
 

@@ -22,21 +22,22 @@ const WITHIN: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(250);
 
 pub(super) async fn carry_out(blow: &mut Blow) {
+    let Some(world) = blow.root() else { return };
     match blow.strike.kind {
-        Kind::Transfer => transfer(blow).await,
+        Kind::Transfer => transfer(blow, &world).await,
         Kind::Snapshot => snapshot(blow).await,
-        Kind::AddRemove | Kind::Replace | Kind::OldNodeReturns => change(blow).await,
-        Kind::RestoreBackup => restore(blow).await,
+        Kind::AddRemove | Kind::Replace | Kind::OldNodeReturns => change(blow, &world).await,
+        Kind::RestoreBackup => restore(blow, &world).await,
         _ => {}
     }
 }
 
-async fn transfer(blow: &mut Blow) {
-    let Some(to) = blow.voter() else { return };
-    let body = json!({ "member": to.member });
+async fn transfer(blow: &mut Blow, world: &RootWorld) {
+    let Some(to) = blow.host() else { return };
+    let body = json!({ "member": to.number });
     let path = "/api/v1/root/transfer";
-    let Some(leader) = blow.world.leader().await else { return };
-    let asked = blow.world.ask_at(&leader, Method::POST, path, Some(body)).await;
+    let Some(leader) = world.leader().await else { return };
+    let asked = blow.fleet.ask_at(&leader, Method::POST, path, Some(body)).await;
     if asked.is_ok() {
         let fault = blow.begin(&[&to.name]);
         blow.over(fault);
@@ -44,19 +45,19 @@ async fn transfer(blow: &mut Blow) {
 }
 
 async fn snapshot(blow: &mut Blow) {
-    let Some(voter) = blow.voter() else { return };
+    let Some(voter) = blow.host() else { return };
     let path = "/api/v1/root/snapshot";
-    if blow.world.ask_at(&voter, Method::POST, path, None).await.is_ok() {
+    if blow.fleet.ask_at(&voter, Method::POST, path, None).await.is_ok() {
         let fault = blow.begin(&[&voter.name]);
         blow.over(fault);
     }
 }
 
 /// A voter that can be lost: one that clients do not need, while enough others live.
-pub(super) async fn spare_one(blow: &mut Blow) -> Option<Arc<Voter>> {
-    let world = &blow.world;
-    let (lost, allowed) = (world.all().len() as u64 - world.options.voters, world.options.losses);
-    if lost >= allowed || world.voters().len() as u64 > world.options.voters {
+pub(super) async fn spare_one(blow: &mut Blow, world: &RootWorld) -> Option<Arc<Voter>> {
+    let (fleet, options) = (&world.fleet, &world.options);
+    let lost = fleet.all().len() as u64 - options.voters;
+    if lost >= options.losses || fleet.hosts().len() as u64 > options.voters {
         return None;
     }
     blow.target().await
@@ -78,25 +79,25 @@ pub(super) async fn told(world: &RootWorld) -> Option<Value> {
 /// Asks until the new member has a vote and the old one is out; answers whether it came to that.
 async fn settle(world: &RootWorld, old: &Voter, new: &Voter, joint: bool) -> bool {
     let deadline = Instant::now() + WITHIN;
-    let member = json!({ "member": new.member, "endpoint": new.address() });
+    let member = json!({ "member": new.number, "endpoint": new.address() });
     while Instant::now() < deadline {
         clock::sleep(AGAIN).await;
         let Some(status) = told(world).await else { continue };
         let (all, voters) = (numbers(&status, false), numbers(&status, true));
-        let (has_new, has_old) = (voters.contains(&new.member), voters.contains(&old.member));
-        if has_new && !all.contains(&old.member) {
+        let (has_new, has_old) = (voters.contains(&new.number), voters.contains(&old.number));
+        if has_new && !all.contains(&old.number) {
             return true;
         }
         let base = "/api/v1/root/members";
         let (method, path, body) = match (has_new, has_old) {
             (false, true) if joint => {
-                (Method::POST, format!("{base}/{}/replace", old.member), Some(member.clone()))
+                (Method::POST, format!("{base}/{}/replace", old.number), Some(member.clone()))
             }
-            (false, _) if !all.contains(&new.member) => {
+            (false, _) if !all.contains(&new.number) => {
                 (Method::POST, base.to_owned(), Some(member.clone()))
             }
-            (false, _) => (Method::POST, format!("{base}/{}/promote", new.member), None),
-            (true, _) => (Method::DELETE, format!("{base}/{}", old.member), None),
+            (false, _) => (Method::POST, format!("{base}/{}/promote", new.number), None),
+            (true, _) => (Method::DELETE, format!("{base}/{}", old.number), None),
         };
         let asked = world.ask_leader(method, &path, body, Duration::from_secs(6)).await;
         if let Err(problem) = asked {
@@ -107,19 +108,18 @@ async fn settle(world: &RootWorld, old: &Voter, new: &Voter, joint: bool) -> boo
 }
 
 /// Throws a machine away whose disk is lost, and puts a new one in its place.
-pub(super) async fn replace(blow: &mut Blow, lost: &Arc<Voter>) {
-    blow.world.lose(lost);
-    let new = blow.world.add_machine();
-    if !settle(&blow.world, lost, &new, true).await {
+pub(super) async fn replace(world: &RootWorld, lost: &Arc<Voter>) {
+    world.lose(lost);
+    let new = world.add_machine();
+    if !settle(world, lost, &new, true).await {
         tracing::info!(lost = lost.name, "was not replaced in time");
     }
 }
 
 /// Puts a new voter in the place of a healthy one.
-async fn change(blow: &mut Blow) {
-    let world = blow.world.clone();
+async fn change(blow: &mut Blow, world: &RootWorld) {
     let _alone = world.membership.lock().await;
-    let Some(old) = spare_one(blow).await else { return };
+    let Some(old) = spare_one(blow, world).await else { return };
     let returns = blow.strike.kind == Kind::OldNodeReturns;
     let new = world.add_machine();
     if returns {
@@ -127,7 +127,7 @@ async fn change(blow: &mut Blow) {
         old.hold();
         old.crash();
     }
-    let done = settle(&world, &old, &new, blow.strike.kind == Kind::Replace).await;
+    let done = settle(world, &old, &new, blow.strike.kind == Kind::Replace).await;
     let fault = done.then(|| blow.begin(&[&old.name, &new.name]));
     if returns {
         old.let_go();
@@ -141,12 +141,11 @@ async fn change(blow: &mut Blow) {
 }
 
 /// Puts the root's files of a voter back to an older time. It must find out and take no part.
-async fn restore(blow: &mut Blow) {
-    let world = blow.world.clone();
+async fn restore(blow: &mut Blow, world: &RootWorld) {
     let _alone = world.membership.lock().await;
-    let Some(voter) = spare_one(blow).await else { return };
+    let Some(voter) = spare_one(blow, world).await else { return };
     // A start that nobody has met goes on after a restart: a copy made in it would be the same member.
-    if !lives(&world, &voter).await {
+    if !lives(world, &voter).await {
         return;
     }
     voter.hold();
@@ -154,7 +153,7 @@ async fn restore(blow: &mut Blow) {
     let files = disk::backup(&voter);
     voter.restart();
     // Its peers must have met the start after the backup, and it must have promised something since.
-    if !lives(&world, &voter).await {
+    if !lives(world, &voter).await {
         voter.let_go();
         return;
     }
@@ -166,7 +165,7 @@ async fn restore(blow: &mut Blow) {
     voter.restart();
     blow.last().await;
     voter.let_go();
-    replace(blow, &voter).await;
+    replace(world, &voter).await;
     blow.over(fault);
 }
 

@@ -1,4 +1,4 @@
-//! Faults, done to a world of voters.
+//! Faults, done to a fleet of simulated machines.
 //!
 //! | file | what |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | `client` | clients that send too much, read too slowly, or have no right |
 //! | `members` | changes of membership, leader transfers, backups put back |
 //! | `recovery` | the quorum is lost for ever |
+//! | `peers`, `replay` | peers that lose their disks, and messages that come again |
 //!
 //! Invariants: `STR-1` a strike undoes what it did before it ends, but for what it destroyed; `STR-2` it
 //! is counted when it has taken hold, not when it was tried.
@@ -20,8 +21,10 @@ mod clock;
 mod disk;
 mod members;
 mod network;
+mod peers;
 mod process;
 mod recovery;
+mod replay;
 
 use std::sync::Arc;
 
@@ -30,53 +33,102 @@ use madsim::task::NodeId;
 use crate::{
     schedule::{Kind, Strike},
     workload::draw::Draw,
-    world::root::{RootWorld, Voter},
+    world::{
+        fleet::{Fleet, Host},
+        peers::PeersWorld,
+        root::RootWorld,
+    },
 };
+
+/// The world that is struck. Clones are one and the same.
+#[derive(Clone)]
+pub enum World {
+    /// A root.
+    Root(Arc<RootWorld>),
+    /// Peers.
+    Peers(Arc<PeersWorld>),
+}
+
+impl World {
+    /// Its machines.
+    pub fn fleet(&self) -> &Arc<Fleet> {
+        match self {
+            Self::Root(world) => &world.fleet,
+            Self::Peers(world) => &world.fleet,
+        }
+    }
+
+    /// Ends whatever the faults have left.
+    pub async fn heal(&self) {
+        match self {
+            Self::Root(world) => world.fleet.heal().await,
+            Self::Peers(world) => world.heal().await,
+        }
+    }
+}
 
 /// A strike while it is carried out.
 struct Blow {
-    world: Arc<RootWorld>,
+    world: World,
+    fleet: Arc<Fleet>,
     strike: Strike,
     draw: Draw,
 }
 
 impl Blow {
-    /// Some voter.
-    fn voter(&mut self) -> Option<Arc<Voter>> {
-        let voters = self.world.voters();
-        let place = self.draw.place(voters.len());
-        voters.get(place).cloned()
+    /// The root, if it is one.
+    fn root(&self) -> Option<Arc<RootWorld>> {
+        match &self.world {
+            World::Root(world) => Some(world.clone()),
+            World::Peers(_) => None,
+        }
     }
 
-    /// Some voter; half of the time the one that leads.
-    async fn target(&mut self) -> Option<Arc<Voter>> {
+    /// The peers, if it is they.
+    fn peers(&self) -> Option<Arc<PeersWorld>> {
+        match &self.world {
+            World::Peers(world) => Some(world.clone()),
+            World::Root(_) => None,
+        }
+    }
+
+    /// Some machine.
+    fn host(&mut self) -> Option<Arc<Host>> {
+        let hosts = self.fleet.hosts();
+        let place = self.draw.place(hosts.len());
+        hosts.get(place).cloned()
+    }
+
+    /// Some machine; half of the time the one that leads, where one does.
+    async fn target(&mut self) -> Option<Arc<Host>> {
         if self.draw.percent(50)
-            && let Some(leader) = self.world.leader().await
+            && let Some(world) = self.root()
+            && let Some(leader) = world.leader().await
         {
             return Some(leader);
         }
-        self.voter()
+        self.host()
     }
 
-    /// Machines of voters and clients, in some order.
+    /// Machines of nodes and clients, in some order.
     fn shuffled(&mut self) -> Vec<NodeId> {
-        let mut all: Vec<NodeId> = self.world.voters().iter().map(|voter| voter.id).collect();
-        all.extend(&self.world.clients);
+        let mut all: Vec<NodeId> = self.fleet.hosts().iter().map(|host| host.id).collect();
+        all.extend(&self.fleet.clients);
         for last in (1..all.len()).rev() {
             all.swap(last, self.draw.place(last + 1));
         }
         all
     }
 
-    /// The strike has taken hold, on these voters.
+    /// The strike has taken hold, on these nodes.
     fn begin(&self, on: &[&str]) -> u64 {
         let kind = self.strike.kind.name();
-        self.world.count(kind);
-        self.world.recorder.fault(kind, on)
+        self.fleet.count(kind);
+        self.fleet.recorder.fault(kind, on)
     }
 
     fn over(&self, fault: u64) {
-        self.world.recorder.fault_over(fault);
+        self.fleet.recorder.fault_over(fault);
     }
 
     async fn last(&self) {
@@ -85,9 +137,9 @@ impl Blow {
 }
 
 /// Carries a strike out; returns when it is over.
-pub async fn carry_out(world: Arc<RootWorld>, strike: Strike) {
-    let draw = Draw::new(strike.chance);
-    let mut blow = Blow { world, strike, draw };
+pub async fn carry_out(world: World, strike: Strike) {
+    let (draw, fleet) = (Draw::new(strike.chance), world.fleet().clone());
+    let mut blow = Blow { world, fleet, strike, draw };
     match strike.kind {
         Kind::FullSplit
         | Kind::MajorityMinority
@@ -128,6 +180,9 @@ pub async fn carry_out(world: Arc<RootWorld>, strike: Strike) {
         | Kind::OldNodeReturns
         | Kind::Snapshot
         | Kind::RestoreBackup => members::carry_out(&mut blow).await,
+        Kind::Wipe | Kind::PeerRestored | Kind::ReplayedMessage => {
+            peers::carry_out(&mut blow).await
+        }
         Kind::QuorumLoss => recovery::carry_out(&mut blow).await,
         Kind::Revocation
         | Kind::KeyRotation

@@ -3,7 +3,7 @@
 //! The simulated streams are reliable and ordered, as TCP is: what is lost comes later, and what is cut
 //! waits. Reordering and duplication happen between streams and through retries, not within one.
 //!
-//! Not here: counting cuts (`world::root::links`).
+//! Not here: counting cuts (`world::fleet::links`).
 
 use std::{
     sync::{
@@ -19,9 +19,12 @@ use runtime::{clock, link::sim::reset_connections};
 use super::Blow;
 use crate::{
     schedule::Kind,
-    world::root::{
-        Voter,
-        links::{Way, between},
+    world::{
+        fleet::{
+            Host,
+            links::{Way, between},
+        },
+        root::RootWorld,
     },
 };
 
@@ -39,7 +42,7 @@ pub(super) async fn carry_out(blow: &mut Blow) {
             cut(blow, ways).await;
         }
         Kind::OneWayCut => {
-            let voters: Vec<NodeId> = blow.world.voters().iter().map(|voter| voter.id).collect();
+            let voters: Vec<NodeId> = blow.fleet.hosts().iter().map(|voter| voter.id).collect();
             let (from, step) =
                 (blow.draw.place(voters.len()), 1 + blow.draw.place(voters.len() - 1));
             cut(blow, vec![(voters[from], voters[(from + step) % voters.len()])]).await;
@@ -51,7 +54,7 @@ pub(super) async fn carry_out(blow: &mut Blow) {
             cut(blow, between(&[voter.id], &others)).await;
         }
         Kind::Bridge => {
-            let Some(bridge) = blow.voter() else { return };
+            let Some(bridge) = blow.host() else { return };
             let ways = sides(blow);
             let touches = |way: &Way| way.0 == bridge.id || way.1 == bridge.id;
             cut(blow, ways.into_iter().filter(|way| !touches(way)).collect()).await;
@@ -84,7 +87,7 @@ pub(super) async fn carry_out(blow: &mut Blow) {
 
 /// Two sides, the smaller of which has no majority; clients are on either.
 fn sides(blow: &mut Blow) -> Vec<Way> {
-    let voters: Vec<NodeId> = blow.world.voters().iter().map(|voter| voter.id).collect();
+    let voters: Vec<NodeId> = blow.fleet.hosts().iter().map(|voter| voter.id).collect();
     let minority = 1 + blow.draw.place((voters.len() / 2).max(1));
     let first = blow.draw.place(voters.len());
     let in_minority = |at: usize| (at + voters.len() - first) % voters.len() < minority;
@@ -92,7 +95,7 @@ fn sides(blow: &mut Blow) -> Vec<Way> {
     for (at, voter) in voters.iter().enumerate() {
         if in_minority(at) { &mut small } else { &mut large }.push(*voter);
     }
-    for client in blow.world.clients.clone() {
+    for client in blow.fleet.clients.clone() {
         if blow.draw.percent(50) { &mut small } else { &mut large }.push(client);
     }
     between(&small, &large)
@@ -101,32 +104,31 @@ fn sides(blow: &mut Blow) -> Vec<Way> {
 async fn cut(blow: &Blow, ways: Vec<Way>) {
     let names = names(blow, &ways);
     let fault = blow.begin(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    blow.world.links.cut(&ways);
-    if blow.world.options.mend_at_purge {
-        until_purged(blow).await;
-    } else {
-        blow.last().await;
+    blow.fleet.links.cut(&ways);
+    match blow.root() {
+        Some(world) if world.options.mend_at_purge => until_purged(blow, &world).await,
+        _ => blow.last().await,
     }
-    blow.world.links.mend(&ways);
+    blow.fleet.links.mend(&ways);
     blow.over(fault);
 }
 
 /// Until a majority has purged its log, if that comes before the end of the strike.
-async fn until_purged(blow: &Blow) {
+async fn until_purged(blow: &Blow, world: &RootWorld) {
     let end = clock::Instant::now() + blow.strike.lasts;
-    let voters = blow.world.voters();
-    let trap = |voter: &Arc<Voter>| blow.world.steps.trap(voter.id, "purged", 1, || {});
+    let voters = blow.fleet.hosts();
+    let trap = |voter: &Arc<Host>| world.steps.trap(voter.id, "purged", 1, || {});
     let purged: Vec<Arc<AtomicBool>> = voters.iter().map(trap).collect();
     let sprung = || purged.iter().filter(|purged| purged.load(Ordering::Relaxed)).count();
     while sprung() <= voters.len() / 2 && clock::Instant::now() < end {
         clock::sleep(Duration::from_millis(1)).await;
     }
-    voters.iter().for_each(|voter| blow.world.steps.disarm(voter.id));
+    voters.iter().for_each(|voter| world.steps.disarm(voter.id));
 }
 
 /// The voters that the ways touch; none when they touch all.
 fn names(blow: &Blow, ways: &[Way]) -> Vec<String> {
-    let voters = blow.world.voters();
+    let voters = blow.fleet.hosts();
     let touched = |id: NodeId| ways.iter().any(|way| way.0 == id || way.1 == id);
     let names: Vec<String> =
         voters.iter().filter(|v| touched(v.id)).map(|v| v.name.clone()).collect();
@@ -138,25 +140,25 @@ async fn flap(blow: &mut Blow) {
     let fault = blow.begin(&[]);
     let times = 2 + blow.draw.below(8);
     for _ in 0..times {
-        blow.world.links.cut(&ways);
+        blow.fleet.links.cut(&ways);
         clock::sleep(Duration::from_millis(20 + blow.draw.below(400))).await;
-        blow.world.links.mend(&ways);
+        blow.fleet.links.mend(&ways);
         clock::sleep(Duration::from_millis(20 + blow.draw.below(400))).await;
     }
     blow.over(fault);
 }
 
 async fn slow_link(blow: &mut Blow) {
-    let voters: Vec<NodeId> = blow.world.voters().iter().map(|voter| voter.id).collect();
+    let voters: Vec<NodeId> = blow.fleet.hosts().iter().map(|voter| voter.id).collect();
     let (from, step) = (blow.draw.place(voters.len()), 1 + blow.draw.place(voters.len() - 1));
     let ways = between(&[voters[from]], &[voters[(from + step) % voters.len()]]);
     let fault = blow.begin(&[]);
     let end = clock::Instant::now() + blow.strike.lasts;
     // Packets wait for one of the short moments in which the link is open.
     while clock::Instant::now() < end {
-        blow.world.links.cut(&ways);
+        blow.fleet.links.cut(&ways);
         clock::sleep(Duration::from_millis(30 + blow.draw.below(120))).await;
-        blow.world.links.mend(&ways);
+        blow.fleet.links.mend(&ways);
         clock::sleep(Duration::from_millis(15)).await;
     }
     blow.over(fault);

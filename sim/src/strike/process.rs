@@ -62,7 +62,7 @@ pub(super) async fn carry_out(blow: &mut Blow) {
 async fn power_loss(blow: &mut Blow) {
     let loss = Loss::LOSSY[blow.draw.place(4)];
     let mut voters = match blow.draw.percent(30) {
-        true => blow.world.voters(),
+        true => blow.fleet.hosts(),
         false => Vec::new(),
     };
     if voters.is_empty() {
@@ -102,11 +102,12 @@ async fn comes(so: impl Fn() -> bool) -> bool {
 async fn power_loss_at_step(blow: &mut Blow) {
     let (step, elected) = STEPS[blow.draw.place(STEPS.len())];
     let loss = Loss::LOSSY[blow.draw.place(4)];
-    let leader = blow.world.leader().await;
-    let Some(voter) = blow.voter() else { return };
+    let Some(world) = blow.root() else { return };
+    let leader = world.leader().await;
+    let Some(voter) = blow.host() else { return };
     let disk = voter.disk.clone();
     let nth = if elected { 1 } else { 1 + blow.draw.below(30) };
-    let sprung = blow.world.steps.trap(voter.id, step, nth, move || disk.power_loss(loss));
+    let sprung = world.steps.trap(voter.id, step, nth, move || disk.power_loss(loss));
     if let Some(leader) = leader.filter(|_| elected) {
         leader.crash();
     }
@@ -114,7 +115,7 @@ async fn power_loss_at_step(blow: &mut Blow) {
         let fault = blow.begin(&[&voter.name]);
         blow.over(fault);
     } else {
-        blow.world.steps.disarm(voter.id);
+        world.steps.disarm(voter.id);
     }
 }
 
@@ -134,7 +135,7 @@ async fn slow_node(blow: &mut Blow) {
 async fn storm(blow: &mut Blow) {
     let fault = blow.begin(&[]);
     for _ in 0..2 + blow.draw.below(3) {
-        for voter in blow.world.voters() {
+        for voter in blow.fleet.hosts() {
             if voter.is_held() {
                 continue;
             }
@@ -149,7 +150,7 @@ async fn storm(blow: &mut Blow) {
 
 async fn rolling(blow: &mut Blow) {
     let fault = blow.begin(&[]);
-    for voter in blow.world.voters() {
+    for voter in blow.fleet.hosts() {
         if voter.is_held() {
             continue;
         }

@@ -30,9 +30,9 @@ const WITHIN: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(250);
 
 pub(super) async fn carry_out(blow: &mut Blow) {
-    let world = blow.world.clone();
+    let Some(world) = blow.root() else { return };
     let _alone = world.membership.lock().await;
-    let voters = world.voters();
+    let voters = world.fleet.hosts();
     if voters.len() as u64 != world.options.voters || voters.iter().any(|voter| voter.is_held()) {
         return;
     }
@@ -44,7 +44,7 @@ pub(super) async fn carry_out(blow: &mut Blow) {
         voter.disk.set_capacity_bytes(u64::MAX);
     });
     // Clients know the first voters; one of them must be left.
-    let known = |voter: &Arc<Voter>| voter.member <= world.options.voters;
+    let known = |voter: &Arc<Voter>| voter.number <= world.options.voters;
     let Some(best) = best(&voters, known).filter(known) else {
         // Or somebody has nothing that could be judged. Then nothing is done to anybody.
         voters.iter().for_each(|voter| voter.let_go());
@@ -54,7 +54,7 @@ pub(super) async fn carry_out(blow: &mut Blow) {
     go_on(&world, &best).await;
     best.let_go();
     best.restart();
-    for voter in voters.iter().filter(|voter| voter.member != best.member) {
+    for voter in voters.iter().filter(|voter| voter.number != best.number) {
         if blow.draw.percent(50) {
             world.rename(voter, &format!("{}{COPY}", voter.name));
             voter.restart();
@@ -97,7 +97,7 @@ async fn go_on(world: &RootWorld, voter: &Voter) {
     let (recovered, _) = recovered.expect("a member that was judged is recovered");
     store.close().await.expect("a disk without faults");
     let (index, term) = (recovered.goes_on_behind.index, recovered.goes_on_behind.term);
-    let tell = |step| world.recorder.record(What::Raft { node: voter.name.clone(), step });
+    let tell = |step| world.fleet.recorder.record(What::Raft { node: voter.name.clone(), step });
     tell(RaftStep::Snapshot { index, term, state: String::new() });
     tell(RaftStep::Membership { index, voters: vec![vec![voter.name.clone()]] });
 }
@@ -105,16 +105,16 @@ async fn go_on(world: &RootWorld, voter: &Voter) {
 /// Asks until the new member has a vote; answers whether it came to that.
 async fn joins(world: &RootWorld, new: &Voter) -> bool {
     let deadline = Instant::now() + WITHIN;
-    let member = json!({ "member": new.member, "endpoint": new.address() });
+    let member = json!({ "member": new.number, "endpoint": new.address() });
     while Instant::now() < deadline {
         clock::sleep(AGAIN).await;
         let Some(status) = members::told(world).await else { continue };
-        if members::numbers(&status, true).contains(&new.member) {
+        if members::numbers(&status, true).contains(&new.number) {
             return true;
         }
         let base = "/api/v1/root/members";
-        let (path, body) = match members::numbers(&status, false).contains(&new.member) {
-            true => (format!("{base}/{}/promote", new.member), None),
+        let (path, body) = match members::numbers(&status, false).contains(&new.number) {
+            true => (format!("{base}/{}/promote", new.number), None),
             false => (base.to_owned(), Some(member.clone())),
         };
         let asked = world.ask_leader(Method::POST, &path, body, Duration::from_secs(6)).await;

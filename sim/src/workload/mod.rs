@@ -10,6 +10,7 @@
 pub mod draw;
 #[cfg(madsim)]
 pub mod memories;
+pub mod peers;
 pub mod root;
 
 #[cfg(madsim)]

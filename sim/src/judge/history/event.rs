@@ -6,7 +6,11 @@
 //!
 //! Not here: how events are recorded (the worlds do that) and what they mean (the judges).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use super::Seen;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +101,24 @@ pub enum What {
     },
     /// A node's audit chain was scanned.
     Chain(ChainScan),
+    /// Everything that a node shows of its memories, at the end.
+    Memories {
+        /// Which node.
+        node: String,
+        /// In order of their ids.
+        memories: Vec<Seen>,
+    },
+    /// All peers showed the same to who may see it, for the first time after the last fault.
+    Converged,
+    /// Text that is in every memory of a namespace was found at a node.
+    Trace {
+        /// Which node.
+        node: String,
+        /// Which namespace.
+        namespace: String,
+        /// Where: a file, or the answer to an operation.
+        place: String,
+    },
     /// The recording is complete.
     End,
 }
@@ -189,6 +211,18 @@ pub enum Call {
     Reject { agent: String, action: u64 },
     /// Asks what became of an action.
     Observe { agent: String, action: u64 },
+    /// Stores a new memory with these fields (see [`Seen::fields`]).
+    Store { agent: String, namespace: String, title: String, fields: BTreeMap<String, String> },
+    /// Reads a memory.
+    Read { id: String },
+    /// Changes a field of a memory; `None` takes a tag away.
+    Change { id: String, field: String, value: Option<String> },
+    /// Deletes a memory.
+    Delete { id: String },
+    /// Links two memories.
+    Link { source: String, target: String },
+    /// Removes a link.
+    Unlink { link: String },
 }
 
 /// How an operation ended, as its client saw it.
@@ -265,6 +299,12 @@ pub enum Answer {
     Pending { approvals: u32 },
     /// Decided.
     Decided { decision: Decision },
+    /// The new memory, and how many nodes have it.
+    Stored { id: String, acks: u64 },
+    /// The memory, or that there is none.
+    Memory { seen: Option<Seen> },
+    /// The new link.
+    Linked { link: String },
 }
 
 /// What became of an action.

@@ -7,6 +7,7 @@
 
 pub mod event;
 pub mod lines;
+pub mod memory;
 pub mod operations;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ pub use event::{
     RaftStep, Request, Ruling, What,
 };
 pub use lines::ReadError;
+pub use memory::{Federation, Seen};
 pub use operations::{Case, Operation, Span, greatest_before};
 
 /// Version of the recorded form. A reader refuses any other.
@@ -43,6 +45,9 @@ pub struct Header {
     pub clock_fast_ppm: Option<u32>,
     /// Voters of the root at the beginning; empty when the run has no root.
     pub voters: Vec<String>,
+    /// The federation, if the run has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub federation: Option<Federation>,
 }
 
 /// How far the order of events can be trusted.

@@ -220,6 +220,23 @@ fn describe_call(call: &Call) -> String {
         Call::Approve { agent, action } => format!("{agent} approves action {action}"),
         Call::Reject { agent, action } => format!("{agent} rejects action {action}"),
         Call::Observe { agent, action } => format!("{agent} observes action {action}"),
+        call => describe_memory_call(call),
+    }
+}
+
+fn describe_memory_call(call: &Call) -> String {
+    match call {
+        Call::Store { agent, namespace, title, .. } => {
+            format!("{agent} stores {title:?} in {namespace}")
+        }
+        Call::Read { id } => format!("read {id}"),
+        Call::Change { id, field, value } => {
+            format!("change {field}={} of {id}", shown(value.as_ref()))
+        }
+        Call::Delete { id } => format!("delete {id}"),
+        Call::Link { source, target } => format!("link {source} to {target}"),
+        Call::Unlink { link } => format!("remove link {link}"),
+        _ => String::new(),
     }
 }
 
@@ -241,6 +258,12 @@ fn describe_answer(answer: &Answer) -> String {
         Answer::Decided { decision } => {
             format!("{:?} at {}", decision.ruling, decision.index).to_lowercase()
         }
+        Answer::Stored { id, acks } => format!("{id} on {acks} nodes"),
+        Answer::Memory { seen: None } => "none".to_owned(),
+        Answer::Memory { seen: Some(seen) } => {
+            seen.fields.get("content").cloned().unwrap_or_default()
+        }
+        Answer::Linked { link } => format!("link {link}"),
     }
 }
 

@@ -425,6 +425,7 @@ impl Root {
             bounds: Bounds::default(),
             clock_fast_ppm: None,
             voters: Vec::new(),
+            federation: None,
         };
         History::new(header, events).expect("a well-formed history")
     }

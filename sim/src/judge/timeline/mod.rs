@@ -241,6 +241,12 @@ fn word(call: &Call) -> &'static str {
         Call::Approve { .. } => "approve",
         Call::Reject { .. } => "reject",
         Call::Observe { .. } => "observe",
+        Call::Store { .. } => "store",
+        Call::Read { .. } => "get",
+        Call::Change { .. } => "change",
+        Call::Delete { .. } => "delete",
+        Call::Link { .. } => "link",
+        Call::Unlink { .. } => "unlink",
     }
 }
 

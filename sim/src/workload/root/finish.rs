@@ -23,7 +23,7 @@ use super::{
     guarded,
     outcome::Told,
     registers,
-    target::{Link, Question},
+    target::{Link, NodeAt, Question},
 };
 use crate::judge::history::{Call, ChainMark, ChainScan, What};
 
@@ -132,29 +132,37 @@ async fn sample(ground: &Ground, link: &Link) -> Option<u64> {
 pub async fn scan(ground: &Ground) {
     let answer_ms = ground.load().answer_ms.max(30_000);
     for node in ground.target().nodes.iter().filter(|node| !ground.is_lost(&node.name)) {
-        let Ok(link) = Link::new(node, answer_ms) else { continue };
-        let path = "/api/v1/admin/verify-chain";
-        let body = json!({ "since": 0 });
-        let question =
-            Question::send(Method::POST, path, "operator", answer_ms, body).by_operator();
-        let Some(found) = told(&link, &question).await else { continue };
-        let rows = found["head_sequence"].as_u64().unwrap_or(0);
-        let hash = found["head_hash"].as_str().unwrap_or_default().to_owned();
-        let changes = changes(&link, answer_ms).await;
-        ground.recorder().record(What::Chain(ChainScan {
-            node: node.name.clone(),
-            epoch: ground.epoch(&node.name),
-            holds: found["chain_holds"] == true,
-            rows,
-            marks: vec![ChainMark { sequence: rows, hash }],
-            changes,
-        }));
+        let scan = scan_of(node, ground.epoch(&node.name), WRITER, answer_ms).await;
+        if let Some(scan) = scan {
+            ground.recorder().record(What::Chain(scan));
+        }
     }
 }
 
-/// Positions of all changes that the writer of hot memories sees; `None` when they cannot be listed.
-async fn changes(link: &Link, answer_ms: u64) -> Option<Vec<String>> {
-    let question = Question::get("/api/v1/status", WRITER, answer_ms);
+/// Has a node verify its audit chain, and lists the changes that an agent sees; `None` when it does not
+/// answer.
+pub async fn scan_of(node: &NodeAt, epoch: u64, agent: &str, answer_ms: u64) -> Option<ChainScan> {
+    let link = Link::new(node, answer_ms).ok()?;
+    let path = "/api/v1/admin/verify-chain";
+    let body = json!({ "since": 0 });
+    let question = Question::send(Method::POST, path, "operator", answer_ms, body).by_operator();
+    let found = told(&link, &question).await?;
+    let rows = found["head_sequence"].as_u64().unwrap_or(0);
+    let hash = found["head_hash"].as_str().unwrap_or_default().to_owned();
+    let changes = changes(&link, agent, answer_ms).await;
+    Some(ChainScan {
+        node: node.name.clone(),
+        epoch,
+        holds: found["chain_holds"] == true,
+        rows,
+        marks: vec![ChainMark { sequence: rows, hash }],
+        changes,
+    })
+}
+
+/// Positions of all changes that an agent sees; `None` when they cannot be listed.
+async fn changes(link: &Link, agent: &str, answer_ms: u64) -> Option<Vec<String>> {
+    let question = Question::get("/api/v1/status", agent, answer_ms);
     let last = told(link, &question).await?["position"].as_u64()?;
-    link.changes(WRITER, last, Duration::from_millis(answer_ms)).await
+    link.changes(agent, last, Duration::from_millis(answer_ms)).await
 }

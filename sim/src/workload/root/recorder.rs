@@ -168,6 +168,7 @@ mod tests {
             bounds: Bounds::default(),
             clock_fast_ppm: None,
             voters: Vec::new(),
+            federation: None,
         }
     }
 

@@ -1,9 +1,10 @@
-//! A machine that runs a voter of the root.
+//! A machine of a fleet and the daemon's own node that runs on it.
 //!
 //! Invariants: `VOT-1` what survives a restart is the disk and nothing else; `VOT-2` a machine that is
 //! gone never runs again.
 //!
-//! Not here: when it dies (`strike`), and starting it again (the world's supervisor).
+//! Not here: what the node is for (its settings say), when it dies (`strike`), and starting it again (the
+//! fleet's supervisor).
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
@@ -17,17 +18,13 @@ use runtime::{
 };
 use storage::sqlite::vfs::SimVfs;
 
-use super::steps::{Steps, name_of};
 use crate::{
-    options::RootOptions,
     workload::root::{NodeAt, Recorder},
     world::{API_KEY, OPERATOR_KEY, machine::daemon},
 };
 
 /// Port of every door.
 const PORT: u16 = 7747;
-/// The cluster of every run.
-const CLUSTER: &str = "7d5f3a10-51a1-4d0e-8000-0000000000aa";
 /// Files with keys, and what is in them.
 const KEYS: [(&str, &str); 2] = [("operator.key", OPERATOR_KEY), ("peer.key", "between members")];
 
@@ -38,10 +35,58 @@ struct State {
     held: u32,
 }
 
-/// A machine: its disk, its clock, and the member that runs on it.
-pub struct Voter {
-    /// The member's number.
-    pub member: u64,
+/// A machine that nothing runs on yet.
+pub struct Vacant {
+    /// Its number in the fleet, from 1.
+    pub number: u64,
+    /// The machine's disk.
+    pub disk: FaultyDisk,
+    ip: IpAddr,
+    /// Keeps the VFS registered as long as the machine exists.
+    vfs: SimVfs,
+}
+
+impl Vacant {
+    /// A machine with an empty disk, but for the keys that an operator put there.
+    pub fn new(seed: u64, number: u64) -> Self {
+        let seed = seed.wrapping_mul(31).wrapping_add(number);
+        let disk = FaultyDisk::new(seed);
+        let vfs = SimVfs::register(&disk, seed, clock::now_unix_ms);
+        for (file, key) in KEYS {
+            write_atomically(&disk, file.as_ref(), key.as_bytes(), 0o600)
+                .expect("a disk without faults");
+        }
+        let ip = IpAddr::from([10, 0, 0, u8::try_from(number).unwrap_or(u8::MAX)]);
+        Self { number, disk, ip, vfs }
+    }
+
+    /// `ip:port` of its door.
+    pub fn address(&self) -> String {
+        format!("{}:{PORT}", self.ip)
+    }
+
+    /// The settings of every node, and those of this one.
+    pub fn config(&self, own: &[(&'static str, String)]) -> Config {
+        let mut layers = Layers::default();
+        let settings = [
+            ("data_dir", "data".to_owned()),
+            ("server.listen", self.address()),
+            ("server.drain_timeout", "1s".to_owned()),
+            ("auth.api_key", API_KEY.to_owned()),
+            ("auth.operator_key_file", "operator.key".to_owned()),
+            ("storage.reserve_mib", "0".to_owned()),
+        ];
+        for (key, value) in settings.into_iter().chain(own.iter().cloned()) {
+            layers.add(key, value, Origin::Flag).expect("the settings above exist");
+        }
+        Config::build(&layers, PathBuf::from("data")).expect("the settings above fit")
+    }
+}
+
+/// A machine: its disk, its clock, and the node that runs on it.
+pub struct Host {
+    /// Its number in the fleet, from 1.
+    pub number: u64,
     /// Its name in the history.
     pub name: String,
     /// The machine.
@@ -54,77 +99,32 @@ pub struct Voter {
     state: Mutex<State>,
     /// What its steps are told under, once it is not itself any more.
     alias: Mutex<Option<String>>,
-    /// Keeps the VFS registered as long as the machine exists.
     _vfs: SimVfs,
 }
 
-fn config(options: &RootOptions, member: u64, address: &str) -> Config {
-    let mut layers = Layers::default();
-    let number = |value: u64| value.to_string();
-    let settings = [
-        ("data_dir", "data".to_owned()),
-        ("server.listen", address.to_owned()),
-        ("server.drain_timeout", "1s".to_owned()),
-        ("auth.api_key", API_KEY.to_owned()),
-        ("auth.operator_key_file", "operator.key".to_owned()),
-        ("storage.reserve_mib", number(0)),
-        ("root.member", number(member)),
-        ("root.cluster", CLUSTER.to_owned()),
-        ("root.endpoint", address.to_owned()),
-        ("root.peer_key_file", "peer.key".to_owned()),
-        ("root.lease_reads", options.lease_reads.to_string()),
-        ("root.heartbeat_ms", number(options.heartbeat_ms)),
-        ("root.election_ms", number(options.election_ms)),
-        ("root.snapshot_entries", number(options.snapshot_entries)),
-        ("root.kept_entries", number(options.kept_entries)),
-        ("root.segment_kib", number(options.segment_kib)),
-    ];
-    for (key, value) in settings {
-        layers.add(key, value, Origin::Flag).expect("the settings above exist");
-    }
-    Config::build(&layers, PathBuf::from("data")).expect("the settings above fit")
-}
-
-impl Voter {
-    /// Builds the machine of a member and boots it.
-    pub fn boot(
-        options: &RootOptions,
-        member: u64,
-        recorder: &Recorder,
-        steps: &Steps,
-    ) -> Arc<Self> {
-        let seed = options.seed.wrapping_mul(31).wrapping_add(member);
-        let disk = FaultyDisk::new(seed);
-        let vfs = SimVfs::register(&disk, seed, clock::now_unix_ms);
-        for (file, key) in KEYS {
-            write_atomically(&disk, file.as_ref(), key.as_bytes(), 0o600)
-                .expect("a disk without faults");
-        }
-        let ip = IpAddr::from([10, 0, 0, u8::try_from(member).unwrap_or(u8::MAX)]);
-        let address = format!("{ip}:{PORT}");
-        let config = config(options, member, &address);
+impl Host {
+    /// Boots a machine.
+    pub fn boot(vacant: Vacant, name: String, config: Config, recorder: &Recorder) -> Arc<Self> {
+        let address = vacant.address();
+        let Vacant { number, disk, ip, vfs } = vacant;
         let shared: DiskRef = Arc::new(disk.clone());
         let settings = config.clone();
         let node = Handle::current()
             .create_node()
-            .name(name_of(member))
+            .name(&name)
             .ip(ip)
             .init(move || fatal::sim::contain(daemon(shared.clone(), settings.clone())))
             .build();
-        let (id, name) = (node.id(), name_of(member));
-        steps.call(id, &name);
         recorder.node(&name, true);
-        let state = Mutex::new(State { up: true, ..State::default() });
-        let recorder = recorder.clone();
         Arc::new(Self {
-            member,
+            number,
             name,
-            id,
+            id: node.id(),
             disk,
             config,
             address,
-            recorder,
-            state,
+            recorder: recorder.clone(),
+            state: Mutex::new(State { up: true, ..State::default() }),
             alias: Mutex::default(),
             _vfs: vfs,
         })
@@ -226,7 +226,7 @@ impl Voter {
         self.state.lock().held += 1;
     }
 
-    /// The other half of [`Voter::hold`].
+    /// The other half of [`Host::hold`].
     pub fn let_go(&self) {
         let mut state = self.state.lock();
         state.held = state.held.saturating_sub(1);

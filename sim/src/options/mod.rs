@@ -4,12 +4,15 @@
 //!
 //! Not here: what happens inside the run, which draws from the simulator's own generator.
 
+mod peers;
+
 use std::time::Duration;
 
 use runtime::disk::faulty::Generator;
 
+pub use self::peers::{PeersOptions, PeersScenario};
 use crate::{
-    schedule::Kind,
+    schedule::{Frame, Kind},
     workload::{
         draw::Draw,
         root::{Load, Mix},
@@ -188,6 +191,17 @@ fn some_kinds(draw: &mut Draw) -> Vec<Kind> {
 }
 
 impl RootOptions {
+    /// What the schedule is drawn from.
+    pub fn frame(&self) -> Frame<'_> {
+        Frame {
+            seed: self.seed,
+            strikes: self.strikes,
+            kinds: &self.kinds,
+            faults_for: self.faults_for,
+            longest_fault_ms: self.longest_fault_ms,
+        }
+    }
+
     /// The options of a seed.
     pub fn of(scenario: RootScenario, seed: u64) -> Self {
         let draw = &mut Draw::of(seed, 0x0B71_0235);

@@ -1,0 +1,137 @@
+//! Judge 6: what enough nodes had is never lost while fewer than those are lost.
+//!
+//! Invariant: a memory that somebody asked to delete may be gone; what nobody acknowledged may be there or
+//! not.
+//!
+//! Not here: which of several values is left (`updates`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Case, Findings, Rule, Violation,
+    history::{Answer, Call, Operation, Request},
+    replicas::{Replicas, doomed},
+};
+
+/// An acknowledged memory or link is on every peer that must have it.
+pub const SURVIVES: Rule = Rule {
+    judge: "acknowledged",
+    name: "survives",
+    source: "requirement C1; simulation, judge 6: W-of-N writes survive any W-1 permanent losses",
+};
+/// An acknowledgement says that enough nodes have it.
+pub const ENOUGH: Rule =
+    Rule { judge: "acknowledged", name: "enough", source: "requirement C1: answer when W have it" };
+/// What is asked again under its key is done once.
+pub const ONCE: Rule = Rule {
+    judge: "acknowledged",
+    name: "once",
+    source: "requirement A5: a request under a key is done at most once",
+};
+
+/// Rules of this judge.
+pub const RULES: &[&Rule] = &[&SURVIVES, &ENOUGH, &ONCE];
+
+/// Judges every acknowledged store and link against the last looks.
+pub fn judge(case: &Case<'_>, findings: &mut Findings) {
+    let Some(replicas) = Replicas::of(case) else { return };
+    for operation in &case.operations {
+        if let Some(Answer::Stored { acks, .. }) = operation.answer()
+            && *acks < replicas.federation.quorum
+        {
+            let detail = format!("{} has {acks} acknowledgements", operation.describe());
+            let violation = Violation::of(&ENOUGH, detail).by([operation.id]);
+            findings.violated(violation.on([operation.node]));
+        }
+    }
+    if !replicas.were_seen() {
+        return;
+    }
+    let doomed = doomed(case);
+    for operation in &case.requests {
+        match (operation.call, operation.answer()) {
+            (Call::Store { agent, namespace, .. }, Some(Answer::Stored { id, .. }))
+                if !doomed.contains(id.as_str())
+                    && !replicas.federation.refused_agents.contains(agent) =>
+            {
+                stored(operation, namespace, id, &replicas, findings);
+            }
+            (Call::Link { source, target }, Some(Answer::Linked { link })) => {
+                let ends = [source.as_str(), target.as_str()];
+                if !ends.iter().any(|end| doomed.contains(end)) && !is_unlinked(case, link) {
+                    linked(operation, source, link, &replicas, findings);
+                }
+            }
+            _ => {}
+        }
+    }
+    once(case, &replicas, findings);
+}
+
+fn is_unlinked(case: &Case<'_>, link: &str) -> bool {
+    let unlinks = case.requests.iter().filter(|operation| !operation.rejected());
+    unlinks.into_iter().any(|o| matches!(o.call, Call::Unlink { link: gone } if gone == link))
+}
+
+fn stored(
+    operation: &Operation<'_>,
+    namespace: &str,
+    id: &str,
+    replicas: &Replicas<'_>,
+    findings: &mut Findings,
+) {
+    let lacks = replicas.shown.iter().filter(|(peer, shown)| {
+        replicas.federation.sees(peer, namespace) && !shown.contains_key(id)
+    });
+    let lacks: Vec<&str> = lacks.map(|(peer, _)| *peer).collect();
+    if !lacks.is_empty() {
+        let detail = format!("{} is not on {}", operation.describe(), lacks.join(", "));
+        findings.violated(Violation::of(&SURVIVES, detail).by([operation.id]).on(lacks));
+    }
+}
+
+fn linked(
+    operation: &Operation<'_>,
+    source: &str,
+    link: &str,
+    replicas: &Replicas<'_>,
+    findings: &mut Findings,
+) {
+    let lacks = replicas
+        .shown
+        .iter()
+        .filter(|(_, shown)| shown.get(source).is_some_and(|seen| !seen.links.contains(link)));
+    let wide = lacks.filter(|(peer, _)| !replicas.federation.scopes.contains_key(**peer));
+    let lacks: Vec<&str> = wide.map(|(peer, _)| *peer).collect();
+    if !lacks.is_empty() {
+        let detail = format!("{} is not on {}", operation.describe(), lacks.join(", "));
+        findings.violated(Violation::of(&SURVIVES, detail).by([operation.id]).on(lacks));
+    }
+}
+
+/// Contents are unique, so two memories with one content were made by one request, unless several asked.
+fn once(case: &Case<'_>, replicas: &Replicas<'_>, findings: &mut Findings) {
+    let mut asked: BTreeMap<&str, BTreeSet<Option<Request>>> = BTreeMap::new();
+    let mut operations: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for operation in &case.operations {
+        let Call::Store { fields, .. } = operation.call else { continue };
+        let Some(content) = fields.get("content") else { continue };
+        asked.entry(content).or_default().insert(operation.request);
+        operations.entry(content).or_default().push(operation.id);
+    }
+    let mut stored: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for seen in replicas.shown.values().flat_map(|shown| shown.values()) {
+        if let Some(content) = seen.fields.get("content") {
+            stored.entry(content).or_default().insert(&seen.id);
+        }
+    }
+    for (content, ids) in stored {
+        let Some(requests) = asked.get(content) else { continue };
+        if ids.len() > requests.len() {
+            let ids: Vec<&str> = ids.into_iter().collect();
+            let detail = format!("{content:?} is stored as {}", ids.join(" and "));
+            let by = operations.get(content).cloned().unwrap_or_default();
+            findings.violated(Violation::of(&ONCE, detail).by(by));
+        }
+    }
+}

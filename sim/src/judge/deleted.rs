@@ -1,0 +1,98 @@
+//! Judge 7, second part: what is deleted stays deleted.
+//!
+//! A peer that has not heard of a delete may still show the memory; one that has shown it as deleted may
+//! not.
+//!
+//! Not here: when a tombstone may be forgotten (the product's business, as long as nothing comes back).
+
+use std::collections::BTreeMap;
+
+use super::{
+    Case, Findings, Rule, Violation,
+    history::{Answer, Call},
+    replicas::Replicas,
+};
+
+/// In the end a deleted memory is nowhere, nor is a link that was removed.
+pub const NOWHERE: Rule = Rule {
+    judge: "deleted",
+    name: "nowhere",
+    source: "requirement C5: tombstones, never resurrected by catch-up",
+};
+/// A peer that has shown it as deleted never shows it again.
+pub const NEVER_BACK: Rule = Rule {
+    judge: "deleted",
+    name: "never-back",
+    source: "REC-3: a deleted record stays deleted whatever arrives",
+};
+
+/// Rules of this judge.
+pub const RULES: &[&Rule] = &[&NOWHERE, &NEVER_BACK];
+
+/// Judges the last looks and every read.
+pub fn judge(case: &Case<'_>, findings: &mut Findings) {
+    let Some(replicas) = Replicas::of(case) else { return };
+    nowhere(case, &replicas, findings);
+    never_back(case, findings);
+}
+
+fn nowhere(case: &Case<'_>, replicas: &Replicas<'_>, findings: &mut Findings) {
+    for operation in case.requests.iter().filter(|operation| operation.done().is_some()) {
+        let shows: Vec<&str> = match operation.call {
+            Call::Delete { id } => {
+                let all = replicas.shown.iter();
+                let shows = all.filter(|(_, shown)| shown.contains_key(id.as_str()));
+                shows.map(|(peer, _)| *peer).collect()
+            }
+            Call::Unlink { link } => {
+                let all = replicas.shown.iter();
+                let shows = all.filter(|(_, s)| s.values().any(|seen| seen.links.contains(link)));
+                shows.map(|(peer, _)| *peer).collect()
+            }
+            _ => continue,
+        };
+        if !shows.is_empty() {
+            let detail = format!("after {} it is on {}", operation.describe(), shows.join(", "));
+            findings.violated(Violation::of(&NOWHERE, detail).by([operation.id]).on(shows));
+        }
+    }
+}
+
+/// Ranks at which a peer had shown a memory as deleted, with the operation that showed it.
+type Gone<'h> = BTreeMap<(&'h str, &'h str), (u64, u64)>;
+
+fn never_back(case: &Case<'_>, findings: &mut Findings) {
+    let mut present: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut gone: Gone<'_> = BTreeMap::new();
+    let mut ended: Vec<_> = case.operations.iter().filter(|o| o.done().is_some()).collect();
+    ended.sort_by_key(|operation| operation.ended);
+    for operation in &ended {
+        let at = |id: &'_ str| (operation.node.to_owned(), id.to_owned());
+        match (operation.call, operation.answer()) {
+            (Call::Read { id }, Some(Answer::Memory { seen: Some(_) })) => {
+                let key = (operation.node, id.as_str());
+                if let Some((rank, by)) = gone.get(&key)
+                    && *rank < operation.invoked
+                {
+                    let (peer, id) = at(id);
+                    let detail = format!("{peer} shows {id} again: {}", operation.describe());
+                    let violation = Violation::of(&NEVER_BACK, detail).by([*by, operation.id]);
+                    findings.violated(violation.on([operation.node]));
+                }
+                present.entry(key).or_insert(operation.ended.unwrap_or(u64::MAX));
+            }
+            // That it is not there means that it is deleted where it was there before.
+            (Call::Read { id }, Some(Answer::Memory { seen: None })) => {
+                let key = (operation.node, id.as_str());
+                if present.get(&key).is_some_and(|rank| *rank < operation.invoked) {
+                    gone.entry(key).or_insert((operation.effective(), operation.id));
+                }
+            }
+            (Call::Delete { id }, Some(_)) => {
+                let key = (operation.node, id.as_str());
+                gone.entry(key).or_insert((operation.effective(), operation.id));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! A run of peers: boot, strike, heal, agree, go on for a little, look at everything, judge.
+//!
+//! Invariants: `RUN-4`; `RUN-6` between the last fault and the first agreement nobody changes anything, so
+//! that there is something to agree on; `RUN-7` afterwards clients go on, long enough to show that the peers
+//! live.
+//!
+//! Not here: faults (`strike`), the world (`world::peers`), what clients do (`workload::peers`).
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use http::Method;
+use madsim::{
+    Config,
+    runtime::{Handle, NodeHandle, Runtime},
+};
+use runtime::{
+    clock::{self, Instant, sim::ClockSim},
+    fatal,
+    task::{self, Shutdown},
+};
+
+use super::fleet::{Choice, LIMIT, client_machines, observer, repetitions, storm};
+use crate::{
+    judge::{
+        self,
+        history::{Bounds, Expiry, Federation, Header, Order, VERSION, What},
+    },
+    options::PeersOptions,
+    report::{FleetReport, disk_faults},
+    schedule::{self, Strike},
+    strike::World,
+    workload::{
+        peers::{self as workload, CLOSED, Ground, WRITER, look},
+        root::{Recorder, scan_of},
+    },
+    world::{
+        fleet::Host,
+        peers::{PeersWorld, name_of, traces::files_with},
+        root::steps::Steps,
+    },
+};
+
+/// Longest time until all peers show the same.
+const CONVERGE: Duration = Duration::from_secs(120);
+/// Time after the last fault by which peers answer each other again, whatever they thought of each other.
+const RECOVER: Duration = Duration::from_secs(20);
+/// Time between two looks at whether all peers show the same.
+const LOOK: Duration = Duration::from_millis(250);
+/// Time for an answer to a last look.
+const ANSWER_MS: u64 = 30_000;
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn federation(options: &PeersOptions) -> Federation {
+    let narrow = options.narrow.then(|| (name_of(options.peers), options.sees(options.peers)));
+    let strangers = options.refuses_strangers.then(|| workload::STRANGER.to_owned());
+    Federation {
+        scopes: narrow.into_iter().collect(),
+        refused_agents: strangers.into_iter().collect(),
+        quorum: options.needed(),
+        converge_us: micros(CONVERGE),
+    }
+}
+
+fn header(options: &PeersOptions) -> Header {
+    let bounds = Bounds {
+        leader_us: micros(RECOVER),
+        operation_us: 10_000_000,
+        settle_us: micros(Duration::from_secs(1)),
+    };
+    Header {
+        history_version: VERSION,
+        run: format!("{} seed {}", options.scenario.name(), options.seed),
+        order: Order::Recorded,
+        expiry: Expiry::Recorded,
+        bounds,
+        clock_fast_ppm: None,
+        voters: Vec::new(),
+        federation: Some(federation(options)),
+    }
+}
+
+/// Runs a seed and says what happened.
+///
+/// With `trace`, what the nodes log goes to standard error.
+pub fn run(options: PeersOptions, choice: &Choice, trace: bool) -> FleetReport {
+    storage::sqlite::vfs::seed_sqlite_prng(options.seed as u32);
+    let world = Runtime::with_seed_and_config(options.seed, Config::default());
+    world.add_simulator::<ClockSim>();
+    let strikes = choice.apply(schedule::draw(options.frame()));
+    let clients = choice.clients.unwrap_or(options.load.clients);
+    let options = PeersOptions { load: options.load.clone().with_clients(clients), ..options };
+    world.block_on(async {
+        // Not before: the first hash map of a thread decides the seed of all, and outside the simulation
+        // that seed is the system's.
+        drop(Steps::install(trace));
+        let operator =
+            Handle::current().create_node().name("operator").ip([10, 0, 2, 1].into()).build();
+        operator.spawn(play(options, strikes)).await.expect("the operator never fails")
+    })
+}
+
+async fn play(options: PeersOptions, strikes: Vec<Strike>) -> FleetReport {
+    let recorder = observer();
+    let machines = client_machines(options.load.clients);
+    let ids = machines.iter().map(NodeHandle::id).collect();
+    let world = PeersWorld::boot(options.clone(), recorder.clone(), ids).await;
+    let supervisor = task::spawn(world.fleet.clone().supervise());
+    let deliverer = task::spawn(world.clone().deliver());
+    let problem = live(&world, &machines, &strikes).await.err();
+    supervisor.abort();
+    deliverer.abort();
+    // Where the run came to its end, this is recorded already.
+    recorder.record(What::End);
+    let simulated_seconds = ClockSim::current().true_elapsed().as_secs_f64();
+    let faults = faults(&world, &recorder);
+    world.fleet.end();
+    let fingerprints = world.fleet.all().iter().map(|host| host.disk.fingerprint()).collect();
+    let (history, malformed) = match recorder.history(header(&options)) {
+        Ok(history) => (Some(history), None),
+        Err(error) => (None, Some(format!("the recording is no history: {error}"))),
+    };
+    let findings = history.as_ref().map(judge::verdict::findings).unwrap_or_default();
+    FleetReport {
+        seed: options.seed,
+        scenario: options.scenario.name(),
+        shape: vec![("peers", options.peers), ("clients", options.load.clients)],
+        options: format!("{options:#?}"),
+        strikes,
+        history,
+        findings,
+        problem: problem.or(malformed),
+        faults,
+        simulated_seconds,
+        fingerprints,
+    }
+}
+
+fn faults(world: &PeersWorld, recorder: &Recorder) -> BTreeMap<String, u64> {
+    let mut faults = world.fleet.counts();
+    faults.extend(recorder.look(repetitions));
+    for host in world.fleet.all() {
+        for (name, count) in disk_faults(&host.disk) {
+            *faults.entry(format!("disk_{name}")).or_default() += count;
+        }
+    }
+    faults
+}
+
+/// Lets clients loose, each on its machine.
+fn begin(
+    ground: &Ground,
+    machines: &[NodeHandle],
+    stop: &Shutdown,
+    from: u64,
+) -> Vec<madsim::task::JoinHandle<Option<()>>> {
+    let numbered = (from..).zip(machines);
+    numbered
+        .map(|(number, machine)| {
+            let life = workload::live(ground.clone(), number, stop.clone());
+            machine.spawn(async { fatal::sim::contain(life).await.into() })
+        })
+        .collect()
+}
+
+async fn ended<T>(clients: Vec<madsim::task::JoinHandle<T>>) -> Result<(), String> {
+    let ended = clock::timeout(LIMIT, async {
+        for client in clients {
+            client.await.map_err(|error| format!("a client failed: {error}"))?;
+        }
+        Ok::<(), String>(())
+    });
+    ended.await.map_err(|_| format!("clients did not end within {LIMIT:?}"))?
+}
+
+/// From the first start to the last look.
+async fn live(
+    world: &Arc<PeersWorld>,
+    machines: &[NodeHandle],
+    strikes: &[Strike],
+) -> Result<(), String> {
+    let (options, recorder) = (&world.options, &world.fleet.recorder);
+    let ground = Ground::new(options.load.clone(), world.target().nodes, recorder.clone());
+    // There is one ground in a run.
+    let _ = world.ground.set(ground.clone());
+    let federation = federation(options);
+    agreed(world, &federation).await.ok_or("the peers do not start")?;
+    let stop = Shutdown::new();
+    let clients = begin(&ground, machines, &stop, 0);
+    storm(&World::Peers(world.clone()), strikes).await?;
+    recorder.record(What::Healed);
+    stop.trigger();
+    ended(clients).await?;
+    if agreed(world, &federation).await.is_some() {
+        recorder.record(What::Converged);
+        let stop = Shutdown::new();
+        let clients = begin(&ground, machines, &stop, machines.len() as u64);
+        clock::sleep(options.rest_for).await;
+        stop.trigger();
+        ended(clients).await?;
+        agreed(world, &federation).await;
+    }
+    let looked = clock::timeout(LIMIT, last_look(world, &ground)).await;
+    looked.map_err(|_| format!("the last look took longer than {LIMIT:?}"))
+}
+
+/// Waits until all peers show the same, for as long as that may take.
+async fn agreed(world: &PeersWorld, federation: &Federation) -> Option<()> {
+    let deadline = Instant::now() + CONVERGE;
+    while Instant::now() < deadline {
+        if look::agree(federation, &world.target().nodes).await {
+            return Some(());
+        }
+        clock::sleep(LOOK).await;
+    }
+    None
+}
+
+/// What every peer has, shows and says of itself in the end.
+async fn last_look(world: &PeersWorld, ground: &Ground) {
+    let recorder = &world.fleet.recorder;
+    for host in world.fleet.hosts() {
+        let node = host.place();
+        look::record(recorder, &node).await;
+        let scan = scan_of(&node, ground.epoch(&node.name), WRITER, ANSWER_MS).await;
+        if let Some(scan) = scan {
+            recorder.record(What::Chain(scan));
+        }
+        sample(world, &host).await;
+        if ground.is_narrow(&host.name) {
+            for path in files_with(&host.disk, Path::new(""), CLOSED.1) {
+                let (node, place) = (host.name.clone(), path.display().to_string());
+                let namespace = CLOSED.0.to_owned();
+                recorder.record(What::Trace { node, namespace, place });
+            }
+        }
+    }
+    recorder.record(What::End);
+}
+
+/// Records the sizes of what a peer keeps for others.
+async fn sample(world: &PeersWorld, host: &Host) {
+    let asked = world.fleet.ask_at(host, Method::GET, "/api/v1/peers", None).await;
+    let Ok(status) = asked else { return };
+    for peer in status["items"].as_array().into_iter().flatten() {
+        // What is refused stays until an operator gives it up.
+        let refused = world.options.refuses_strangers;
+        let tables =
+            [("lag", 0), ("in_flight", 0), ("dead_letters", if refused { 1000 } else { 0 })];
+        for (table, floor) in tables {
+            let name = peer["name"].as_str().unwrap_or_default();
+            let (node, size) = (host.name.clone(), peer[table].as_u64().unwrap_or(u64::MAX));
+            let table = format!("{table}:{name}");
+            let limit = None;
+            world.fleet.recorder.record(What::Sample { node, table, size, limit, floor });
+        }
+    }
+}

@@ -212,7 +212,7 @@ pub trait ReadStore: Send + Sync {
     fn gone(&self, held: Vec<Holding>) -> Answer<'_, Vec<ItemKey>>;
 
     /// The heads of all feeds up to which this store's state stands for them, and up to where something of
-    /// each may have been hidden from it; of this node's own, the signature is blank.
+    /// each was hidden from it; of this node's own, the signature is blank.
     fn covered_feeds(&self) -> Answer<'_, Vec<CoveredFeed>>;
 
     /// A digest over all content that is the same on two stores exactly when their memories, links,

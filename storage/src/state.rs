@@ -158,7 +158,7 @@ pub struct Holding {
 pub struct CoveredFeed {
     /// The head, with its origin's word for it.
     pub word: SignedHead,
-    /// Up to here something may have been left out that only this node was not shown; 0: nothing was.
+    /// Up to here something may have been left out; 0: nothing was.
     pub unseen_seq: u64,
 }
 

@@ -65,7 +65,7 @@ async fn compare(federation: &Federation, peer: NodeId, all: bool) -> Result<(),
         refused: 0,
         dropped: 0,
     };
-    let heads = comparison.begin().await?;
+    let (heads, partial) = comparison.begin().await?;
     if comparison.visible.is_nothing() {
         return Ok(());
     }
@@ -77,21 +77,18 @@ async fn compare(federation: &Federation, peer: NodeId, all: bool) -> Result<(),
     if !all {
         return Ok(());
     }
-    let unseen = |feed: CoveredFeed| match refused {
-        0 => feed,
-        _ => CoveredFeed { unseen_seq: feed.word.head.seq, ..feed },
-    };
-    federation.0.exchange.cover(&members, heads.into_iter().map(unseen).collect()).await
+    federation.0.exchange.cover(&members, heads, partial || refused > 0).await
 }
 
 impl Comparison<'_> {
-    /// Learns what the peer shows, and up to where its state stands for the feeds.
-    async fn begin(&mut self) -> Result<Vec<CoveredFeed>, Reject> {
+    /// Learns what the peer shows, up to where its state stands for the feeds, and whether it shows only a part.
+    async fn begin(&mut self) -> Result<(Vec<CoveredFeed>, bool), Reject> {
         let stated = self.ask(SyncState { begins: true, ..SyncState::default() }).await?;
         let shown = told::patterns(&stated.namespaces)?;
         let seen: &[NamespaceGlob] = &self.peer.scope.namespaces;
         self.visible = told::visible(&shown, (!self.all).then_some(seen));
-        stated.heads.iter().map(told::head).collect()
+        let heads = stated.heads.iter().map(told::head).collect::<Result<_, _>>()?;
+        Ok((heads, stated.partial))
     }
 
     async fn sum(&self, range: KeyRange) -> Result<RangeSum, Reject> {

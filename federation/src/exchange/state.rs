@@ -3,7 +3,8 @@
 //! Invariants: `EXS-1` what a member may not see is neither counted nor listed nor given; `EXS-2` state is taken from
 //! a member that may send for whoever wrote it, and the audit row says from whom it came; `EXS-3` nothing of
 //! the future comes in; `EXS-4` a feed is covered because of state only up to a head that its origin has signed,
-//! and only when everything that the teller shows was taken.
+//! and only when everything that the teller shows was taken; `EXS-5` no feed is covered by the word of a node from
+//! which something of it is hidden.
 //!
 //! Not here: the conversation (`driver::compare`).
 
@@ -11,9 +12,12 @@ use runtime::clock;
 use storage::{
     answer::Applied,
     request::{Event, Intent},
-    state::{CoveredFeed, Holding, Item, ItemKey, Visible},
+    state::{CoveredFeed, Holding, Item, ItemKey},
 };
-use types::{AgentId, Reason, Reject, SignedHead, limits::CLOCK_SKEW_MAX_MS};
+use types::{
+    AgentId, Reason, Reject, SignedHead,
+    limits::{BULK_MAX, CLOCK_SKEW_MAX_MS},
+};
 use wire::v1::{SyncState, SyncStated};
 
 use super::{Exchange, refused};
@@ -25,8 +29,8 @@ use crate::{
 
 /// Most ranges in a question.
 pub const RANGES_MAX: usize = 256;
-/// Most keys in a question.
-pub const KEYS_MAX: usize = 2048;
+/// Most keys in a question: what comes of it is one request to the store, with an event.
+pub const KEYS_MAX: usize = BULK_MAX - 1;
 /// Bytes of items behind which no more is put into an answer.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -56,7 +60,8 @@ impl Exchange {
         let mut stated = SyncStated { covers: convert::covered(&covers), ..SyncStated::default() };
         if asked.begins {
             stated.namespaces = told::told_patterns(shown);
-            stated.heads = self.heads(&visible).await?.into_iter().map(told::told_head).collect();
+            stated.heads = self.heads().await?.into_iter().map(told::told_head).collect();
+            stated.partial = !visible.is_everything();
         }
         for range in &asked.ranges {
             let range = told::range(range)?;
@@ -79,15 +84,12 @@ impl Exchange {
         Ok(stated)
     }
 
-    /// The heads up to which this node's state stands for the feeds, for somebody who sees this much of it.
-    async fn heads(&self, visible: &Visible) -> Result<Vec<CoveredFeed>, Reject> {
+    /// The heads up to which this node's state stands for the feeds.
+    async fn heads(&self) -> Result<Vec<CoveredFeed>, Reject> {
         let mut feeds = self.store.covered_feeds().await.map_err(refused)?;
         for feed in &mut feeds {
             if feed.word.head.origin == self.me {
                 feed.word.signature = self.identity.sign(&feed.word.head.digest());
-            }
-            if !visible.is_everything() {
-                feed.unseen_seq = feed.word.head.seq;
             }
         }
         Ok(feeds)
@@ -179,14 +181,26 @@ impl Exchange {
         }))
     }
 
-    /// Covers what a member covered when its state began to be taken (`EXS-4`).
+    /// Covers what a member covered when its state began to be taken (`EXS-4`, `EXS-5`). Where only a part of that
+    /// could be taken, that is noted.
     ///
     /// # Errors
     /// [`Reason::ChainBroken`] for a head that its origin has not signed.
-    pub async fn cover(&self, members: &Members, heads: Vec<CoveredFeed>) -> Result<(), Reject> {
+    pub async fn cover(
+        &self,
+        members: &Members,
+        heads: Vec<CoveredFeed>,
+        partly: bool,
+    ) -> Result<(), Reject> {
+        let covers = self.covers().await?;
         let mut intents = Vec::new();
         for feed in heads {
             let SignedHead { head, .. } = feed.word;
+            if feed.unseen_seq > covers.get(head.origin) {
+                continue;
+            }
+            let unseen_seq = if partly { head.seq } else { 0 };
+            let feed = CoveredFeed { unseen_seq, ..feed };
             // What a former member has said is taken on the teller's word no less than the rest; but its
             // feed cannot be gone on with.
             match members.believe(&feed.word) {
@@ -196,10 +210,10 @@ impl Exchange {
                 Err(reject) => return Err(reject),
             }
         }
-        if intents.is_empty() {
-            return Ok(());
+        for intents in intents.chunks(KEYS_MAX) {
+            self.keep(intents.to_vec()).await?;
         }
-        self.keep(intents).await
+        Ok(())
     }
 }
 

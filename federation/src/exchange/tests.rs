@@ -11,8 +11,15 @@ use tempfile::TempDir;
 use types::{Audience, MemoryId, Namespace, NewMemory, ids::IdRef};
 use uuid::Uuid;
 
+use storage::state::KeyRange;
+use wire::v1::{SyncState, SyncStated};
+
 use super::*;
-use crate::admit::{AgentPattern, Scope};
+use crate::{
+    admit::{AgentPattern, Scope},
+    compare::RangeSum,
+    convert_state,
+};
 
 #[derive(Clone)]
 struct Key(SigningKey);
@@ -247,10 +254,12 @@ async fn what_a_peer_may_not_see_leaves_as_a_hash() {
     let taken = b.exchange.take(&members, &a.member, operations, &proofs, None).await;
     assert_eq!(fates(&taken.expect("taken")), [&Fate::Hidden, &Fate::Applied]);
     assert!(!b.has(1).await && b.has(2).await);
-    // It passes on what it has, and that there is more.
-    let (operations, proofs) = b.told(&c).await;
-    let taken = c.exchange.take(&members, &b.member, operations, &proofs, None).await;
-    assert_eq!(fates(&taken.expect("taken")), [&Fate::Hidden, &Fate::Applied]);
+    // Whoever asked it would pass over what is merely hidden from it: it tells nothing of that feed.
+    let (operations, _) = b.told(&c).await;
+    assert_eq!(operations, []);
+    let (operations, proofs) = a.told(&c).await;
+    c.exchange.take(&members, &a.member, operations, &proofs, None).await.expect("taken");
+    assert!(c.has(1).await && c.has(2).await);
 }
 
 #[tokio::test]
@@ -319,7 +328,7 @@ async fn a_long_feed_is_taken_batch_by_batch() {
     loop {
         let has = b.exchange.covers().await.expect("covered");
         let told = a.exchange.tell(&b.member, has, OPERATIONS_MAX).await.expect("told");
-        let (operations, proofs, more) = told;
+        let Telling { operations, proofs, more, .. } = told;
         let count = operations.len();
         let once = Once { peer: a.member.node, nonce: [batches; 16], until_ms: u64::MAX >> 1 };
         let taken = b.exchange.take(&members, &a.member, operations, &proofs, Some(once)).await;
@@ -332,4 +341,67 @@ async fn a_long_feed_is_taken_batch_by_batch() {
     }
     assert_eq!(batches, 3);
     assert!(b.has(1).await && b.has(1200).await);
+}
+
+/// Takes all that `from` shows, as somebody who has nothing does.
+async fn take_state(from: &Side, to: &Side, members: &Members, name: &str) -> SyncStated {
+    let begins = SyncState { begins: true, all: true, ..SyncState::default() };
+    let begun = from.exchange.stated(&to.member, begins).await.expect("begun");
+    let all = RangeSum::of(KeyRange::ALL, &[]);
+    let ranges = vec![convert_state::told_range(&all)];
+    let asked = SyncState { ranges, all: true, ..SyncState::default() };
+    let listed = from.exchange.stated(&to.member, asked).await.expect("listed");
+    let wanted = listed.ranges[0].items.iter().map(|item| item.key.clone()).collect();
+    let asked = SyncState { wanted, all: true, ..SyncState::default() };
+    let given = from.exchange.stated(&to.member, asked).await.expect("given");
+    let items = given.items.into_iter().map(|item| convert_state::item(item).expect("an item"));
+    to.exchange.take_items(&from.member, items.collect(), name).await.expect("taken");
+    let heads = begun.heads.iter().map(|head| convert_state::head(head).expect("a head"));
+    to.exchange.cover(members, heads.collect(), begun.partial).await.expect("covered");
+    begun
+}
+
+#[tokio::test]
+async fn state_is_shown_as_far_as_it_may_be_seen_and_covers_feeds() {
+    let (a, b, mut c) = (side(1, ""), side(2, ""), side(3, ""));
+    c.member.scope.namespaces = vec!["acme".parse().expect("a pattern")];
+    let members = members(&[&a, &b, &c]);
+    a.puts("ann", 1, "acme").await;
+    a.puts("ann", 2, "secret").await;
+    let begun = take_state(&a, &b, &members, "1").await;
+    assert!(!begun.partial && b.has(1).await && b.has(2).await);
+    assert_eq!(b.exchange.covers().await, a.exchange.covers().await, "EXS-4");
+    let begun = take_state(&a, &c, &members, "2").await;
+    assert!(begun.partial && c.has(1).await && !c.has(2).await, "EXS-1");
+    assert_eq!(c.exchange.covers().await, a.exchange.covers().await, "EXS-4");
+    // What was hidden from one is no state to go by for another.
+    let d = side(4, "");
+    let all = self::members(&[&a, &b, &c, &d]);
+    take_state(&c, &d, &all, "3").await;
+    assert!(d.has(1).await, "what it has can be taken");
+    assert_eq!(d.exchange.covers().await, Ok(VersionVector::default()), "EXS-5");
+}
+
+#[tokio::test]
+async fn state_of_whom_a_peer_may_not_send_for_stays_out() {
+    let (mut a, b) = (side(1, ""), side(2, "eve"));
+    a.member.scope.agents = vec![AgentPattern::One("ann".parse().expect("an agent"))];
+    let members = members(&[&a, &b]);
+    a.puts("ann", 1, "acme").await;
+    a.puts("bob", 2, "acme").await;
+    take_state(&a, &b, &members, "4").await;
+    assert!(b.has(1).await && !b.has(2).await, "EXS-2");
+    a.member.scope.agents = vec![AgentPattern::Any];
+    a.puts("eve", 3, "acme").await;
+    take_state(&a, &b, &members, "5").await;
+    assert!(b.has(2).await && !b.has(3).await, "EXS-2: nor what this node's own rules refuse");
+    // A head that its origin has not signed covers nothing.
+    let mut heads = a.exchange.store.covered_feeds().await.expect("heads");
+    heads[0].word.signature = [9; 64];
+    let forged = b.exchange.cover(&members, heads, false).await;
+    assert_eq!(reason(forged), Some(Reason::ChainBroken), "EXS-4");
+    let many = SyncState { wanted: vec![Vec::new(); KEYS_MAX + 1], ..SyncState::default() };
+    assert_eq!(reason(a.exchange.stated(&b.member, many).await), Some(Reason::TooLarge));
+    let odd = SyncState { wanted: vec![vec![9; 17]], ..SyncState::default() };
+    assert_eq!(reason(a.exchange.stated(&b.member, odd).await), Some(Reason::Malformed));
 }

@@ -1,17 +1,19 @@
 //! Feeds, as other nodes are told of them.
 //!
 //! Invariants: `FDR-1` what is told is a prefix of what is lacking, in an order in which it can be
-//! applied: this store's own; `FDR-2` within it, each feed goes on without a gap from where the asker
-//! is, an operation that is not kept here being told of by its hash; `FDR-3` what is told of another
-//! node's feed is told with what that node has signed, or not at all; `FDR-4` where the log does not reach back
-//! to where the asker is, the answer says so.
+//! applied: this store's own, and in front of each operation what its author had seen and is not kept here;
+//! `FDR-2` within it, each feed goes on without a gap from where the asker is; `FDR-3` what is told of
+//! another node's feed is told with what that node has signed, or not at all; `FDR-4` an operation that is
+//! not kept here is told of by its hash only if it was refused for a reason that is the same
+//! everywhere: whoever heard of one that is merely hidden here, or was refused for now, would pass over it; `FDR-5` where
+//! the log does not reach back to where the asker is, the answer says so.
 //!
 //! Not here: what a peer may see of it (`federation`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension};
-use types::{DeadLetter, FeedHead, Namespace, NodeId, OpId, Reason, VersionVector, codec};
+use types::{DeadLetter, FeedHead, Namespace, NodeId, OpId, Reason, VersionVector, codec, planted};
 
 use crate::{
     answer::{FeedItem, Lacking, Proof, Said},
@@ -65,11 +67,32 @@ fn first_behind(connection: &Connection, origin: u32, seq: u64) -> Result<Option
     Ok(found)
 }
 
+/// Reasons to refuse an operation that are the same everywhere, as a list of SQL. Whom a peer may send for is
+/// each node's own affair.
+const REFUSED_EVERYWHERE: &str = "('malformed', 'invalid_argument')";
+
+/// Whether anything of these feeds is not kept here.
+fn has_unheld(
+    connection: &Connection,
+    lacking: &BTreeMap<u32, (NodeId, u64, u64)>,
+) -> Result<bool, SqlFault> {
+    let mut statement =
+        connection.prepare_cached("SELECT 1 FROM unheld WHERE origin = ?1 AND seq > ?2 LIMIT 1")?;
+    for (origin, (_, has, _)) in lacking {
+        if statement.exists((origin, signed(*has)))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What is being put together.
 struct Telling<'c> {
     connection: &'c Connection,
     items: Vec<FeedItem>,
     bytes: u64,
+    /// Whether something of what is lacking is not kept here.
+    has_unheld: bool,
     /// By number of origin: its name, and up to where it was told.
     told: BTreeMap<u32, (NodeId, u64)>,
 }
@@ -81,9 +104,14 @@ impl Telling<'_> {
         if *told + 1 >= before {
             return Ok(());
         }
-        let mut statement = self.connection.prepare_cached(
-            "SELECT seq, hash FROM unheld WHERE origin = ?1 AND seq > ?2 AND seq < ?3 ORDER BY seq",
-        )?;
+        let told_on = match planted::is_on("hidden-served-as-held") {
+            true => String::new(),
+            false => format!("AND reason IN {REFUSED_EVERYWHERE}"),
+        };
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT seq, hash FROM unheld
+             WHERE origin = ?1 AND seq > ?2 AND seq < ?3 {told_on} ORDER BY seq"
+        ))?;
         let mut rows = statement.query((origin, signed(*told), signed(before)))?;
         while let Some(row) = rows.next()? {
             let seq = unsigned(row.get(0)?);
@@ -97,8 +125,28 @@ impl Telling<'_> {
         Ok(())
     }
 
+    /// Tells of what an operation's author had seen and is not kept here: no kept operation stands where it
+    /// stood.
+    fn pass_before(&mut self, bytes: &[u8]) -> Result<(), SqlFault> {
+        if !self.has_unheld {
+            return Ok(());
+        }
+        // What cannot be read is judged by whoever hears it.
+        let Ok(op) = codec::decode_op(bytes) else { return Ok(()) };
+        let seen: Vec<(u32, u64)> = self
+            .told
+            .iter()
+            .filter(|(_, (node, told))| op.context.get(*node) > *told)
+            .map(|(origin, (node, _))| (*origin, op.context.get(*node)))
+            .collect();
+        seen.into_iter().try_for_each(|(origin, seq)| self.pass(origin, seq + 1))
+    }
+
     /// Tells an operation; says whether it goes on without a gap.
     fn tell(&mut self, origin: u32, seq: u64, said: Said) -> Result<bool, SqlFault> {
+        if let Said::Whole { bytes, .. } = &said {
+            self.pass_before(bytes)?;
+        }
         self.pass(origin, seq)?;
         let Some((node, told)) = self.told.get_mut(&origin) else { return Ok(false) };
         if seq != *told + 1 {
@@ -252,8 +300,9 @@ pub(crate) fn lacking(
         start = start.into_iter().chain(first).min();
     }
     let told = lacking.iter().map(|(origin, (node, has, _))| (*origin, (*node, *has))).collect();
-    let mut telling = Telling { connection, items: Vec::new(), bytes: 0, told };
-    let mut more = false;
+    let has_unheld = has_unheld(connection, &lacking)?;
+    let mut telling = Telling { connection, items: Vec::new(), bytes: 0, has_unheld, told };
+    let (mut full, mut gaps) = (false, false);
     let mut statement = connection.prepare_cached(
         "SELECT o.origin, o.seq, o.bytes, s.name FROM ops o
          LEFT JOIN memories m ON m.id = o.memory LEFT JOIN namespaces s ON s.id = m.namespace
@@ -266,17 +315,16 @@ pub(crate) fn lacking(
             continue;
         }
         if telling.items.len() >= query.items_max as usize || telling.bytes >= query.bytes_max {
-            more = true;
+            full = true;
             break;
         }
         let namespace: Option<String> = row.get(3)?;
         let namespace = namespace.and_then(|name| name.parse::<Namespace>().ok());
         let goes_on = telling.tell(origin, seq, Said::Whole { bytes: row.get(2)?, namespace })?;
         // What was taken late stands behind what follows it, which is told the next time.
-        more |= !goes_on;
+        gaps |= !goes_on;
     }
-    more &= !telling.items.is_empty();
-    if !more {
+    if !full {
         for (origin, (_, _, covered)) in &lacking {
             telling.pass(*origin, covered + 1)?;
         }
@@ -285,6 +333,6 @@ pub(crate) fn lacking(
     let (proofs, unproven) = telling.proofs(&lacking, me)?;
     let mut items = telling.items;
     items.retain(|item| !unproven.contains(&item.id.origin));
-    more &= !items.is_empty();
+    let more = (full || gaps) && !items.is_empty();
     Ok(Lacking { items, proofs, more, is_cut })
 }

@@ -426,7 +426,7 @@ pub(crate) fn covered_feeds(
 ) -> Result<Vec<CoveredFeed>, SqlFault> {
     let mut statement = connection.prepare_cached(
         "SELECT n.node, f.seq, f.chain, f.unseen, h.seq, h.chain, h.signature,
-            (SELECT max(u.seq) FROM unheld u WHERE u.origin = f.origin)
+            (SELECT max(u.seq) FROM unheld u WHERE u.origin = f.origin AND u.reason IS NULL)
          FROM feeds f JOIN nodes n ON n.id = f.origin LEFT JOIN feed_heads h
             ON h.origin = f.origin AND h.seq = (SELECT max(seq) FROM feed_heads x
                 WHERE x.origin = f.origin AND x.seq <= f.seq)",

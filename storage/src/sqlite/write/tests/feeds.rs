@@ -42,6 +42,11 @@ pub(super) fn passing(bytes: &[u8]) -> Intent {
     })
 }
 
+fn refusing(bytes: &[u8], reason: Reason) -> Intent {
+    let (id, hash) = (incoming(bytes).op.id, codec::op_hash(bytes));
+    Intent::Pass(Passed { id, hash, refused: Some(reason), about: None })
+}
+
 pub(super) fn peer() -> Viewer {
     Viewer { operator: true, ..viewer("peer") }
 }
@@ -260,21 +265,9 @@ async fn a_store_catches_up_from_any_other_in_parts() {
     assert!(catch_up(&b, &c, 3).await > 5, "in parts");
     assert!(same(&a, &c).await);
     assert_eq!(a.feeds().await.unwrap(), c.feeds().await.unwrap(), "the chains are the same");
-    // What was hidden from one is told on as its hash, without a gap.
+    // What one refuses as everybody would is told on as its hash, without a gap.
     let feed = log(folders[0].path());
-    let first = incoming(&feed[0]).op.id;
-    act(
-        &d,
-        &peer(),
-        Intent::Pass(Passed {
-            id: first,
-            hash: codec::op_hash(&feed[0]),
-            refused: None,
-            about: None,
-        }),
-    )
-    .await
-    .unwrap();
+    act(&d, &peer(), refusing(&feed[0], Reason::Malformed)).await.unwrap();
     catch_up(&a, &d, 4).await;
     let query =
         LackingQuery { has: types::VersionVector::default(), items_max: 1000, bytes_max: 1 << 20 };
@@ -288,6 +281,60 @@ async fn a_store_catches_up_from_any_other_in_parts() {
     }
     assert_eq!(d.feeds().await.unwrap(), a.feeds().await.unwrap());
     for store in [a, b, c, d] {
+        store.close().await.unwrap();
+    }
+}
+
+/// Everything that a store tells who has nothing.
+async fn told_by(store: &SqliteStore) -> Vec<FeedItem> {
+    let query = LackingQuery { has: VersionVector::default(), items_max: 1000, bytes_max: 1 << 20 };
+    store.lacking(query).await.unwrap().items
+}
+
+#[tokio::test]
+async fn what_an_author_had_seen_is_told_before_what_the_author_did() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [a, b] = folders.each_ref().map(|folder| open(folder.path()));
+    put(&a, &viewer("ann"), 1, "one").await;
+    let feed = log(folders[0].path());
+    let head = FeedHead::empty(a.node_id()).with(&codec::op_hash(&feed[0]));
+    let vouch = Intent::Vouch(SignedHead { head, signature: signature(&head) });
+    let intents = vec![refusing(&feed[0], Reason::Malformed), vouch];
+    b.write(request(&peer(), intents)).await.unwrap();
+    // Its author has seen that there is something that it does not take.
+    put(&b, &viewer("bob"), 2, "two").await;
+    put(&a, &viewer("ann"), 3, "three").await;
+    catch_up(&a, &b, 100).await;
+    let mut covered = VersionVector::default();
+    for item in told_by(&b).await {
+        if let Said::Whole { bytes, .. } = &item.said {
+            assert!(covered.covers(&incoming(bytes).op.context), "FDR-1: {}", item.id);
+        }
+        assert!(covered.advance(item.id), "FDR-2: {}", item.id);
+    }
+    assert_eq!(covered, b.feeds().await.unwrap().values().map(|f| (f.origin, f.seq)).collect());
+    for store in [a, b] {
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_hidden_here_is_passed_over_by_nobody_else() {
+    let folders: [tempfile::TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [a, b, c] = folders.each_ref().map(|folder| open(folder.path()));
+    for (number, title) in [(1, "one"), (2, "two"), (3, "three")] {
+        put(&a, &viewer("ann"), number, title).await;
+    }
+    let feed = log(folders[0].path());
+    for (store, second) in [(&b, passing(&feed[1])), (&c, refusing(&feed[1], Reason::ClockSkew))] {
+        act(store, &peer(), taking(&feed[0])).await.unwrap();
+        act(store, &peer(), second).await.unwrap();
+        catch_up(&a, store, 100).await;
+        assert_eq!(store.feeds().await.unwrap(), a.feeds().await.unwrap());
+        let told: Vec<u64> = told_by(store).await.iter().map(|item| item.id.seq).collect();
+        assert_eq!(told, [1], "FDR-4");
+    }
+    for store in [a, b, c] {
         store.close().await.unwrap();
     }
 }

@@ -186,17 +186,7 @@ fn a_peer_that_comes_back_with_an_empty_disk_gets_everything() {
     fleet.changed(1, Method::DELETE, &format!("/api/v1/memories/{gone}"), None);
     fleet.all_have(&ALL, &["of its former life"]);
     fleet.nodes[2].kill();
-    let mut rows = Vec::from_iter([fleet.nodes[0].row(), fleet.nodes[1].row()]);
-    // What it said under its old name is still believed.
-    let former = fleet.nodes[2].row();
-    rows.push(Row { name: "c before".to_owned(), endpoint: None, ..former });
-    std::fs::remove_dir_all(fleet.nodes[2].data()).expect("removed");
-    std::fs::create_dir(fleet.nodes[2].data()).expect("a folder");
-    rows.push(fleet.nodes[2].row());
-    for node in &fleet.nodes {
-        node.knows(&rows);
-    }
-    fleet.nodes[2].start();
+    fleet.replace(2);
     fleet.all_have(&ALL, &["of its former life"]);
     assert_eq!(fleet.get(2, &gone).status, 404);
     let id = until("its writes count again", || match fleet.store(2, &memory("new")) {

@@ -126,6 +126,12 @@ fn kind(call: &Call) -> &'static str {
         Call::Approve { .. } => "approve",
         Call::Reject { .. } => "reject",
         Call::Observe { .. } => "observe",
+        Call::Store { .. } => "store",
+        Call::Read { .. } => "read",
+        Call::Change { .. } => "change",
+        Call::Delete { .. } => "delete",
+        Call::Link { .. } => "link",
+        Call::Unlink { .. } => "unlink",
     }
 }
 

@@ -324,6 +324,14 @@ pub struct StoreStats {
     pub tombstones: u64,
     /// Links.
     pub links: u64,
+    /// Operations in the log.
+    pub operations: u64,
+    /// Operations that are covered and not kept: hidden from this node, or refused by it.
+    pub unheld: u64,
+    /// Nonces of peers that are remembered.
+    pub nonces: u64,
+    /// Answers that are remembered for retries.
+    pub answers: u64,
     /// Audit rows.
     pub events: u64,
     /// Change position of the last commit.

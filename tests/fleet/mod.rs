@@ -221,6 +221,26 @@ impl Fleet {
         body: Option<&Value>,
         idempotency: Option<&str>,
     ) -> Told {
+        let answer = self.answer(at, agent, method, path, body, idempotency);
+        let body = answer.json().unwrap_or(Value::Null);
+        Told { status: answer.status, headers: answer.headers, body }
+    }
+
+    /// What a node shows of itself to a monitor.
+    pub fn metrics(&self, at: usize) -> String {
+        let answer = self.answer(at, "local", Method::GET, "/metrics", None, None);
+        String::from_utf8(answer.body.to_vec()).expect("text")
+    }
+
+    fn answer(
+        &self,
+        at: usize,
+        agent: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        idempotency: Option<&str>,
+    ) -> HttpAnswer {
         let node = &self.nodes[at];
         let who = identity(self.client.path(), "client");
         let limits = HttpLimits { answer: Duration::from_secs(20), ..HttpLimits::default() };
@@ -236,12 +256,25 @@ impl Fleet {
             headers.insert(HeaderName::from_static(name), value);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let answer: HttpAnswer = runtime
+        runtime
             .expect("a runtime")
             .block_on(client.request(method, path, &headers, body))
-            .expect("an answer");
-        let body = answer.json().unwrap_or(Value::Null);
-        Told { status: answer.status, headers: answer.headers, body }
+            .expect("an answer")
+    }
+
+    /// Takes a node's disk away, which does not run; it comes back as somebody new, and the others believe what it
+    /// had said before.
+    pub fn replace(&mut self, at: usize) {
+        let mut rows = self.rows();
+        let former = Row { name: "before".to_owned(), endpoint: None, ..rows.remove(at) };
+        let data = self.nodes[at].data();
+        std::fs::remove_dir_all(&data).expect("removed");
+        std::fs::create_dir(&data).expect("a folder");
+        rows.extend([former, self.nodes[at].row()]);
+        for node in &self.nodes {
+            node.knows(&rows);
+        }
+        self.nodes[at].start();
     }
 
     pub fn store(&self, at: usize, body: &Value) -> Told {

@@ -83,6 +83,8 @@ impl Federation {
         let once = Some(heard.once);
         let taken = exchange.take(&members, from, push.operations, &push.proofs, once).await?;
         let Taken { fates, behind, covers } = taken;
+        // What was passed moves nothing else that the loop could see.
+        self.happened(Input::Covered(covers.clone())).await;
         let vector = heard.asked.covers;
         self.happened(Input::Heard { peer: from.node, vector }).await;
         let verdicts = fates.into_iter().map(verdict).collect();

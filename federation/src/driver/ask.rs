@@ -186,6 +186,9 @@ async fn fetch(federation: &Federation, peer: NodeId) -> Result<Fetched, Reject>
     let taken = exchange.take(&members, member, told.operations, &told.proofs, None).await?;
     // Asked again at once, a peer that brought nothing would bring nothing again.
     let came = taken.covers != before;
+    if came {
+        federation.happened(Input::Covered(taken.covers)).await;
+    }
     let (more, is_cut) = (told.more && came, told.is_cut);
     Ok(Fetched { vector: convert::vector(&told.covers)?, more, is_cut })
 }

@@ -77,7 +77,10 @@ async fn compare(federation: &Federation, peer: NodeId, all: bool) -> Result<(),
     if !all {
         return Ok(());
     }
-    federation.0.exchange.cover(&members, heads, partial || refused > 0).await
+    let exchange = &federation.0.exchange;
+    exchange.cover(&members, heads, partial || refused > 0).await?;
+    federation.happened(Input::Covered(exchange.covers().await?)).await;
+    Ok(())
 }
 
 impl Comparison<'_> {

@@ -24,8 +24,8 @@ const READS: &[&str] = &[
     "verify_chain",
 ];
 
-/// Operations on what peers refuse: done twice, they leave what they leave when done once.
-const PEERS: &[&str] = &["peers_purge_dead_letters", "peers_retry_dead_letters"];
+/// Operations on what peers refuse, and what peers push: done twice, they leave what they leave when done once.
+const PEERS: &[&str] = &["peers_purge_dead_letters", "peers_retry_dead_letters", "sync_push"];
 
 /// Operations that the root decides: a session's numbers, versions and fences make their retries safe.
 const ROOT: &[&str] = &[

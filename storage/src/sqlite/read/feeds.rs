@@ -90,6 +90,7 @@ fn has_unheld(
 struct Telling<'c> {
     connection: &'c Connection,
     items: Vec<FeedItem>,
+    items_max: usize,
     bytes: u64,
     /// Whether something of what is lacking is not kept here.
     has_unheld: bool,
@@ -98,7 +99,11 @@ struct Telling<'c> {
 }
 
 impl Telling<'_> {
-    /// Tells of what is not kept between what was told of a feed and `before`.
+    fn is_full(&self) -> bool {
+        self.items.len() >= self.items_max
+    }
+
+    /// Tells of what is not kept between what was told of a feed and `before`, as far as there is room.
     fn pass(&mut self, origin: u32, before: u64) -> Result<(), SqlFault> {
         let Some((node, told)) = self.told.get_mut(&origin) else { return Ok(()) };
         if *told + 1 >= before {
@@ -115,7 +120,7 @@ impl Telling<'_> {
         let mut rows = statement.query((origin, signed(*told), signed(before)))?;
         while let Some(row) = rows.next()? {
             let seq = unsigned(row.get(0)?);
-            if seq != *told + 1 {
+            if seq != *told + 1 || self.items.len() >= self.items_max {
                 break;
             }
             let id = OpId { origin: *node, seq };
@@ -301,7 +306,9 @@ pub(crate) fn lacking(
     }
     let told = lacking.iter().map(|(origin, (node, has, _))| (*origin, (*node, *has))).collect();
     let has_unheld = has_unheld(connection, &lacking)?;
-    let mut telling = Telling { connection, items: Vec::new(), bytes: 0, has_unheld, told };
+    let items_max = query.items_max as usize;
+    let items = Vec::new();
+    let mut telling = Telling { connection, items, items_max, bytes: 0, has_unheld, told };
     let (mut full, mut gaps) = (false, false);
     let mut statement = connection.prepare_cached(
         "SELECT o.origin, o.seq, o.bytes, s.name FROM ops o
@@ -314,7 +321,7 @@ pub(crate) fn lacking(
         if lacking.get(&origin).is_none_or(|(_, has, _)| seq <= *has) {
             continue;
         }
-        if telling.items.len() >= query.items_max as usize || telling.bytes >= query.bytes_max {
+        if telling.is_full() || telling.bytes >= query.bytes_max {
             full = true;
             break;
         }
@@ -328,6 +335,8 @@ pub(crate) fn lacking(
         for (origin, (_, _, covered)) in &lacking {
             telling.pass(*origin, covered + 1)?;
         }
+        // What had no room is told the next time.
+        full = telling.is_full();
     }
     let is_cut = telling.is_cut(&lacking)?;
     let (proofs, unproven) = telling.proofs(&lacking, me)?;

@@ -340,6 +340,27 @@ async fn what_is_hidden_here_is_passed_over_by_nobody_else() {
 }
 
 #[tokio::test]
+async fn what_is_not_kept_is_told_in_parts_too() {
+    let folders: [tempfile::TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [a, b, c] = folders.each_ref().map(|folder| open(folder.path()));
+    live(&a).await;
+    let feed = log(folders[0].path());
+    let head = a.feeds().await.unwrap()[&a.node_id()];
+    let word = SignedHead { head, signature: signature(&head) };
+    // What nobody can read is told on as its hash.
+    let all = feed.iter().map(|bytes| refusing(bytes, Reason::Malformed));
+    b.write(request(&peer(), all.chain([Intent::Vouch(word)]).collect())).await.unwrap();
+    let query = LackingQuery { has: VersionVector::default(), items_max: 3, bytes_max: 1 << 20 };
+    let told = b.lacking(query).await.unwrap();
+    assert_eq!((told.items.len(), told.more, told.is_cut), (3, true, false), "FDR-1");
+    assert!(catch_up(&b, &c, 3).await >= feed.len().div_ceil(3), "in parts");
+    assert_eq!(c.feeds().await.unwrap()[&a.node_id()], head);
+    for store in [a, b, c] {
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn links_join_in_any_order() {
     let folder = tempfile::tempdir().unwrap();
     let b = open(folder.path());

@@ -182,7 +182,7 @@ pub fn json_of_push(push: SyncPush) -> SyncPushInput {
         covers: header.covers,
         operations: push.operations,
         proofs: push.proofs,
-        more: false,
+        ..SyncTold::default()
     };
     let SyncSinceOut { covers, operations, proofs, .. } = told.into();
     SyncPushInput {
@@ -190,6 +190,8 @@ pub fn json_of_push(push: SyncPush) -> SyncPushInput {
         sent_ms: header.sent_ms,
         version: header.version,
         covers,
+        schema: header.schema,
+        capabilities: header.capabilities,
         operations,
         proofs,
     }

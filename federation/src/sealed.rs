@@ -20,6 +20,10 @@ use crate::{
 
 /// Version of the messages and of the operations in them. A node reads its own and the one before.
 pub const VERSION: u32 = 1;
+/// Version of this node's store, as it tells others.
+pub const SCHEMA: u32 = storage::sqlite::schema::VERSION as u32;
+/// What this node offers besides what [`VERSION`] says, in order.
+pub const CAPABILITIES: &[&str] = &["sync-http"];
 /// Longest nonce, in bytes.
 const NONCE_BYTES_MAX: usize = 128;
 const ANSWER: &[u8] = b"hivemem sync answer v1\0";
@@ -65,6 +69,8 @@ pub fn header(
         sent_ms,
         version: VERSION,
         covers: convert::covered(covers),
+        schema: SCHEMA,
+        capabilities: CAPABILITIES.iter().map(|word| (*word).to_owned()).collect(),
     }
 }
 

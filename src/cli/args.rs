@@ -339,6 +339,12 @@ pub enum Command {
         #[command(subcommand)]
         command: PeersCommand,
     },
+    /// How this node keeps up with its peers.
+    Sync {
+        /// What to do.
+        #[command(subcommand)]
+        command: SyncCommand,
+    },
     /// What peers refuse of this node's operations.
     Dlq {
         /// What to do.
@@ -577,6 +583,13 @@ pub enum PeersCommand {
     },
     /// Show how they stand.
     List,
+}
+
+/// Keeping up with peers.
+#[derive(Subcommand, Debug)]
+pub enum SyncCommand {
+    /// Show of each peer how far it is, when it was heard, and what it refuses.
+    Status,
 }
 
 /// Dead letters.

@@ -8,6 +8,7 @@
 
 pub mod doorway;
 pub mod list;
+mod standing;
 pub mod trust;
 mod way;
 
@@ -18,7 +19,7 @@ use federation::{
     Gate,
     admit::Scope,
     driver::{Federation, Home, Keep, NotMet},
-    engine::{Options, PeerView, Short},
+    engine::{Options, Short},
     members::{Member, Members},
     sealed::Identity as Signs,
 };
@@ -40,7 +41,8 @@ use wire::{
 };
 
 pub use self::list::PeersError;
-use self::{doorway::Doorway, list::Listed, way::Way};
+pub use self::standing::Standing;
+use self::{doorway::Doorway, list::Listed, standing::Counts, way::Way};
 use crate::{
     config::{FederationConfig, Quorum, TlsConfig},
     identity::Identity,
@@ -97,6 +99,7 @@ struct Inner {
     me: Member,
     doorway: Doorway,
     way: Way,
+    counts: Counts,
 }
 
 /// What is let in whatever the peers' lists say.
@@ -215,7 +218,8 @@ impl Peers {
         let options = Options { catch_up_ms: ms(config.catch_up), compare_ms: ms(config.compare) };
         let federation = Federation::start(home, members, options).await?;
         let (quorum, within) = (config.quorum, config.quorum_timeout);
-        let inner = Inner { federation, quorum, within, me, doorway, way };
+        let inner =
+            Inner { federation, quorum, within, me, doorway, way, counts: Counts::default() };
         let peers = Self(Arc::new(inner));
         let reload = peers.clone().reload(disk, config.peers_file.clone(), read, shutdown.clone());
         task::spawn_named("peers reload", reload);
@@ -266,7 +270,7 @@ impl Peers {
     pub fn needed(&self) -> u32 {
         match self.0.quorum {
             Quorum::Nodes(nodes) => nodes,
-            Quorum::Majority => nodes(&self.0.federation.members(), self.0.me.node) / 2 + 1,
+            Quorum::Majority => self.nodes() / 2 + 1,
         }
     }
 
@@ -286,14 +290,14 @@ impl Peers {
         let left = deadline.map(|at| at.saturating_duration_since(clock::Instant::now()));
         let within = left.map_or(self.0.within, |left| left.min(self.0.within));
         let met = self.0.federation.quorum(operations, needed as usize, within).await;
-        met.map(|got| u32::try_from(got).unwrap_or(u32::MAX)).map_err(not_met)
+        let met = met.map(|got| u32::try_from(got).unwrap_or(u32::MAX));
+        self.0.counts.ended(met.as_ref().ok().copied(), self.nodes());
+        met.map_err(not_met)
     }
 
-    /// The peers with their names.
-    pub async fn views(&self) -> Vec<(Member, PeerView)> {
-        let members = self.0.federation.members();
-        let views = self.0.federation.peers().await.into_iter();
-        views.filter_map(|view| Some((members.get(view.peer).ok()?.clone(), view))).collect()
+    /// Nodes that take part, this one among them.
+    fn nodes(&self) -> u32 {
+        nodes(&self.0.federation.members(), self.0.me.node)
     }
 
     /// Leaves: nothing is sent and nobody is asked any more.

@@ -8,9 +8,10 @@
 //! | `hivemem_memory_store_total`, `hivemem_memory_store_latency_seconds` | reason, – | stores, single and bulk |
 //! | `hivemem_recall_total`, `hivemem_recall_latency_seconds` | reason, – | recalls and searches |
 //! | `hivemem_commit_latency_seconds` | – | group commits, fsync included |
+//! | `hivemem_federation_*` | peer | see [`super::peers`] |
 //! | the rest | – | see [`StoreFigures`] |
 //!
-//! Invariants: label values come from closed lists in the program, never from a client, so the number
+//! Invariants: label values come from closed lists in the program or the operator's, never from a client, so the number
 //! of series is bounded; names follow the conventions that `promtool check metrics` checks.
 //!
 //! Not here: serving them (the doors) and alert rules (`deploy`).
@@ -28,7 +29,10 @@ use prometheus_client::{
 };
 use storage::answer::{COMMIT_BOUNDS_MICROS, StoreStats};
 
-use super::exposition;
+use super::{
+    exposition,
+    peers::{FederationFigures, Figures},
+};
 
 /// Media type of what [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -92,6 +96,7 @@ pub struct Metrics {
     recalls: Family<ReasonLabels, Counter>,
     recall_latency: Histogram,
     figures: Arc<StoreFigures>,
+    peers: Arc<Figures>,
 }
 
 impl fmt::Debug for Metrics {
@@ -115,6 +120,7 @@ impl Metrics {
         let (stores, recalls) = (Family::default(), Family::default());
         let (store_latency, recall_latency) = (latency(), latency());
         let figures = Arc::new(StoreFigures::default());
+        let peers = Arc::new(Figures::default());
         registry.register(
             "requests",
             "Requests answered, by door, operation and reason",
@@ -142,6 +148,7 @@ impl Metrics {
             recall_latency.clone(),
         );
         registry.register_collector(Box::new(figures.clone()));
+        registry.register_collector(Box::new(peers.clone()));
         Self {
             registry,
             requests,
@@ -151,6 +158,7 @@ impl Metrics {
             recalls,
             recall_latency,
             figures,
+            peers,
         }
     }
 
@@ -179,9 +187,11 @@ impl Metrics {
         }
     }
 
-    /// All metrics as text of type [`CONTENT_TYPE`]; `stats` are the store's figures now.
-    pub fn render(&self, stats: StoreStats) -> String {
+    /// All metrics as text of type [`CONTENT_TYPE`]; `stats` are the store's figures now, `peers` those of the
+    /// peers, if there are some.
+    pub fn render(&self, stats: StoreStats, peers: Option<FederationFigures>) -> String {
         *self.figures.0.lock() = Some(stats);
+        *self.peers.0.lock() = peers;
         let mut open_metrics = String::new();
         // Writing to a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut open_metrics, &self.registry);
@@ -271,6 +281,7 @@ impl Collector for StoreFigures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::peers::PeerFigures;
 
     fn sample() -> String {
         let metrics = Metrics::new();
@@ -278,12 +289,20 @@ mod tests {
         metrics.finished(Door::Grpc, "recall", "overloaded", Duration::from_micros(200));
         let mut commits = [0; COMMIT_BOUNDS_MICROS.len() + 1];
         (commits[1], commits[14]) = (4, 1);
-        metrics.render(StoreStats {
-            memories: 7,
-            commits,
-            commit_micros: 2_500_000,
-            ..StoreStats::default()
-        })
+        let stats =
+            StoreStats { memories: 7, commits, commit_micros: 2_500_000, ..StoreStats::default() };
+        let b = PeerFigures {
+            name: "b".to_owned(),
+            lag: 3,
+            letters: 2,
+            clock_offset_seconds: Some(-0.25),
+            drifts: true,
+            ..PeerFigures::default()
+        };
+        let peers = vec![b];
+        let figures =
+            FederationFigures { retried: 4, partial: 1, peers, ..FederationFigures::default() };
+        metrics.render(stats, Some(figures))
     }
 
     #[test]
@@ -303,6 +322,13 @@ mod tests {
             "hivemem_commit_latency_seconds_bucket{le=\"+Inf\"} 5",
             "# TYPE hivemem_memories gauge",
             "hivemem_memories 7",
+            "# TYPE hivemem_federation_fanout_retry_total counter",
+            "hivemem_federation_fanout_retry_total 4",
+            "hivemem_federation_partial_quorum_total 1",
+            "hivemem_federation_push_dlq_depth 2",
+            "hivemem_federation_peer_lag{peer=\"b\"} 3.0",
+            "hivemem_federation_peer_clock_offset_seconds{peer=\"b\"} -0.25",
+            "hivemem_federation_peer_drift{peer=\"b\"} 1.0",
         ] {
             assert!(text.lines().any(|l| l == line), "missing {line:?} in\n{text}");
         }

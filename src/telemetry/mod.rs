@@ -10,3 +10,4 @@ pub mod health;
 #[cfg(feature = "host")]
 pub mod log;
 pub mod metrics;
+pub mod peers;

@@ -58,7 +58,12 @@ impl Federation {
         purpose: SyncPurpose,
         peer: NodeId,
     ) -> Result<Heard, Reject> {
-        let asked = sealed::heed(header, purpose, self.me(), clock::now_unix_ms())?;
+        let now_ms = clock::now_unix_ms();
+        // Also one whose clock is too far off: that is when it matters how far.
+        if let Some(header) = header {
+            self.0.sightings.asked(peer, header, now_ms);
+        }
+        let asked = sealed::heed(header, purpose, self.me(), now_ms)?;
         let nonce = sealed::nonce_key(nonce);
         let once = Once { peer, nonce, until_ms: asked.until_ms };
         Ok(Heard { asked, once })

@@ -63,6 +63,7 @@ pub(super) async fn push(federation: Federation, peer: NodeId, push: PushId, par
         Ok(End::Behind(vector)) => Input::Behind { peer, push, vector },
         Err(error) => {
             tracing::debug!(%peer, %error, "a push failed");
+            federation.0.sightings.failed(peer, &error, clock::now_unix_ms());
             Input::Failed { peer, push }
         }
     };
@@ -105,6 +106,7 @@ pub(super) async fn retry(federation: Federation, peer: NodeId, push: PushId, se
         Ok(End::Behind(vector)) => Input::Behind { peer, push, vector },
         Err(error) => {
             tracing::debug!(%peer, %error, "a retry failed");
+            federation.0.sightings.failed(peer, &error, clock::now_unix_ms());
             Input::Failed { peer, push }
         }
     };
@@ -161,6 +163,7 @@ pub(super) async fn pull(federation: Federation, peer: NodeId) {
         Ok(Fetched { vector, more, is_cut }) => Input::Pulled { peer, vector, more, is_cut },
         Err(error) => {
             tracing::debug!(%peer, %error, "a pull failed");
+            federation.0.sightings.failed(peer, &error, clock::now_unix_ms());
             Input::PullFailed { peer }
         }
     };
@@ -238,5 +241,7 @@ pub(super) async fn ask_named(
         Reject::new(Reason::DeadlineExceeded, detail)
     })?;
     let answer = answer.map_err(|status| reject_from_status(&status))?;
-    Ok((sealed::answered(member, &nonce, answer.into_inner())?, nonce))
+    let body = sealed::answered(member, &nonce, answer.into_inner())?;
+    federation.0.sightings.answered(member.node, clock::now_unix_ms());
+    Ok((body, nonce))
 }

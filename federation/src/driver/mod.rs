@@ -7,6 +7,7 @@
 //! | `compare` | comparing what is held, and taking what differs |
 //! | `forget` | forgetting what every member has seen |
 //! | `answer` | answers to what other nodes ask of this one, by whichever door |
+//! | `seen` | when peers were heard, and what they said of themselves |
 //! | `serve` | the gRPC door |
 //!
 //! Invariants: `DRV-1` the engine is asked by one task alone, and its time never runs backwards; `DRV-2`
@@ -20,6 +21,7 @@ mod ask;
 mod compare;
 mod forget;
 mod run;
+mod seen;
 mod serve;
 
 use std::{
@@ -38,8 +40,11 @@ use wire::{
     dial::Endpoint,
 };
 
-pub use self::answer::Asking;
-use self::run::Run;
+pub use self::{
+    answer::Asking,
+    seen::{Seen, Troubles},
+};
+use self::{run::Run, seen::Sightings};
 use crate::{
     engine::{Engine, Input, Options, PeerView, Short},
     exchange::{Exchange, Gate},
@@ -123,6 +128,7 @@ struct Inner {
     forgetting: AtomicBool,
     channels: Mutex<BTreeMap<NodeId, (String, Channel)>>,
     events: mpsc::Sender<Event>,
+    sightings: Sightings,
     shutdown: Shutdown,
     running: Mutex<Option<task::JoinHandle<()>>>,
 }
@@ -149,6 +155,7 @@ impl Federation {
             forgetting: AtomicBool::new(false),
             channels: Mutex::default(),
             events,
+            sightings: Sightings::default(),
             shutdown: Shutdown::new(),
             running: Mutex::default(),
         };

@@ -198,6 +198,7 @@ impl Run {
                 self.end(write, Err(NotMet { got, needed, short }));
             }
             Output::KeepLetter { peer, letter } => {
+                self.federation.0.sightings.refused(letter.next_ms.is_some());
                 let (seq, reason) = (letter.seq, letter.reason);
                 tracing::warn!(%peer, seq, %reason, "a peer refuses an operation of this node");
                 keep.push(Intent::KeepLetter { peer, letter: Box::new(letter) });

@@ -132,7 +132,11 @@ async fn metrics_text(app: &App) -> Answer<Response> {
     let stats = clock::timeout(STORE_WAIT, app.service.stats()).await.map_err(|_| {
         Refusal::from(Reject::new(Reason::Overloaded, "the store does not answer"))
     })??;
-    let text = app.metrics.render(stats);
+    let peers = match app.service.peers() {
+        None => None,
+        Some(peers) => Some(clock::timeout(STORE_WAIT, peers.figures()).await.unwrap_or_default()),
+    };
+    let text = app.metrics.render(stats, peers);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 

@@ -22,7 +22,7 @@ use types::{NodeId, Reason, Reject};
 use wire::{
     admission::read_body,
     serve::Peer,
-    v1::{SyncPurpose, SyncQuestion, SyncSince},
+    v1::{SyncHeader, SyncPurpose, SyncQuestion, SyncSince},
 };
 
 use super::{
@@ -163,12 +163,15 @@ fn asking(target: &[u8]) -> Result<Asking, Reject> {
     let covers: Option<String> = query.take("covers")?;
     let limit: Option<u32> = query.take("limit")?;
     let after: Option<String> = query.take("since")?;
+    let schema: Option<u32> = query.take("schema")?;
+    let capabilities: Vec<String> = query.take("capabilities")?.unwrap_or_default();
     query.done()?;
     let to = to.ok_or_else(|| need("to"))?;
     let sent_ms = sent_ms.ok_or_else(|| need("sent_ms"))?;
     let version = version.ok_or_else(|| need("version"))?;
     let covers = feeds(covers.as_deref().unwrap_or_default())?;
     let header = sync_header(SyncPurpose::Since, &to, sent_ms, version, covers)?;
+    let header = SyncHeader { schema: schema.unwrap_or_default(), capabilities, ..header };
     let since = SyncSince { header: Some(header), operations_max: limit.unwrap_or(u32::MAX) };
     Ok(Asking { since, after_ms: time::from_option("since", after.as_deref())? })
 }
@@ -200,7 +203,9 @@ fn feeds(text: &str) -> Result<Vec<SyncFeed>, Reject> {
         ("version" = u32, Query, description = "Version of the messages and operations that the asker writes.", minimum = 0),
         ("covers" = Option<String>, Query, description = "What the asker covers: `<UUID of a node>:<sequence>` of each feed, with commas between them."),
         ("since" = Option<String>, Query, description = "The asker has everything that was committed here before this RFC 3339 time. It is mapped to a position that is rather earlier; `covers` is exact."),
-        ("limit" = Option<u32>, Query, description = "At most so many operations. Default 1000.", minimum = 1, maximum = 1000),
+        ("limit" = Option<u32>, Query, description = "At most so many operations; the default, and the most, is 480.", minimum = 1, maximum = 1000),
+        ("schema" = Option<u32>, Query, description = "Version of the asker's store.", minimum = 0),
+        ("capabilities" = Option<Vec<String>>, Query, description = "What the asker offers besides what its version says, with commas between them."),
     ),
     responses((status = 200, description = "Operations in an order in which they can be applied, signed.", body = SyncSinceOut)),
 )]

@@ -21,7 +21,7 @@ use std::io::{IsTerminal, Write};
 use serde_json::{Map, Value, json};
 
 use super::{
-    args::{Cli, Command, FilterArgs, IdentityCommand},
+    args::{Cli, Command, FilterArgs, IdentityCommand, SyncCommand},
     client::Client,
     exit::Failure,
     render,
@@ -61,6 +61,7 @@ pub async fn run(client: &Client, cli: &Cli, config: &Config) -> Result<(), Fail
             trust::export(client, args, json).await
         }
         Command::Peers { command } => peers::peers(client, command, json).await,
+        Command::Sync { command: SyncCommand::Status } => peers::status(client, json).await,
         Command::Dlq { command } => peers::dead_letters(client, command, json).await,
         Command::Root { command } => root::root(client, command, json).await,
         command => operate::run(client, command, config, json).await,

@@ -27,6 +27,37 @@ fn peers_text(peers: &Value) -> String {
     )
 }
 
+fn status_text(peers: &Value) -> String {
+    let columns = [
+        "name",
+        "settled",
+        "lag",
+        "in_flight",
+        "failures",
+        "quiet_until",
+        "last_heard",
+        "clock_offset_ms",
+        "dead_letters",
+        "quarantined",
+        "drifts",
+        "trouble",
+    ];
+    format!(
+        "node {} at position {}; {} nodes must have a write\n\n{}",
+        peers["node"].as_str().unwrap_or_default(),
+        peers["position"],
+        peers["quorum"],
+        render::table(&items(peers), &columns)
+    )
+}
+
+/// How the peers stand.
+pub(super) async fn status(client: &Client, json: bool) -> Result<(), Failure> {
+    let all = client.call(Method::Get, "/api/v1/peers", None).await?;
+    show(json, &all, status_text);
+    Ok(())
+}
+
 fn letters_text(letters: &Value) -> String {
     render::table(&items(letters), &["peer", "seq", "reason", "tries", "next_ms", "detail"])
 }

@@ -79,6 +79,13 @@ pub struct SyncPushInput {
     /// What the sender covers.
     #[serde(default)]
     pub covers: Vec<SyncFeed>,
+    /// Version of its store; 0 is not said.
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub schema: u32,
+    /// What it offers besides what its version says, in order.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
     /// In an order in which they can be applied.
     pub operations: Vec<SyncItem>,
     /// One for each feed of which there are operations.
@@ -225,6 +232,8 @@ pub(crate) fn header(
         sent_ms,
         version,
         covers: all(covers, SyncFeed::message)?,
+        schema: 0,
+        capabilities: Vec::new(),
     })
 }
 
@@ -234,9 +243,10 @@ impl SyncPushInput {
     /// # Errors
     /// [`Reason::InvalidArgument`] naming the field.
     pub fn message(self) -> Result<SyncPush, Reject> {
-        let Self { to, sent_ms, version, covers, operations, proofs } = self;
+        let Self { to, sent_ms, version, covers, schema, capabilities, operations, proofs } = self;
+        let header = header(SyncPurpose::Push, &to, sent_ms, version, covers)?;
         Ok(SyncPush {
-            header: Some(header(SyncPurpose::Push, &to, sent_ms, version, covers)?),
+            header: Some(SyncHeader { schema, capabilities, ..header }),
             operations: all(operations, SyncItem::message)?,
             proofs: all(proofs, SyncHead::message)?,
         })
@@ -301,6 +311,8 @@ mod tests {
             sent_ms: 5,
             version: 1,
             covers: vec![SyncFeed { origin: origin.clone(), seq: 2 }],
+            schema: 4,
+            capabilities: vec!["x".to_owned()],
             operations: vec![
                 SyncItem { whole: Some(STANDARD.encode([1, 2, 3])), ..item(1) },
                 SyncItem { hash: Some("ab".repeat(32)), ..item(2) },
@@ -320,6 +332,7 @@ mod tests {
         let message = push().message().expect("it fits");
         let header = message.header.clone().expect("a header");
         assert_eq!((header.purpose(), header.sent_ms, header.version), (SyncPurpose::Push, 5, 1));
+        assert_eq!((header.schema, header.capabilities), (4, vec!["x".to_owned()]));
         let told = SyncTold {
             covers: header.covers,
             operations: message.operations,

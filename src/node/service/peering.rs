@@ -2,12 +2,16 @@
 //!
 //! Not here: how memories travel (`federation`).
 
+use federation::sealed::{CAPABILITIES, SCHEMA, VERSION};
 use serde::{Deserialize, Serialize};
 use types::{DeadLetter, NodeId, Reason, Reject};
 use utoipa::ToSchema;
 
-use super::{Caller, Reply, Service};
-use crate::peers::Peers;
+use super::{Caller, Reply, Service, reject};
+use crate::{
+    node::model::time,
+    peers::{Peers, Standing},
+};
 
 /// Reads the certificates that the node shows now.
 pub type OwnCertificates = Box<dyn Fn() -> Vec<String> + Send + Sync>;
@@ -50,14 +54,78 @@ pub struct PeerOut {
     /// Operations that it refuses.
     #[schema(minimum = 0)]
     pub dead_letters: u32,
+    /// Of those, how many are tried again only when an operator asks.
+    #[schema(minimum = 0)]
+    pub quarantined: u32,
+    /// When it is asked again (RFC 3339); absent while it answers.
+    pub quiet_until: Option<String>,
+    /// When it was heard last (RFC 3339); absent before it was.
+    pub last_heard: Option<String>,
+    /// Its clock less this node's, in milliseconds, when it asked last; the way here counts as well.
+    pub clock_offset_ms: Option<i64>,
+    /// Version of the messages that it writes; absent before it has asked anything, as what follows.
+    #[schema(minimum = 0)]
+    pub version: Option<u32>,
+    /// Version of its store; 0 if it does not say.
+    #[schema(minimum = 0)]
+    pub schema: Option<u32>,
+    /// What it offers.
+    pub capabilities: Vec<String>,
+    /// Whether its store or its offers are others than this node's.
+    pub drifts: bool,
+    /// What went wrong last with a message to it: a code of the error table and one sentence.
+    pub trouble: Option<String>,
+    /// When that was (RFC 3339).
+    pub trouble_at: Option<String>,
+}
+
+fn peer_out(peer: Standing) -> PeerOut {
+    let quarantined = u32::try_from(peer.quarantined()).unwrap_or(u32::MAX);
+    let drifts = peer.seen.drifts();
+    let Standing { member, view, seen } = peer;
+    let version = seen.version;
+    let (trouble_at, trouble) = seen.trouble.unzip();
+    PeerOut {
+        name: member.name,
+        node: member.node.to_string(),
+        endpoint: member.endpoint,
+        settled: view.settled,
+        lag: view.lag,
+        in_flight: u32::try_from(view.in_flight).unwrap_or(u32::MAX),
+        failures: view.failures,
+        dead_letters: u32::try_from(view.letters.len()).unwrap_or(u32::MAX),
+        quarantined,
+        quiet_until: (view.quiet_until_ms > 0).then(|| time::to_text(view.quiet_until_ms)),
+        last_heard: seen.heard_ms.map(time::to_text),
+        clock_offset_ms: seen.clock_offset_ms,
+        version,
+        schema: version.map(|_| seen.schema),
+        capabilities: seen.capabilities,
+        drifts,
+        trouble: trouble.map(|reject| format!("{}: {}", reject.reason, reject.detail)),
+        trouble_at: trouble_at.map(time::to_text),
+    }
 }
 
 /// The peers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeersOut {
+    /// This node's id, a UUID.
+    pub node: String,
     /// How many nodes must have a write, this one among them.
     #[schema(minimum = 1)]
     pub quorum: u32,
+    /// This node's operations so far; a peer that has settled as many has all.
+    #[schema(minimum = 0)]
+    pub position: u64,
+    /// Version of the messages that this node writes.
+    #[schema(minimum = 0)]
+    pub version: u32,
+    /// Version of this node's store.
+    #[schema(minimum = 0)]
+    pub schema: u32,
+    /// What this node offers.
+    pub capabilities: Vec<String>,
     /// In order of their ids.
     pub items: Vec<PeerOut>,
 }
@@ -129,17 +197,17 @@ impl Service {
     /// `unimplemented` without peers.
     pub async fn list_peers(&self) -> Reply<PeersOut> {
         let peers = self.need_peers()?;
-        let items = peers.views().await.into_iter().map(|(member, view)| PeerOut {
-            name: member.name,
-            node: member.node.to_string(),
-            endpoint: member.endpoint,
-            settled: view.settled,
-            lag: view.lag,
-            in_flight: u32::try_from(view.in_flight).unwrap_or(u32::MAX),
-            failures: view.failures,
-            dead_letters: u32::try_from(view.letters.len()).unwrap_or(u32::MAX),
-        });
-        Ok(PeersOut { quorum: peers.needed(), items: items.collect() })
+        let node = peers.federation().me();
+        let feeds = self.store.feeds().await.map_err(reject)?;
+        Ok(PeersOut {
+            node: node.to_string(),
+            quorum: peers.needed(),
+            position: feeds.get(&node).map_or(0, |feed| feed.seq),
+            version: VERSION,
+            schema: SCHEMA,
+            capabilities: CAPABILITIES.iter().map(|word| (*word).to_owned()).collect(),
+            items: peers.standing().await.into_iter().map(peer_out).collect(),
+        })
     }
 
     /// What peers refuse.
@@ -149,7 +217,7 @@ impl Service {
     pub async fn dead_letters(&self) -> Reply<DeadLettersOut> {
         let peers = self.need_peers()?;
         let mut items = Vec::new();
-        for (member, view) in peers.views().await {
+        for Standing { member, view, .. } in peers.standing().await {
             items.extend(view.letters.into_iter().map(|letter| letter_out(&member.name, letter)));
         }
         Ok(DeadLettersOut { items })

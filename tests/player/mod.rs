@@ -94,13 +94,14 @@ impl Player {
     pub fn stores_at(&mut self, author: &str, title: &str, wall_ms: u64) -> OpId {
         let id = OpId { origin: self.node, seq: self.feed.len() as u64 + 1 };
         let memory = MemoryId(runtime::random::uuid_v7(now_ms()));
-        let (title, content) = (title.parse().unwrap(), "about it".parse().unwrap());
+        let (title, content) =
+            (title.parse().expect("a title"), "about it".parse().expect("content"));
         let new = NewMemory::new(memory, title, content, Audience::everyone());
         let new = NewMemory { scope: Scope::Collective, ..new };
         let op = Op {
             id,
-            hlc: Hlc::new(wall_ms, u16::try_from(id.seq).unwrap()),
-            author: author.parse().unwrap(),
+            hlc: Hlc::new(wall_ms, u16::try_from(id.seq).expect("a short feed")),
+            author: author.parse().expect("an agent"),
             fence: 0,
             context: VersionVector::default(),
             payload: Payload::Store(Box::new(new)),

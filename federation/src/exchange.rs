@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use runtime::clock;
+use runtime::{clock, task};
 use storage::{
     Store, StoreError,
     answer::{Applied, FeedItem, Lacking, Proof, Said},
@@ -24,6 +24,7 @@ use types::{
     audit::AttestLevel,
     codec,
     limits::{BULK_MAX, REFLECTION_DEPTH_DEFAULT},
+    planted,
 };
 use wire::v1::{SyncOperation, SyncProof, sync_operation::Said as Told};
 
@@ -314,6 +315,9 @@ impl Exchange {
             return Ok(Taken { fates: Vec::new(), behind, covers: vector(&feeds) });
         }
         let intents = std::mem::take(&mut plan.intents);
+        if planted::is_on("ack-before-fsync") {
+            return Ok(self.answer_at_once(intents, plan, vector(&feeds)));
+        }
         match self.store.write(self.request(intents, true)).await.map_err(refused) {
             Ok(receipt) => {
                 let fates = plan.fates(receipt.results);
@@ -325,6 +329,17 @@ impl Exchange {
             }
             Err(reject) => Err(reject),
         }
+    }
+
+    /// The planted bug of that name: the answer does not wait for the disk.
+    fn answer_at_once(&self, intents: Vec<Intent>, plan: Plan, mut covers: VersionVector) -> Taken {
+        let (store, request) = (self.store.clone(), self.request(intents, true));
+        let results = request.intents.iter().map(|_| Ok(Applied::Other)).collect();
+        drop(task::spawn(async move { store.write(request).await.map(drop) }));
+        let behind = plan.behind;
+        let fates = plan.fates(results);
+        fates.iter().for_each(|(id, _)| covers.raise(id.origin, id.seq));
+        Taken { fates, behind, covers }
     }
 
     /// Decides what to do with each operation, in order, up to the first that comes too early.
@@ -441,7 +456,11 @@ fn believe(
 /// An operation as a member may see it (`EXC-3`).
 fn told(to: &Member, item: FeedItem) -> SyncOperation {
     let said = match item.said {
-        Said::Whole { bytes, namespace } if to.scope.sees(namespace.as_ref()) => Told::Whole(bytes),
+        Said::Whole { bytes, namespace }
+            if to.scope.sees(namespace.as_ref()) || planted::is_on("out-of-scope-told") =>
+        {
+            Told::Whole(bytes)
+        }
         Said::Whole { bytes, .. } => Told::Hash(codec::op_hash(&bytes).to_vec()),
         Said::Hash(hash) => Told::Hash(hash.to_vec()),
     };

@@ -9,7 +9,7 @@
 //!
 //! Not here: which fields are registers (`record`).
 
-use crate::{Hlc, NodeId};
+use crate::{Hlc, NodeId, planted};
 
 /// The place of a write in the order of all writes. The derived order compares the fields from top
 /// to bottom: a guarded write beats every unguarded one, and a paused lock holder loses for ever.
@@ -40,7 +40,8 @@ impl<T> Register<T> {
 
     /// Takes `value` if `stamp` is the greater; says whether it did.
     pub fn offer(&mut self, value: T, stamp: Stamp) -> bool {
-        let wins = stamp > self.stamp;
+        let tie = stamp.hlc.wall_ms() == self.stamp.hlc.wall_ms();
+        let wins = stamp > self.stamp || (tie && planted::is_on("tie-by-arrival"));
         if wins {
             *self = Self { value, stamp };
         }

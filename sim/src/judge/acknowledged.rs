@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Case, Findings, Rule, Violation,
-    history::{Answer, Call, Operation, Request},
+    history::{Answer, Call, Federation, Operation, Request, What},
     replicas::{Replicas, doomed},
 };
 
@@ -35,15 +35,7 @@ pub const RULES: &[&Rule] = &[&SURVIVES, &ENOUGH, &ONCE];
 /// Judges every acknowledged store and link against the last looks.
 pub fn judge(case: &Case<'_>, findings: &mut Findings) {
     let Some(replicas) = Replicas::of(case) else { return };
-    for operation in &case.operations {
-        if let Some(Answer::Stored { acks, .. }) = operation.answer()
-            && *acks < replicas.federation.quorum
-        {
-            let detail = format!("{} has {acks} acknowledgements", operation.describe());
-            let violation = Violation::of(&ENOUGH, detail).by([operation.id]);
-            findings.violated(violation.on([operation.node]));
-        }
-    }
+    enough(case, replicas.federation, findings);
     if !replicas.were_seen() {
         return;
     }
@@ -66,6 +58,29 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
         }
     }
     once(case, &replicas, findings);
+}
+
+/// Where nobody has left yet, a quorum has it; nobody counts who refuses it.
+fn enough(case: &Case<'_>, federation: &Federation, findings: &mut Findings) {
+    let mut events = case.history.events().iter().enumerate();
+    let left = events.find(|(_, event)| matches!(event.what, What::Lost { .. }));
+    let left = left.map_or(u64::MAX, |(position, _)| case.history.rank(position));
+    for operation in case.operations.iter().filter(|operation| operation.effective() < left) {
+        let (Call::Store { agent, .. }, Some(Answer::Stored { acks, .. })) =
+            (operation.call, operation.answer())
+        else {
+            continue;
+        };
+        let refused = federation.refused_agents.contains(agent) && federation.quorum > 1;
+        if *acks < federation.quorum || refused {
+            let detail = match refused {
+                true => format!("{}, though every peer refuses {agent}", operation.describe()),
+                false => format!("{}, of {} needed", operation.describe(), federation.quorum),
+            };
+            let violation = Violation::of(&ENOUGH, detail).by([operation.id]);
+            findings.violated(violation.on([operation.node]));
+        }
+    }
 }
 
 fn is_unlinked(case: &Case<'_>, link: &str) -> bool {

@@ -4,6 +4,11 @@
 //!
 //! Not here: which value is the right one (`updates`, `deleted`, `acknowledged`).
 
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
+
 use super::{
     Case, Findings, History, Rule, Violation,
     history::{Federation, Seen, What},
@@ -85,11 +90,39 @@ fn in_time(case: &Case<'_>, federation: &Federation, findings: &mut Findings) {
 fn difference(id: &str, ours: Option<&&Seen>, theirs: Option<&&Seen>) -> Option<String> {
     match (ours, theirs) {
         (Some(ours), Some(theirs)) if ours == theirs => None,
-        (Some(ours), Some(theirs)) => Some(format!("{id} is {ours:?} and {theirs:?}")),
+        (Some(ours), Some(theirs)) => Some(format!("{id}: {}", of(ours, theirs))),
         (Some(_), None) => Some(format!("{id} is only on the first")),
         (None, Some(_)) => Some(format!("{id} is only on the second")),
         (None, None) => None,
     }
+}
+
+/// The fields in which two looks at a memory differ.
+fn of(ours: &Seen, theirs: &Seen) -> String {
+    let names: BTreeSet<&String> = ours.fields.keys().chain(theirs.fields.keys()).collect();
+    let differ =
+        names.into_iter().filter(|name| ours.fields.get(*name) != theirs.fields.get(*name));
+    let mut told: Vec<String> = differ
+        .map(|name| format!("{name} {:?} and {:?}", ours.fields.get(name), theirs.fields.get(name)))
+        .collect();
+    if ours.links != theirs.links {
+        told.push(format!("links {:?} and {:?}", ours.links, theirs.links));
+    }
+    if ours.rest != theirs.rest {
+        told.push(format!("{} and {}", ours.rest, theirs.rest));
+    }
+    told.join(", ")
+}
+
+/// What of a memory two peers must show alike: a link is not seen where one of its ends is hidden.
+fn alike<'s>(federation: &Federation, peers: [&str; 2], shown: &Shown<'s>) -> Vec<Cow<'s, Seen>> {
+    let owed = |seen: &&&Seen| peers.iter().all(|peer| federation.must_have(peer, seen));
+    let narrow = peers.iter().any(|peer| federation.scopes.contains_key(*peer));
+    let alike = shown.values().filter(owed).map(|seen| match narrow {
+        true => Cow::Owned(Seen { links: BTreeSet::new(), ..(*seen).clone() }),
+        false => Cow::Borrowed(*seen),
+    });
+    alike.collect()
 }
 
 fn compare(
@@ -98,11 +131,17 @@ fn compare(
     (other, theirs): (&str, &Shown<'_>),
     findings: &mut Findings,
 ) {
-    let owed = |seen: &&&Seen| federation.must_have(one, seen) && federation.must_have(other, seen);
-    let ids = ours.iter().chain(theirs).filter(|(_, seen)| owed(seen)).map(|(id, _)| *id);
-    let ids: std::collections::BTreeSet<&str> = ids.collect();
-    let differences: Vec<String> =
-        ids.iter().filter_map(|id| difference(id, ours.get(id), theirs.get(id))).collect();
+    let both = [one, other];
+    let (ours, theirs) = (alike(federation, both, ours), alike(federation, both, theirs));
+    let by_id = |all: &'_ [Cow<'_, Seen>]| -> BTreeMap<String, Seen> {
+        all.iter().map(|seen| (seen.id.clone(), seen.clone().into_owned())).collect()
+    };
+    let (ours, theirs) = (by_id(&ours), by_id(&theirs));
+    let ids: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    let differences: Vec<String> = ids
+        .iter()
+        .filter_map(|id| difference(id, ours.get(*id).as_ref(), theirs.get(*id).as_ref()))
+        .collect();
     if differences.is_empty() {
         return;
     }

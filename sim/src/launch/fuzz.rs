@@ -25,6 +25,8 @@ struct Totals {
     undecided: u64,
     simulated_seconds: f64,
     faults: BTreeMap<String, u64>,
+    /// Times until peers agreed, milliseconds, where there are peers.
+    converged_ms: Vec<u64>,
     problem: Option<String>,
 }
 
@@ -35,6 +37,21 @@ impl Totals {
         for (name, count) in seed.line["faults"].as_object().into_iter().flatten() {
             *self.faults.entry(name.clone()).or_default() += count.as_u64().unwrap_or(0);
         }
+        self.converged_ms.extend(seed.line["converged_ms"].as_u64());
+    }
+
+    /// How long peers took to agree after the last fault, in words; nothing where there are none.
+    fn convergence(&self) -> Option<String> {
+        let mut all = self.converged_ms.clone();
+        all.sort_unstable();
+        // Nearest rank: the smallest value that so many of a hundred do not exceed.
+        let rank = |percent: usize| all.get((all.len() * percent).div_ceil(100).checked_sub(1)?);
+        let (p50, p99, max) = (rank(50)?, rank(99)?, all.last()?);
+        let seeds = all.len();
+        Some(format!(
+            "agreed after the last fault within, simulated: p50 {p50} ms, p99 {p99} ms, max {max} ms, of {seeds} \
+             seeds"
+        ))
     }
 }
 
@@ -134,6 +151,9 @@ pub(super) fn run(
         totals.simulated_seconds / seconds,
         totals.faults,
     );
+    if let Some(convergence) = totals.convergence() {
+        println!("{}: {convergence}", plan.scenario);
+    }
     let never: Vec<&String> =
         totals.faults.iter().filter(|(_, count)| **count == 0).map(|(name, _)| name).collect();
     let every = !arguments.has("--every-fault") || never.is_empty();
@@ -148,5 +168,20 @@ mod wall_clock {
     #[allow(clippy::disallowed_methods)]
     pub(super) fn now() -> std::time::Instant {
         std::time::Instant::now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_are_those_of_the_values_there_are() {
+        let of = |converged_ms: Vec<u64>| Totals { converged_ms, ..Totals::default() }.convergence();
+        assert_eq!(of(Vec::new()), None);
+        let told = of((1..=200).rev().collect()).expect("some");
+        assert!(told.contains("p50 100 ms, p99 198 ms, max 200 ms, of 200"), "{told}");
+        let told = of(vec![7]).expect("one");
+        assert!(told.contains("p50 7 ms, p99 7 ms, max 7 ms, of 1"), "{told}");
     }
 }

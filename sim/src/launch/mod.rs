@@ -30,7 +30,10 @@ cargo sim fuzz [--from A] [--count N] [--jobs J] [--scenario NAME] [--every-faul
 cargo sim mutants [--list] [--only BUG,…] [--scenario NAME] [--jobs J] [--budget-cpu-min M]
 cargo sim check [--from A] [--count N] [--scenario NAME]   each seed twice, fingerprints compared
 cargo sim seams                          the tests of the simulated clock, disk and chance themselves
-scenarios: root (default), root-smoke, operators, elections, disks, members, snapshots, leases, rejoins; of one node: smoke, power-loss, bad-disk, bad-clock";
+scenarios: root (default), root-smoke, operators, elections, disks, members, snapshots, leases, rejoins;
+of peers: peers, peers-smoke, peers-losses, peers-restarts, peers-scopes, peers-ties, peers-delete, peers-title,
+peers-stale, peers-refused, peers-rejoiner, peers-exactly, peers-again, peers-hour, peers-restored, peers-widened;
+of one node: smoke, power-loss, bad-disk, bad-clock";
 
 /// What a command was given.
 struct Arguments(Vec<String>);

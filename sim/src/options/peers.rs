@@ -10,8 +10,9 @@ use crate::{
     schedule::{Frame, Kind},
     workload::{
         draw::Draw,
-        peers::{CLOSED, Load},
+        peers::{CLOSED, Load, Mix},
     },
+    world::peers::scripts::Script,
 };
 
 /// A scenario of peers.
@@ -27,16 +28,31 @@ pub enum PeersScenario {
     Restarts,
     /// A peer that may not see everything, among cuts and crashes.
     Scopes,
+    /// Everybody changes the same few memories, at the same time.
+    Ties,
+    /// One situation, step by step.
+    Scripted(Script),
 }
 
 impl PeersScenario {
     /// All scenarios with their names.
-    pub const ALL: [(&'static str, PeersScenario); 5] = [
+    pub const ALL: [(&'static str, PeersScenario); 16] = [
         ("peers", PeersScenario::Swarm),
         ("peers-smoke", PeersScenario::Smoke),
         ("peers-losses", PeersScenario::Losses),
         ("peers-restarts", PeersScenario::Restarts),
         ("peers-scopes", PeersScenario::Scopes),
+        ("peers-ties", PeersScenario::Ties),
+        ("peers-delete", PeersScenario::Scripted(Script::DeletedWhileDown)),
+        ("peers-title", PeersScenario::Scripted(Script::SameTitle)),
+        ("peers-stale", PeersScenario::Scripted(Script::Stale)),
+        ("peers-refused", PeersScenario::Scripted(Script::Refused)),
+        ("peers-rejoiner", PeersScenario::Scripted(Script::Rejoiner)),
+        ("peers-exactly", PeersScenario::Scripted(Script::Exactly)),
+        ("peers-again", PeersScenario::Scripted(Script::AskedAgain)),
+        ("peers-hour", PeersScenario::Scripted(Script::HourAhead)),
+        ("peers-restored", PeersScenario::Scripted(Script::Restored)),
+        ("peers-widened", PeersScenario::Scripted(Script::Widened)),
     ];
 
     /// The scenario of a name.
@@ -69,6 +85,8 @@ pub struct PeersOptions {
     pub narrow: bool,
     /// Whether one agent's operations are refused everywhere.
     pub refuses_strangers: bool,
+    /// What is played instead of faults.
+    pub script: Option<Script>,
     /// Faults.
     pub strikes: u64,
     /// What may happen.
@@ -104,6 +122,7 @@ impl PeersOptions {
             catch_up_ms: [1000, 4000, 15_000][draw.place(3)],
             narrow: draw.percent(40),
             refuses_strangers: draw.percent(30),
+            script: None,
             strikes: draw.between((3, 14)),
             kinds: some_kinds(draw),
             faults_for: Duration::from_secs(draw.between((10, 40))),
@@ -117,6 +136,8 @@ impl PeersOptions {
             PeersScenario::Losses => swarm.losses(),
             PeersScenario::Restarts => swarm.restarts(),
             PeersScenario::Scopes => swarm.scopes(),
+            PeersScenario::Ties => swarm.ties(),
+            PeersScenario::Scripted(script) => swarm.scripted(script),
         };
         scenario.fitted()
     }
@@ -181,9 +202,25 @@ impl PeersOptions {
     }
 
     fn losses(self) -> Self {
-        let kinds =
-            [Kind::Isolated, Kind::MajorityMinority, Kind::FullSplit, Kind::Flapping, Kind::Wipe];
-        Self { quorum: None, narrow: false, ..self.about(&kinds) }
+        let kinds = [
+            Kind::Isolated,
+            Kind::MajorityMinority,
+            Kind::FullSplit,
+            Kind::SlowFsync,
+            Kind::SlowFsync,
+            Kind::SlowFsync,
+            Kind::Wipe,
+            Kind::Wipe,
+        ];
+        let load = Load { think_ms: 40, stores_max: 60, ..self.load };
+        Self { quorum: None, narrow: false, load, ..self }.about(&kinds)
+    }
+
+    fn ties(self) -> Self {
+        let mix = Mix { store: 5, read: 10, change: 100, delete: 1, link: 1, unlink: 1 };
+        let load = Load { mix, clients: 12, think_ms: 1, recent: 2, ..self.load };
+        let kinds = [Kind::MajorityMinority, Kind::Flapping, Kind::Jitter, Kind::Isolated];
+        Self { load, narrow: false, ..self }.about(&kinds)
     }
 
     fn restarts(self) -> Self {
@@ -201,8 +238,22 @@ impl PeersOptions {
         self.about(&kinds)
     }
 
+    fn scripted(self, script: Script) -> Self {
+        Self {
+            peers: if script == Script::Exactly { 5 } else { 3 },
+            quorum: None,
+            catch_up_ms: 1000,
+            narrow: false,
+            refuses_strangers: script == Script::Refused,
+            script: Some(script),
+            strikes: 0,
+            ..self
+        }
+    }
+
     fn scopes(self) -> Self {
         let kinds = [
+            Kind::Bridge,
             Kind::Isolated,
             Kind::MajorityMinority,
             Kind::OneWayCut,

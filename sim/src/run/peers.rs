@@ -35,7 +35,7 @@ use crate::{
     },
     world::{
         fleet::Host,
-        peers::{PeersWorld, name_of, traces::files_with},
+        peers::{PeersWorld, name_of, scripts, traces::files_with},
         root::steps::Steps,
     },
 };
@@ -188,7 +188,17 @@ async fn live(
     let federation = federation(options);
     agreed(world, &federation).await.ok_or("the peers do not start")?;
     let stop = Shutdown::new();
-    let clients = begin(&ground, machines, &stop, 0);
+    let clients = match options.script {
+        // Nobody else disturbs what is played.
+        Some(_) => Vec::new(),
+        None => begin(&ground, machines, &stop, 0),
+    };
+    if let Some(script) = options.script {
+        let (world, played) = (world.clone(), clock::Instant::now());
+        let playing = task::spawn(async move { scripts::play(&world, script).await });
+        playing.await.map_err(|error| format!("the script failed: {error}"))?;
+        tracing::info!(took = ?played.elapsed(), "the script is over");
+    }
     storm(&World::Peers(world.clone()), strikes).await?;
     recorder.record(What::Healed);
     stop.trigger();
@@ -225,7 +235,8 @@ async fn last_look(world: &PeersWorld, ground: &Ground) {
         let node = host.place();
         look::record(recorder, &node).await;
         let scan = scan_of(&node, ground.epoch(&node.name), WRITER, ANSWER_MS).await;
-        if let Some(scan) = scan {
+        if let Some(mut scan) = scan {
+            scan.holds &= is_sound(world, &host).await;
             recorder.record(What::Chain(scan));
         }
         sample(world, &host).await;
@@ -238,6 +249,22 @@ async fn last_look(world: &PeersWorld, ground: &Ground) {
         }
     }
     recorder.record(What::End);
+}
+
+/// Whether a peer's own check finds nothing.
+async fn is_sound(world: &PeersWorld, host: &Host) -> bool {
+    let path = "/api/v1/admin/doctor";
+    match world.fleet.ask_at(host, Method::POST, path, None).await {
+        Ok(found) => {
+            let none = found["findings"].as_array().is_some_and(Vec::is_empty);
+            if !none {
+                tracing::warn!(host = host.name, %found, "its own check finds something");
+            }
+            none
+        }
+        // Who does not answer is not accused.
+        Err(_) => true,
+    }
 }
 
 /// Records the sizes of what a peer keeps for others.

@@ -5,14 +5,22 @@
 //!
 //! Not here: what a new peer is (`world::peers`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use runtime::{
+    clock::{self, Instant},
+    disk::faulty::Loss,
+};
 
 use super::Blow;
 use crate::{
-    judge::history::{Answer, Done, Outcome, What},
+    judge::history::{Answer, Done, Event, Outcome, What},
     schedule::Kind,
     world::{fleet::Host, peers::PeersWorld},
 };
+
+/// Longest wait for the moment that a strike lies in wait for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn carry_out(blow: &mut Blow) {
     let Some(world) = blow.peers() else { return };
@@ -41,16 +49,27 @@ fn latest(world: &PeersWorld) -> Option<Arc<Host>> {
     world.fleet.hosts().into_iter().find(|host| host.name == name)
 }
 
-/// Some peers lose their disks in the same moment: half of the time the one that acknowledged last is among
-/// them.
-async fn wipe(blow: &mut Blow, world: &Arc<PeersWorld>) {
-    let _alone = world.membership.lock().await;
-    let lost = world.fleet.all().len() as u64 - world.options.peers;
-    let left = (world.options.needed() - 1).saturating_sub(lost);
-    if left == 0 {
-        return;
+/// Waits until somebody is told that a memory is stored, if that comes soon.
+async fn until_acknowledged(world: &PeersWorld) {
+    let acknowledged = || {
+        world.fleet.recorder.look(|events| {
+            let stored = |event: &&Event| match &event.what {
+                What::Complete { outcome: Outcome::Done(done), .. } => {
+                    matches!(done.answer, Answer::Stored { .. })
+                }
+                _ => false,
+            };
+            events.iter().rev().filter(stored).count()
+        })
+    };
+    let (before, end) = (acknowledged(), Instant::now() + PATIENCE);
+    while acknowledged() == before && Instant::now() < end {
+        clock::sleep(Duration::from_millis(1)).await;
     }
-    let count = 1 + blow.draw.below(left);
+}
+
+/// So many peers that can be lost: half of the time the one that acknowledged last is among them.
+fn victims(blow: &mut Blow, world: &PeersWorld, count: u64) -> Vec<Arc<Host>> {
     let mut victims: Vec<Arc<Host>> = Vec::new();
     if blow.draw.percent(50) {
         victims.extend(latest(world));
@@ -61,14 +80,38 @@ async fn wipe(blow: &mut Blow, world: &Arc<PeersWorld>) {
         if victims.len() as u64 >= count {
             break;
         }
-        let Some(host) = blow.host() else { return };
+        let Some(host) = blow.host() else { break };
         if !narrow(&host) && victims.iter().all(|victim| victim.name != host.name) {
             victims.push(host);
         }
     }
+    victims
+}
+
+/// Some peers lose their disks in the same moment, half of the time right after one has acknowledged a
+/// memory; half of those times the power of all others fails in that moment too.
+async fn wipe(blow: &mut Blow, world: &Arc<PeersWorld>) {
+    let _alone = world.membership.lock().await;
+    let lost = world.fleet.all().len() as u64 - world.options.peers;
+    let left = (world.options.needed() - 1).saturating_sub(lost);
+    if left == 0 {
+        return;
+    }
+    let count = 1 + blow.draw.below(left);
+    let waits = blow.draw.percent(50);
+    if waits {
+        until_acknowledged(world).await;
+    }
+    let victims = victims(blow, world, count);
     let names: Vec<&str> = victims.iter().map(|victim| victim.name.as_str()).collect();
     let fault = blow.begin(&names);
     victims.iter().for_each(|victim| world.lose(victim));
+    if waits && blow.draw.percent(50) {
+        for host in world.fleet.hosts() {
+            host.disk.power_loss(Loss::LOSSY[blow.draw.place(4)]);
+            host.off();
+        }
+    }
     blow.last().await;
     for _ in &victims {
         world.join().await;

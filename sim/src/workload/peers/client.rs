@@ -193,7 +193,8 @@ impl Client {
         self.insist_at(other, call, &again, question, &read).await
     }
 
-    async fn insist_at(
+    /// As [`Client::insist`], at this peer and under this name.
+    pub async fn insist_at(
         &mut self,
         node: usize,
         call: &Call,

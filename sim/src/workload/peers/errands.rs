@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::{CLOSED, Client, Known, OPEN, STRANGER, WRITER, look::seen};
+use super::{CLOSED, Client, Known, Name, OPEN, STRANGER, WRITER, look::seen};
 use crate::{
     judge::history::{Answer, Call, Done, Evidence, Outcome},
     workload::root::{
@@ -123,13 +123,8 @@ impl New<'_> {
     }
 }
 
-/// Stores a memory; its id, if that is known.
-pub async fn store_this(
-    client: &mut Client,
-    node: usize,
-    author: &str,
-    new: &New<'_>,
-) -> (Outcome, Option<String>) {
+/// The call and the question that store a memory.
+fn storing(client: &Client, author: &str, new: &New<'_>) -> (Call, Question) {
     let body = json!({
         "namespace": new.namespace, "title": new.title, "content": new.content, "tags": new.tags,
         "priority": new.priority, "expires_at": new.expires, "scope": "collective",
@@ -143,11 +138,22 @@ pub async fn store_this(
     };
     let answer_ms = client.ground.load().answer_ms;
     let path = "/api/v1/memories";
-    let question = Question::send(Method::POST, path, author, answer_ms, body);
-    let stored = |node: &str, answer: &Value| {
-        let acks = answer["durability"]["acks"].as_u64()?;
-        written(node, answer, Answer::Stored { id: text(&answer["id"])?, acks })
-    };
+    (call, Question::send(Method::POST, path, author, answer_ms, body))
+}
+
+fn stored(node: &str, answer: &Value) -> Option<Done> {
+    let acks = answer["durability"]["acks"].as_u64()?;
+    written(node, answer, Answer::Stored { id: text(&answer["id"])?, acks })
+}
+
+/// Stores a memory; its id, if that is known.
+pub async fn store_this(
+    client: &mut Client,
+    node: usize,
+    author: &str,
+    new: &New<'_>,
+) -> (Outcome, Option<String>) {
+    let (call, question) = storing(client, author, new);
     let outcome = client.insist(node, &call, question, stored).await;
     let id = match &outcome {
         Outcome::Done(Done { answer: Answer::Stored { id, .. }, .. }) => Some(id.clone()),
@@ -159,6 +165,18 @@ pub async fn store_this(
         client.ground.pool().lock().memories.push(known);
     }
     (outcome, id)
+}
+
+/// Stores a memory at this peer, under this name.
+pub async fn store_named(
+    client: &mut Client,
+    node: usize,
+    author: &str,
+    new: &New<'_>,
+    name: &Name,
+) -> Outcome {
+    let (call, question) = storing(client, author, new);
+    client.insist_at(node, &call, name, question, stored).await
 }
 
 async fn read(client: &mut Client) {
@@ -270,8 +288,9 @@ pub async fn link_these(
     let answer_ms = client.ground.load().answer_ms;
     let question = Question::send(Method::POST, "/api/v1/links", &source.author, answer_ms, body);
     let call = Call::Link { source: source.id.clone(), target: target.id.clone() };
-    let linked = |node: &str, answer: &Value| {
-        written(node, answer, Answer::Linked { link: text(&answer["id"])? })
+    // A link is not in the list of changes once one of its ends is deleted: it brings no evidence.
+    let linked = |_: &str, answer: &Value| {
+        Some(done_with(Answer::Linked { link: text(&answer["id"])? }, None))
     };
     let outcome = client.insist(node, &call, question, linked).await;
     if let Outcome::Done(Done { answer: Answer::Linked { link }, .. }) = &outcome {
@@ -298,6 +317,6 @@ pub async fn unlink_this(client: &mut Client, node: usize, link: &str) -> Outcom
     let mut question = Question::get(format!("/api/v1/links/{link}"), WRITER, answer_ms);
     question.method = Method::DELETE;
     let call = Call::Unlink { link: link.to_owned() };
-    let unlinked = |node: &str, answer: &Value| written(node, answer, Answer::Ok);
+    let unlinked = |_: &str, _: &Value| Some(done_with(Answer::Ok, None));
     client.insist(node, &call, question, unlinked).await
 }

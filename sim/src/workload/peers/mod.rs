@@ -14,7 +14,7 @@
 //! Not here: faults, starting peers, judging.
 
 mod client;
-mod errands;
+pub mod errands;
 mod load;
 pub mod look;
 
@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use runtime::task::Shutdown;
 
 pub use self::{
-    client::Client,
+    client::{Client, Name},
     load::{Load, Mix},
 };
 use super::root::{NodeAt, Recorder};

@@ -8,6 +8,7 @@
 //!
 //! Not here: looking after the machines (`world::fleet`), faults (`strike`), clients (`workload::peers`).
 
+pub mod scripts;
 pub mod traces;
 
 use std::{

@@ -152,8 +152,9 @@ impl Steps {
         let steps = Self::default();
         // One filter for all layers: with a filter for each, a question of one crate whether something
         // is enabled makes another layer miss the next event.
-        let all = std::env::var("HIVEMEM_SIM_LOG")
-            .unwrap_or_else(|_| "info,hivemem=debug,consensus=debug,storage=info".to_owned());
+        let all = std::env::var("HIVEMEM_SIM_LOG").unwrap_or_else(|_| {
+            "info,hivemem=debug,consensus=debug,federation=debug,storage=info".to_owned()
+        });
         let wanted =
             if trace { format!("{all},{TARGET}=trace") } else { format!("off,{TARGET}=trace") };
         let log = trace.then(|| {

@@ -81,6 +81,9 @@ impl Group<'_> {
                 hlc = max(hlc, excluded.hlc)",
         )?;
         for (origin, hlc) in last {
+            if origin != self.head.own.origin && planted::is_on("vector-not-persisted") {
+                continue;
+            }
             let feed = self.head.feed(origin);
             let hlc = signed(hlc.as_u64());
             let origin = self.words.node(origin);
@@ -117,7 +120,9 @@ impl Group<'_> {
                 name = Some(logged.body.id.as_str());
                 self.write_payload(position, &logged.bytes)?;
             }
-            if planted::is_on("audit-row-outside") {
+            let taken = logged.op.as_ref().is_some_and(|op| op.id.origin != self.head.own.origin);
+            if planted::is_on("audit-row-outside") || (taken && planted::is_on("taken-row-outside"))
+            {
                 self.connection.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
             }
             let event = EventRow {

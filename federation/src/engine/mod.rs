@@ -376,6 +376,9 @@ impl Engine {
                 self.writes.begin(write, Write::new(first, last, needed, deadline_ms));
                 // It may have travelled before anybody came to wait for it.
                 for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+                    if let Some(known) = self.peers.get_mut(&peer) {
+                        known.sender.ask_from(first);
+                    }
                     self.count(peer);
                 }
             }
@@ -470,13 +473,13 @@ impl Engine {
     /// A sign of life that says what the peer covers.
     fn heard(&mut self, peer: NodeId, vector: VersionVector) {
         let has = vector.get(self.me);
+        let waited = self.writes.first().unwrap_or(u64::MAX);
         let Some(known) = self.peers.get_mut(&peer) else { return };
         known.health.heard();
         if known.sender.settled() == 0 && known.sender.in_flight() == 0 {
             // After a start nothing is known of what it has.
-            known.sender = Sender::resume(has);
+            known.sender = Sender::resume(has.min(waited.saturating_sub(1)));
         }
-        known.sender.heard(has);
         self.stable.heard(peer, vector);
         self.count(peer);
     }

@@ -3,7 +3,9 @@
 //! Invariants: `FED-1` operations are sent in the order of the feed, a few batches under way, each batch
 //! once unless it failed; `FED-2` the peer's answer, and nothing else, makes an operation settled: applied
 //! or known, or refused with a reason; `FED-3` an answer to a batch that was given up counts for
-//! nothing, because what it says of the peer may be older than what is known.
+//! nothing, because what it says of the peer may be older than what is known; `FED-10` that a peer covers an
+//! operation does not say whether it took it, so after a start hearsay tells where to go on, and nothing
+//! that somebody waits for is settled by it.
 //!
 //! Not here: what is in a batch (the driver reads it from the log), refused operations after their
 //! first refusal (`letters`).
@@ -44,15 +46,26 @@ pub(super) struct Flight {
 pub(super) struct Sender {
     /// Up to here every operation is settled.
     settled: u64,
+    /// Up to here only because the peer covers it (`FED-10`).
+    hearsay: u64,
     flights: VecDeque<Flight>,
     /// What the peer lacks of other feeds before it can take the next batch, by what it has of them.
     lacks: Option<VersionVector>,
 }
 
 impl Sender {
-    /// A peer that is known to have this much.
-    pub(super) fn resume(settled: u64) -> Self {
-        Self { settled, ..Self::default() }
+    /// A peer that covers this much, after a start.
+    pub(super) fn resume(covered: u64) -> Self {
+        Self { settled: covered, hearsay: covered, ..Self::default() }
+    }
+
+    /// Somebody waits for the operations from `first` on: what is known of them by hearsay is asked.
+    pub(super) fn ask_from(&mut self, first: u64) {
+        if first <= self.hearsay {
+            self.flights.clear();
+            self.settled = first.saturating_sub(1);
+            self.hearsay = self.settled;
+        }
     }
 
     pub(super) fn settled(&self) -> u64 {
@@ -140,13 +153,6 @@ impl Sender {
             self.flights.truncate(at);
         }
         at.is_some()
-    }
-
-    /// The peer has said by itself how much of this feed it covers.
-    pub(super) fn heard(&mut self, has: u64) {
-        if self.flights.is_empty() {
-            self.settled = self.settled.max(has);
-        }
     }
 }
 

@@ -51,7 +51,7 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
             (Call::Link { source, target }, Some(Answer::Linked { link })) => {
                 let ends = [source.as_str(), target.as_str()];
                 if !ends.iter().any(|end| doomed.contains(end)) && !is_unlinked(case, link) {
-                    linked(operation, source, link, &replicas, findings);
+                    linked(operation, ends, link, &replicas, findings);
                 }
             }
             _ => {}
@@ -107,17 +107,17 @@ fn stored(
 
 fn linked(
     operation: &Operation<'_>,
-    source: &str,
+    [source, target]: [&str; 2],
     link: &str,
     replicas: &Replicas<'_>,
     findings: &mut Findings,
 ) {
-    let lacks = replicas
-        .shown
-        .iter()
-        .filter(|(_, shown)| shown.get(source).is_some_and(|seen| !seen.links.contains(link)));
-    let wide = lacks.filter(|(peer, _)| !replicas.federation.scopes.contains_key(**peer));
-    let lacks: Vec<&str> = wide.map(|(peer, _)| *peer).collect();
+    // A link is seen where both of its ends are.
+    let lacks = replicas.shown.iter().filter(|(_, shown)| {
+        shown.contains_key(target)
+            && shown.get(source).is_some_and(|seen| !seen.links.contains(link))
+    });
+    let lacks: Vec<&str> = lacks.map(|(peer, _)| *peer).collect();
     if !lacks.is_empty() {
         let detail = format!("{} is not on {}", operation.describe(), lacks.join(", "));
         findings.violated(Violation::of(&SURVIVES, detail).by([operation.id]).on(lacks));

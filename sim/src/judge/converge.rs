@@ -114,11 +114,12 @@ fn of(ours: &Seen, theirs: &Seen) -> String {
     told.join(", ")
 }
 
-/// What of a memory two peers must show alike: a link is not seen where one of its ends is hidden.
+/// What of a memory two peers must show alike: a link is not seen where one of its ends is not there.
 fn alike<'s>(federation: &Federation, peers: [&str; 2], shown: &Shown<'s>) -> Vec<Cow<'s, Seen>> {
     let owed = |seen: &&&Seen| peers.iter().all(|peer| federation.must_have(peer, seen));
     let narrow = peers.iter().any(|peer| federation.scopes.contains_key(*peer));
-    let alike = shown.values().filter(owed).map(|seen| match narrow {
+    let hides = narrow || !federation.refused_agents.is_empty();
+    let alike = shown.values().filter(owed).map(|seen| match hides {
         true => Cow::Owned(Seen { links: BTreeSet::new(), ..(*seen).clone() }),
         false => Cow::Borrowed(*seen),
     });

@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn ranks_are_those_of_the_values_there_are() {
-        let of = |converged_ms: Vec<u64>| Totals { converged_ms, ..Totals::default() }.convergence();
+        let of =
+            |converged_ms: Vec<u64>| Totals { converged_ms, ..Totals::default() }.convergence();
         assert_eq!(of(Vec::new()), None);
         let told = of((1..=200).rev().collect()).expect("some");
         assert!(told.contains("p50 100 ms, p99 198 ms, max 200 ms, of 200"), "{told}");

@@ -247,6 +247,8 @@ impl PeersOptions {
             refuses_strangers: script == Script::Refused,
             script: Some(script),
             strikes: 0,
+            // What is asked of one peer is not asked of another, unless the script says so.
+            load: Load { elsewhere_percent: 0, ..self.load },
             ..self
         }
     }

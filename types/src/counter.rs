@@ -80,7 +80,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(arbitrary::config())]
+        #![proptest_config(arbitrary::laws())]
 
         #[test]
         fn every_event_counts_once(

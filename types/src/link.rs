@@ -167,7 +167,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(arbitrary::config())]
+        #![proptest_config(arbitrary::laws())]
 
         #[test]
         fn the_join_is_a_semilattice_and_removal_is_final(

@@ -117,7 +117,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(arbitrary::config())]
+        #![proptest_config(arbitrary::laws())]
 
         #[test]
         fn order_and_repetition_do_not_matter(

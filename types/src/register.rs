@@ -67,7 +67,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(arbitrary::config())]
+        #![proptest_config(arbitrary::laws())]
 
         #[test]
         fn the_order_is_total_and_compares_fence_then_time_then_origin(

@@ -105,7 +105,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(arbitrary::config())]
+        #![proptest_config(arbitrary::laws())]
 
         #[test]
         fn a_tag_is_present_exactly_while_an_addition_is_not_removed(changes in changes()) {

@@ -81,6 +81,10 @@ pub struct PeersOptions {
     pub quorum_timeout_ms: u64,
     /// Time between two rounds of catching up, milliseconds.
     pub catch_up_ms: u64,
+    /// How long operations and tombstones are kept at least, milliseconds.
+    pub keep_ms: u64,
+    /// Time between two comparisons with one peer, milliseconds.
+    pub compare_ms: u64,
     /// Whether the last peer may not see the closed namespace.
     pub narrow: bool,
     /// Whether one agent's operations are refused everywhere.
@@ -129,6 +133,8 @@ impl PeersOptions {
             longest_fault_ms: [800, 3000, 8000][draw.place(3)],
             rest_for: Duration::from_secs(4),
             load: Load::draw(draw),
+            keep_ms: [1000, 5000, 600_000][draw.place(3)],
+            compare_ms: [2000, 8000, 60_000][draw.place(3)],
         };
         let scenario = match scenario {
             PeersScenario::Swarm => swarm,

@@ -30,6 +30,16 @@ pub fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 
+/// How often a law of merging is tried at least: replicas that break one differ for ever.
+const LAW_CASES: u32 = 10_000;
+
+/// As [`config`], for the laws of merging: 10,000 times, or more if `PROPTEST_CASES` says so. With
+/// `PROPTEST_RNG_SEED` a run can be repeated.
+pub fn laws() -> ProptestConfig {
+    let config = config();
+    ProptestConfig { cases: config.cases.max(LAW_CASES), ..config }
+}
+
 /// Text that `T` accepts, made from a regular expression of proptest's.
 fn parsed<T: std::str::FromStr + std::fmt::Debug>(regex: &'static str) -> impl Strategy<Value = T> {
     regex.prop_filter_map("text that the type refuses", |text: String| text.parse().ok())

@@ -29,7 +29,7 @@ fn shares() -> impl Strategy<Value = [usize; 3]> {
 }
 
 proptest! {
-    #![proptest_config(arbitrary::config())]
+    #![proptest_config(arbitrary::laws())]
 
     #[test]
     fn the_join_is_commutative_associative_and_idempotent(

@@ -70,6 +70,8 @@ fn settings(options: &PeersOptions) -> Vec<(&'static str, String)> {
         ("federation.quorum", quorum),
         ("federation.quorum_timeout", format!("{}ms", options.quorum_timeout_ms)),
         ("federation.catch_up", format!("{}ms", options.catch_up_ms)),
+        ("federation.keep", format!("{}ms", options.keep_ms)),
+        ("federation.compare", format!("{}ms", options.compare_ms)),
     ]
 }
 

@@ -43,6 +43,7 @@ pub(super) struct Part {
 enum End {
     Judged(Vec<(u64, Verdict)>, VersionVector),
     Behind(VersionVector),
+    Cut,
 }
 
 /// A nonce that nobody can guess and nobody used before.
@@ -61,6 +62,7 @@ pub(super) async fn push(federation: Federation, peer: NodeId, push: PushId, par
         // What it lacks is not to be had here either, for now.
         Ok(End::Behind(_)) if brings_all => Input::Failed { peer, push },
         Ok(End::Behind(vector)) => Input::Behind { peer, push, vector },
+        Ok(End::Cut) => Input::Cut { peer, push },
         Err(error) => {
             tracing::debug!(%peer, %error, "a push failed");
             federation.0.sightings.failed(peer, &error, clock::now_unix_ms());
@@ -89,8 +91,7 @@ async fn send_part(
     let last = last.unwrap_or(part.first);
     federation.happened(Input::Sized { peer, push, last }).await;
     if operations.is_empty() {
-        let detail = format!("operation {} of this node is not kept any more", part.first);
-        return Err(Reject::new(Reason::PositionTooOld, detail));
+        return Ok(End::Cut);
     }
     let purpose = SyncPurpose::Push;
     let header = Some(sealed::header(purpose, peer, clock::now_unix_ms(), &covers));
@@ -104,6 +105,7 @@ pub(super) async fn retry(federation: Federation, peer: NodeId, push: PushId, se
     let input = match end {
         Ok(End::Judged(verdicts, vector)) => Input::Judged { peer, push, verdicts, vector },
         Ok(End::Behind(vector)) => Input::Behind { peer, push, vector },
+        Ok(End::Cut) => Input::Failed { peer, push },
         Err(error) => {
             tracing::debug!(%peer, %error, "a retry failed");
             federation.0.sightings.failed(peer, &error, clock::now_unix_ms());

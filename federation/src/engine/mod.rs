@@ -143,6 +143,13 @@ pub enum Input {
         /// What it covers.
         vector: VersionVector,
     },
+    /// A batch cannot be made: the log does not reach back to where it begins.
+    Cut {
+        /// To whom.
+        peer: NodeId,
+        /// Which batch.
+        push: PushId,
+    },
     /// A batch was not answered.
     Failed {
         /// By whom.
@@ -393,6 +400,7 @@ impl Engine {
                 self.heard(peer, vector);
             }
             Input::Behind { peer, push, vector } => self.behind(peer, push, vector),
+            Input::Cut { peer, push } => self.cut(peer, push, now_ms),
             Input::Failed { peer, push } => self.failed(peer, push, now_ms),
             Input::Heard { peer, vector } => self.heard(peer, vector),
             Input::Pulled { peer, vector, more, is_cut } => {
@@ -539,6 +547,20 @@ impl Engine {
             known.letters.tried();
         }
         known.sender.behind(push, has, vector);
+    }
+
+    /// What the log does not have any more, members have as state, or take it: the batch goes on from what the
+    /// peer covers, which acknowledges nothing that somebody waits for.
+    fn cut(&mut self, peer: NodeId, push: PushId, now_ms: u64) {
+        let waited = self.writes.first().unwrap_or(u64::MAX);
+        let has = self.stable.of(peer).map_or(0, |vector| vector.get(self.me));
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let has = has.min(waited.saturating_sub(1));
+        if has > known.sender.settled() {
+            known.sender = Sender::resume(has);
+        } else {
+            self.failed(peer, push, now_ms);
+        }
     }
 
     fn failed(&mut self, peer: NodeId, push: PushId, now_ms: u64) {

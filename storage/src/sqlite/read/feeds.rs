@@ -6,7 +6,8 @@
 //! another node's feed is told with what that node has signed, or not at all; `FDR-4` an operation that is
 //! not kept here is told of by its hash only if it was refused for a reason that is the same
 //! everywhere: whoever heard of one that is merely hidden here, or was refused for now, would pass over it; `FDR-5` where
-//! the log does not reach back to where the asker is, the answer says so.
+//! the log does not reach back to where the asker is, the answer says so; `FDR-6` an operation on a memory that was
+//! forgotten is told of by its hash.
 //!
 //! Not here: what a peer may see of it (`federation`).
 
@@ -249,10 +250,24 @@ impl Telling<'_> {
     }
 }
 
+/// What may be told of an operation that is kept. Of a memory that is not here any more nobody can say who may see
+/// it (`FDR-6`).
+fn said(
+    bytes: Vec<u8>,
+    memory: Option<Vec<u8>>,
+    namespace: Option<String>,
+) -> rusqlite::Result<Said> {
+    let namespace = namespace.and_then(|name| name.parse::<Namespace>().ok());
+    Ok(match (memory, namespace) {
+        (Some(_), None) => Said::Hash(codec::op_hash(&bytes)),
+        (_, namespace) => Said::Whole { bytes, namespace },
+    })
+}
+
 /// These operations, as far as they are kept.
 pub(crate) fn operations(connection: &Connection, ids: &[OpId]) -> Result<Vec<FeedItem>, SqlFault> {
     let mut statement = connection.prepare_cached(
-        "SELECT o.bytes, s.name FROM nodes n JOIN ops o ON o.origin = n.id
+        "SELECT o.bytes, o.memory, s.name FROM nodes n JOIN ops o ON o.origin = n.id
          LEFT JOIN memories m ON m.id = o.memory LEFT JOIN namespaces s ON s.id = m.namespace
          WHERE n.node = ?1 AND o.seq = ?2",
     )?;
@@ -260,9 +275,7 @@ pub(crate) fn operations(connection: &Connection, ids: &[OpId]) -> Result<Vec<Fe
     for id in ids {
         let found = statement
             .query_row((id.origin.as_bytes(), signed(id.seq)), |row| {
-                let namespace: Option<String> = row.get(1)?;
-                let namespace = namespace.and_then(|name| name.parse::<Namespace>().ok());
-                Ok(Said::Whole { bytes: row.get(0)?, namespace })
+                said(row.get(0)?, row.get(1)?, row.get(2)?)
             })
             .optional()?;
         items.extend(found.map(|said| FeedItem { id: *id, said }));
@@ -311,7 +324,7 @@ pub(crate) fn lacking(
     let mut telling = Telling { connection, items, items_max, bytes: 0, has_unheld, told };
     let (mut full, mut gaps) = (false, false);
     let mut statement = connection.prepare_cached(
-        "SELECT o.origin, o.seq, o.bytes, s.name FROM ops o
+        "SELECT o.origin, o.seq, o.bytes, o.memory, s.name FROM ops o
          LEFT JOIN memories m ON m.id = o.memory LEFT JOIN namespaces s ON s.id = m.namespace
          WHERE o.position >= ?1 ORDER BY o.position",
     )?;
@@ -325,9 +338,8 @@ pub(crate) fn lacking(
             full = true;
             break;
         }
-        let namespace: Option<String> = row.get(3)?;
-        let namespace = namespace.and_then(|name| name.parse::<Namespace>().ok());
-        let goes_on = telling.tell(origin, seq, Said::Whole { bytes: row.get(2)?, namespace })?;
+        let said = said(row.get(2)?, row.get(3)?, row.get(4)?)?;
+        let goes_on = telling.tell(origin, seq, said)?;
         // What was taken late stands behind what follows it, which is told the next time.
         gaps |= !goes_on;
     }

@@ -92,6 +92,10 @@ fn input(what: &str, rest: &[&str]) -> Option<Input> {
             let (peer, push) = push(batch);
             Input::Behind { peer, push, vector: vector(covered) }
         }
+        ("cut", [batch]) => {
+            let (peer, push) = push(batch);
+            Input::Cut { peer, push }
+        }
         ("failed", [batch]) => {
             let (peer, push) = push(batch);
             Input::Failed { peer, push }

@@ -1,13 +1,13 @@
 //! What every member has seen is forgotten, and taken as state by who comes later.
 
-use types::{OpId, Reason, VersionVector};
+use types::{DeadLetter, OpId, Reason, VersionVector};
 
 use super::{
     feeds::{catch_up, live, log, passing, peer},
     world::*,
 };
 use crate::{
-    answer::Applied,
+    answer::{Applied, Said},
     port::{ReadStore, WriteStore},
     request::{Event, Intent, LackingQuery, Reader},
     sqlite::SqliteStore,
@@ -199,4 +199,35 @@ async fn what_was_refused_does_not_come_in_with_a_record() {
     for store in [a, b] {
         store.close().await.unwrap();
     }
+}
+
+/// A refused operation is kept when the log is cut; once its memory is forgotten, nobody is told what it said.
+#[tokio::test]
+async fn what_was_refused_is_kept_and_told_as_a_hash_once_its_memory_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = open(folder.path());
+    put(&a, &viewer("ann"), 1, "one").await;
+    let letter = DeadLetter {
+        seq: 1,
+        reason: Reason::QuotaExceeded,
+        detail: String::new(),
+        tries: 1,
+        first_ms: NOW_MS,
+        next_ms: None,
+    };
+    let peer_node = types::NodeId(uuid::Uuid::from_u128(9));
+    let keep = Intent::KeepLetter { peer: peer_node, letter: Box::new(letter) };
+    act(&a, &peer(), keep).await.unwrap();
+    let name = OpId { origin: a.node_id(), seq: 1 };
+    let stable = covers(&a).await;
+    forget(&a, stable).await;
+    let told = a.operations(vec![name]).await.unwrap();
+    assert!(matches!(told[0].said, Said::Whole { namespace: Some(_), .. }), "FGT-1");
+    let deletion = Intent::Delete { id: full(1), reason: String::new(), expected_version: None };
+    act(&a, &viewer("ann"), deletion).await.unwrap();
+    let stable = covers(&a).await;
+    assert_eq!(forget(&a, stable).await.tombstones, 1);
+    let told = a.operations(vec![name]).await.unwrap();
+    assert!(matches!(told[0].said, Said::Hash(_)), "FDR-6");
+    a.close().await.unwrap();
 }

@@ -26,7 +26,7 @@ use wire::{
     client::{Channel, ChannelTimes},
     dial::Endpoint,
     errors::reject_from_status,
-    http_client::{HttpAnswer, HttpClient},
+    http_client::{HttpAnswer, HttpClient, HttpError},
     v1::{
         SyncHeader, SyncJudged, SyncOperation, SyncProof, SyncPurpose, SyncPush, SyncQuestion,
         SyncTold, sync_operation::Said, sync_peer_client::SyncPeerClient,
@@ -230,6 +230,17 @@ impl Reached {
         headers: &[(&'static str, String)],
         body: Vec<u8>,
     ) -> HttpAnswer {
+        self.try_http(method, path, headers, body).await.expect("an answer")
+    }
+
+    /// The same where the connection may be closed before all of the body was sent.
+    pub async fn try_http(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: Vec<u8>,
+    ) -> Result<HttpAnswer, HttpError> {
         let mut all = HeaderMap::new();
         let key = self.key.iter().map(|key| ("x-api-key", key.clone()));
         for (name, value) in headers.iter().cloned().chain(key) {
@@ -239,8 +250,7 @@ impl Reached {
         if method == Method::POST {
             all.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let answer = self.http.request_bytes(method, path, &all, Bytes::from(body)).await;
-        answer.expect("an answer")
+        self.http.request_bytes(method, path, &all, Bytes::from(body)).await
     }
 
     /// Pushes a body of JSON, signed by the player.

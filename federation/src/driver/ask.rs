@@ -202,6 +202,17 @@ pub(super) fn unreadable(error: prost::DecodeError) -> Reject {
     Reject::new(Reason::Malformed, format!("the answer cannot be read: {error}"))
 }
 
+/// A question as a call that says whose it is, so that doors know whom to let in.
+pub fn named(question: SyncQuestion) -> Request<SyncQuestion> {
+    let name =
+        NodeId::from_slice(&question.peer).ok().and_then(|node| node.to_string().parse().ok());
+    let mut request = Request::new(question);
+    if let Some(name) = name {
+        request.metadata_mut().insert(PEER_ID, name);
+    }
+    request
+}
+
 /// One signed question and its signed answer.
 async fn ask(
     federation: &Federation,
@@ -226,11 +237,8 @@ pub(super) async fn ask_named(
     let mut client = SyncPeerClient::new(federation.channel(member)?)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let mut request = Request::new(question);
+    let mut request = named(question);
     request.set_timeout(MESSAGE);
-    if let Ok(name) = exchange.me.to_string().parse() {
-        request.metadata_mut().insert(PEER_ID, name);
-    }
     let answer = async {
         match purpose {
             SyncPurpose::Since => client.since(request).await,

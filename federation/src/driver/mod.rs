@@ -42,6 +42,7 @@ use wire::{
 
 pub use self::{
     answer::Asking,
+    ask::named,
     seen::{Seen, Troubles},
 };
 use self::{run::Run, seen::Sightings};

@@ -7,7 +7,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use federation::sealed;
+use federation::{driver::named, sealed};
 use hivemem::identity::Keyring;
 use prost::Message;
 use runtime::{
@@ -48,7 +48,7 @@ fn message(blow: &mut Blow, world: &PeersWorld, from: &Host, to: &Host) -> Optio
 
 async fn send(to: &Host, message: &SyncQuestion) -> Result<(), Reject> {
     let channel = Channel::new(to.address().parse()?, TIMES);
-    let asked = async { SyncPeerClient::new(channel).push(message.clone()).await };
+    let asked = async { SyncPeerClient::new(channel).push(named(message.clone())).await };
     match clock::timeout(TIMES.call, asked).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(status)) => Err(reject_from_status(&status)),

@@ -129,6 +129,7 @@ impl PeersWorld {
             node: own.node,
             endpoint: Some(vacant.address()),
             public_keys: own.public_keys,
+            certificates: own.certificates,
             agents,
             namespaces: self.options.sees(vacant.number),
         }

@@ -23,7 +23,7 @@ fn nodes_survive_their_simulated_machines() {
     // One test, so that the simulator is built once. The determinism check comes first: without it
     // no other result means anything, and without the seams neither does it.
     print!("{}", sim(&["seams"]));
-    for scenario in ["smoke", "root-smoke"] {
+    for scenario in ["smoke", "root-smoke", "peers-smoke"] {
         print!("{}", sim(&["check", "--scenario", scenario, "--from", "1", "--count", "3"]));
     }
     for scenario in ["power-loss", "bad-disk", "bad-clock"] {
@@ -31,6 +31,15 @@ fn nodes_survive_their_simulated_machines() {
         print!("{}", sim(&["fuzz", "--scenario", scenario, "--from", "100", "--count", "10"]));
     }
     print!("{}", sim(&["fuzz", "--scenario", "root", "--from", "1", "--count", "6"]));
+    print!("{}", sim(&["fuzz", "--scenario", "peers", "--from", "1", "--count", "6"]));
+    for situation in ["delete", "title", "stale", "refused", "rejoiner", "exactly", "again"] {
+        let scenario = format!("peers-{situation}");
+        print!("{}", sim(&["fuzz", "--scenario", &scenario, "--from", "1", "--count", "1"]));
+    }
+    for kind in ["losses", "restarts", "scopes", "ties"] {
+        let scenario = format!("peers-{kind}");
+        print!("{}", sim(&["fuzz", "--scenario", &scenario, "--from", "1", "--count", "3"]));
+    }
     for scenario in ["operators", "disks", "elections", "members", "snapshots", "leases", "rejoins"]
     {
         print!("{}", sim(&["fuzz", "--scenario", scenario, "--from", "1", "--count", "3"]));

@@ -81,6 +81,23 @@ fn enough(case: &Case<'_>, federation: &Federation, findings: &mut Findings) {
             findings.violated(violation.on([operation.node]));
         }
     }
+    copies(case, left, federation, findings);
+}
+
+/// What is on disks does not become less, so fewer copies than needed are too few whenever they are counted.
+fn copies(case: &Case<'_>, left: u64, federation: &Federation, findings: &mut Findings) {
+    for (position, event) in case.history.events().iter().enumerate() {
+        let What::Copies { op, nodes } = &event.what else { continue };
+        if case.history.rank(position) < left && (nodes.len() as u64) < federation.quorum {
+            let detail = format!(
+                "what o{op} stored is on the disks of {}, of {} needed",
+                nodes.join(", "),
+                federation.quorum
+            );
+            let violation = Violation::of(&ENOUGH, detail).by([*op]).at(event.at_us);
+            findings.violated(violation.on(nodes.iter().map(String::as_str)));
+        }
+    }
 }
 
 fn is_unlinked(case: &Case<'_>, link: &str) -> bool {

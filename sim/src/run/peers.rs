@@ -35,7 +35,10 @@ use crate::{
     },
     world::{
         fleet::Host,
-        peers::{PeersWorld, name_of, scripts, traces::files_with},
+        peers::{
+            PeersWorld, name_of, scripts,
+            traces::{count_copies, files_with},
+        },
         root::steps::Steps,
     },
 };
@@ -109,7 +112,9 @@ async fn play(options: PeersOptions, strikes: Vec<Strike>) -> FleetReport {
     let world = PeersWorld::boot(options.clone(), recorder.clone(), ids).await;
     let supervisor = task::spawn(world.fleet.clone().supervise());
     let deliverer = task::spawn(world.clone().deliver());
+    let counter = task::spawn(count_copies(world.clone()));
     let problem = live(&world, &machines, &strikes).await.err();
+    counter.abort();
     supervisor.abort();
     deliverer.abort();
     // Where the run came to its end, this is recorded already.

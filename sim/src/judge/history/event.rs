@@ -108,6 +108,13 @@ pub enum What {
         /// In order of their ids.
         memories: Vec<Seen>,
     },
+    /// On whose disks an acknowledged memory was found, soon after it was acknowledged.
+    Copies {
+        /// The operation that stored it.
+        op: u64,
+        /// The nodes.
+        nodes: Vec<String>,
+    },
     /// All peers showed the same to who may see it, for the first time after the last fault.
     Converged,
     /// Text that is in every memory of a namespace was found at a node.

@@ -1,12 +1,25 @@
-//! What is on a peer's disk that it may not know.
+//! Text on a peer's disk: what it may not know, and what it has acknowledged.
 //!
 //! Invariant: every byte of every file is looked at, current content and nothing less.
 //!
-//! Not here: whether that is a violation (the judge of scopes).
+//! Not here: whether that is a violation (the judges `scopes` and `acknowledged`).
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use runtime::disk::{Disk, faulty::FaultyDisk};
+use runtime::{
+    clock,
+    disk::{Disk, faulty::FaultyDisk},
+};
+
+use super::PeersWorld;
+use crate::judge::history::{Answer, Call, Event, Outcome, What};
+
+/// Time between two counts of copies.
+const COUNT: Duration = Duration::from_millis(400);
 
 /// Files below a folder that contain a text.
 pub fn files_with(disk: &FaultyDisk, folder: &Path, text: &str) -> Vec<PathBuf> {
@@ -23,4 +36,38 @@ pub fn files_with(disk: &FaultyDisk, folder: &Path, text: &str) -> Vec<PathBuf> 
         }
     }
     found
+}
+
+/// The newest acknowledged store behind this operation, with what it stored.
+fn newest(events: &[Event], behind: u64) -> Option<(u64, String)> {
+    let stored = events.iter().rev().find_map(|event| match &event.what {
+        What::Complete { op, outcome: Outcome::Done(done) } => {
+            matches!(done.answer, Answer::Stored { .. }).then_some(*op)
+        }
+        _ => None,
+    });
+    let op = stored.filter(|op| *op > behind)?;
+    let content = events.iter().rev().find_map(|event| match &event.what {
+        What::Invoke(invoke) if invoke.op == op => match &invoke.call {
+            Call::Store { fields, .. } => fields.get("content").cloned(),
+            _ => None,
+        },
+        _ => None,
+    });
+    Some((op, content?))
+}
+
+/// Counts, now and then, on how many disks the newest acknowledged memory is; for ever.
+pub async fn count_copies(world: Arc<PeersWorld>) {
+    let (mut last, recorder) = (0, world.fleet.recorder.clone());
+    loop {
+        clock::sleep(COUNT).await;
+        let Some((op, content)) = recorder.look(|events| newest(events, last)) else { continue };
+        last = op;
+        let hosts = world.fleet.hosts();
+        let with = hosts
+            .iter()
+            .filter(|host| !files_with(&host.disk, Path::new("data"), &content).is_empty());
+        recorder.record(What::Copies { op, nodes: with.map(|host| host.name.clone()).collect() });
+    }
 }

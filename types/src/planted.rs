@@ -84,19 +84,19 @@ pub const ALL: &[Bug] = bugs! {
         "what another leader's snapshot contradicts is cut before the snapshot is durable";
     "discarded-is-rejected", "snapshots", ["linearizable"],
         "an entry that was cut from a leader's log is called rejected, though others may have committed it";
-    "quorum-counts-twice", "peers-losses", ["acknowledged"],
+    "quorum-counts-twice", "peers-scopes", ["acknowledged"],
         "the first peer that has a write counts for two";
     "refusal-is-ack", "peers-scopes", ["acknowledged"],
         "a peer that refuses a write counts as one that has it";
     "tie-by-arrival", "peers-ties", ["converge"],
         "of two changes in one millisecond the one that arrives later wins";
-    "vector-not-persisted", "peers-restarts", ["converge", "chains", "run"],
+    "vector-not-persisted", "peers-restarts", ["acknowledged", "converge", "chains", "run"],
         "how far the feeds of others are covered is forgotten in a restart";
     "nonces-forgotten", "peers-restarts", ["run"],
         "a restart forgets which messages have been heard";
     "hidden-served-as-held", "peers-scopes", ["acknowledged", "converge"],
         "who asks is led past operations that are merely hidden from the one that answers";
-    "taken-row-outside", "peers-restarts", ["chains", "run"],
+    "taken-row-outside", "peers-restarts", ["acknowledged", "chains", "run"],
         "the audit row of another node's operation is written in a transaction of its own, after it";
     "ack-before-fsync", "peers-losses", ["acknowledged"],
         "a peer answers that it has a write before the write is on its disk";

@@ -219,7 +219,9 @@ impl PeersOptions {
             Kind::Wipe,
         ];
         let load = Load { think_ms: 40, stores_max: 60, ..self.load };
-        Self { quorum: None, narrow: false, load, ..self }.about(&kinds)
+        // Of three, one acknowledgement is all that is needed.
+        let peers = self.peers.max(5);
+        Self { peers, quorum: None, narrow: false, load, ..self }.about(&kinds)
     }
 
     fn ties(self) -> Self {

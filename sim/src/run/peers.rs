@@ -49,6 +49,8 @@ const CONVERGE: Duration = Duration::from_secs(120);
 const RECOVER: Duration = Duration::from_secs(20);
 /// Time between two looks at whether all peers show the same.
 const LOOK: Duration = Duration::from_millis(250);
+/// Longest time for everything that is kept for others to be gone.
+const SETTLE: Duration = Duration::from_secs(30);
 /// Time for an answer to a last look.
 const ANSWER_MS: u64 = 30_000;
 
@@ -244,7 +246,7 @@ async fn last_look(world: &PeersWorld, ground: &Ground) {
             scan.holds &= is_sound(world, &host).await;
             recorder.record(What::Chain(scan));
         }
-        sample(world, &host).await;
+        settle(world, &host).await;
         if ground.is_narrow(&host.name) {
             for path in files_with(&host.disk, Path::new(""), CLOSED.1) {
                 let (node, place) = (host.name.clone(), path.display().to_string());
@@ -272,10 +274,19 @@ async fn is_sound(world: &PeersWorld, host: &Host) -> bool {
     }
 }
 
-/// Records the sizes of what a peer keeps for others.
-async fn sample(world: &PeersWorld, host: &Host) {
+/// Samples what a peer keeps for others until nothing is left, or the time for that is over.
+async fn settle(world: &PeersWorld, host: &Host) {
+    let deadline = Instant::now() + SETTLE;
+    while sample(world, host).await > 0 && Instant::now() < deadline {
+        clock::sleep(LOOK).await;
+    }
+}
+
+/// Records the sizes of what a peer keeps for others; the sum of what must not be left.
+async fn sample(world: &PeersWorld, host: &Host) -> u64 {
     let asked = world.fleet.ask_at(host, Method::GET, "/api/v1/peers", None).await;
-    let Ok(status) = asked else { return };
+    let Ok(status) = asked else { return 0 };
+    let mut sum = 0;
     for peer in status["items"].as_array().into_iter().flatten() {
         // What is refused stays until an operator gives it up.
         let refused = world.options.refuses_strangers;
@@ -286,7 +297,9 @@ async fn sample(world: &PeersWorld, host: &Host) {
             let (node, size) = (host.name.clone(), peer[table].as_u64().unwrap_or(u64::MAX));
             let table = format!("{table}:{name}");
             let limit = None;
+            sum = size.saturating_sub(floor).saturating_add(sum);
             world.fleet.recorder.record(What::Sample { node, table, size, limit, floor });
         }
     }
+    sum
 }

@@ -205,7 +205,8 @@ pub trait ReadStore: Send + Sync {
         bytes_max: u64,
     ) -> Answer<'_, (Vec<Item>, u64)>;
 
-    /// Why another store could ask about these, as far as they are here.
+    /// What another store needs to know of these to say whether they are gone, as far as they are here and not
+    /// deleted.
     fn holdings(&self, keys: Vec<ItemKey>) -> Answer<'_, Vec<Holding>>;
 
     /// Those of which this store has seen everything, and which it does not hold.

@@ -55,14 +55,17 @@ fn nonce() -> String {
 
 /// Sends operations of this node, and in front of them what the peer lacks of others.
 pub(super) async fn push(federation: Federation, peer: NodeId, push: PushId, part: Part) {
-    let brings_all = part.lacks.is_some();
+    let (brings_all, first) = (part.lacks.is_some(), part.first);
     let end = send_part(&federation, peer, push, part).await;
     let input = match end {
         Ok(End::Judged(verdicts, vector)) => Input::Judged { peer, push, verdicts, vector },
         // What it lacks is not to be had here either, for now.
         Ok(End::Behind(_)) if brings_all => Input::Failed { peer, push },
         Ok(End::Behind(vector)) => Input::Behind { peer, push, vector },
-        Ok(End::Cut) => Input::Cut { peer, push },
+        Ok(End::Cut) => {
+            tracing::debug!(%peer, first, "the log does not reach back to where a push begins");
+            Input::Cut { peer, push }
+        }
         Err(error) => {
             tracing::debug!(%peer, %error, "a push failed");
             federation.0.sightings.failed(peer, &error, clock::now_unix_ms());

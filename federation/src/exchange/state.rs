@@ -8,14 +8,17 @@
 //!
 //! Not here: the conversation (`driver::compare`).
 
+use std::collections::BTreeMap;
+
 use runtime::clock;
 use storage::{
     answer::Applied,
     request::{Event, Intent},
-    state::{CoveredFeed, Holding, Item, ItemKey},
+    state::{CoveredFeed, Holding, Item, ItemKey, Table},
 };
 use types::{
     AgentId, Reason, Reject, SignedHead,
+    audit::EventDetails,
     limits::{BULK_MAX, CLOCK_SKEW_MAX_MS},
 };
 use wire::v1::{SyncState, SyncStated};
@@ -113,9 +116,8 @@ impl Exchange {
         if admitted.is_empty() {
             return Ok(taken);
         }
-        let payload: Vec<u8> =
-            admitted.iter().flat_map(|item| told::told_key(&key_of(item))).collect();
-        let mut intents = vec![self.event(from, "state.taken", nonce, payload, now_ms)];
+        let keys: Vec<ItemKey> = admitted.iter().map(key_of).collect();
+        let mut intents = vec![self.event(from, "state.taken", nonce, &keys, now_ms)];
         intents.extend(admitted.into_iter().map(|item| Intent::Join(Box::new(item))));
         let receipt = self.store.write(self.request(intents, true)).await.map_err(refused)?;
         for result in receipt.results.iter().skip(1) {
@@ -157,9 +159,8 @@ impl Exchange {
         if keys.is_empty() {
             return Ok(());
         }
-        let payload = keys.iter().flat_map(told::told_key).collect();
         let now_ms = clock::now_unix_ms();
-        let mut intents = vec![self.event(from, "state.dropped", nonce, payload, now_ms)];
+        let mut intents = vec![self.event(from, "state.dropped", nonce, keys, now_ms)];
         intents.extend(keys.iter().copied().map(Intent::Drop));
         self.store.write(self.request(intents, true)).await.map(drop).map_err(refused)
     }
@@ -169,9 +170,10 @@ impl Exchange {
         from: &Member,
         event_type: &str,
         nonce: &str,
-        payload: Vec<u8>,
+        keys: &[ItemKey],
         at_ms: u64,
     ) -> Intent {
+        let payload = EventDetails { subject: from.node.to_string(), facts: facts(keys) }.encode();
         Intent::Event(Box::new(Event {
             name: format!("{event_type}:{}:{nonce}", from.node),
             agent: AgentId::node(),
@@ -217,8 +219,26 @@ impl Exchange {
     }
 }
 
+/// The ids of items, by what they are.
+fn facts(keys: &[ItemKey]) -> BTreeMap<String, String> {
+    let mut facts: BTreeMap<String, String> = BTreeMap::new();
+    for key in keys {
+        let name = match key.table {
+            Table::Memory => "memories",
+            Table::Link => "links",
+            Table::Alias => "aliases",
+            Table::Agent => "agents",
+        };
+        let ids = facts.entry(name.to_owned()).or_default();
+        if !ids.is_empty() {
+            ids.push(' ');
+        }
+        ids.push_str(&hex::encode(key.id));
+    }
+    facts
+}
+
 fn key_of(item: &Item) -> ItemKey {
-    use storage::state::Table;
     match item {
         Item::Memory(record) => ItemKey::memory(record.id),
         Item::Link(link) => ItemKey { table: Table::Link, id: *link.id.0.as_bytes() },

@@ -30,8 +30,8 @@ use crate::{
     schedule::{self, Strike},
     strike::World,
     workload::{
-        peers::{self as workload, CLOSED, Ground, WRITER, look},
-        root::{Recorder, scan_of},
+        peers::{self as workload, CLOSED, Ground, look},
+        root::{Recorder, scan_rows_of},
     },
     world::{
         fleet::Host,
@@ -241,7 +241,7 @@ async fn last_look(world: &PeersWorld, ground: &Ground) {
     for host in world.fleet.hosts() {
         let node = host.place();
         look::record(recorder, &node).await;
-        let scan = scan_of(&node, ground.epoch(&node.name), WRITER, ANSWER_MS).await;
+        let scan = scan_rows_of(&node, ground.epoch(&node.name), ANSWER_MS).await;
         if let Some(mut scan) = scan {
             scan.holds &= is_sound(world, &host).await;
             recorder.record(What::Chain(scan));

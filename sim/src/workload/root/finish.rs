@@ -147,17 +147,47 @@ pub async fn scan_of(node: &NodeAt, epoch: u64, agent: &str, answer_ms: u64) -> 
     let body = json!({ "since": 0 });
     let question = Question::send(Method::POST, path, "operator", answer_ms, body).by_operator();
     let found = told(&link, &question).await?;
+    let changes = changes(&link, agent, answer_ms).await;
+    Some(found_of(node, epoch, &found, changes))
+}
+
+/// As [`scan_of`], but lists the changes that have an audit row: where the log is cut at its beginning, no agent
+/// sees them all.
+pub async fn scan_rows_of(node: &NodeAt, epoch: u64, answer_ms: u64) -> Option<ChainScan> {
+    let link = Link::new(node, answer_ms).ok()?;
+    let path = "/api/v1/admin/verify-chain";
+    let body = json!({ "since": 0 });
+    let question = Question::send(Method::POST, path, "operator", answer_ms, body).by_operator();
+    let found = told(&link, &question).await?;
+    let changes = rows(&link, answer_ms).await;
+    Some(found_of(node, epoch, &found, changes))
+}
+
+fn found_of(node: &NodeAt, epoch: u64, found: &Value, changes: Option<Vec<String>>) -> ChainScan {
     let rows = found["head_sequence"].as_u64().unwrap_or(0);
     let hash = found["head_hash"].as_str().unwrap_or_default().to_owned();
-    let changes = changes(&link, agent, answer_ms).await;
-    Some(ChainScan {
+    ChainScan {
         node: node.name.clone(),
         epoch,
         holds: found["chain_holds"] == true,
         rows,
         marks: vec![ChainMark { sequence: rows, hash }],
         changes,
-    })
+    }
+}
+
+/// Sequences of all audit rows of changes; `None` when they cannot be listed.
+async fn rows(link: &Link, answer_ms: u64) -> Option<Vec<String>> {
+    let (mut after, mut all) = (0, Vec::new());
+    loop {
+        let path = format!("/api/v1/admin/audit?limit=1000&after={after}");
+        let question = Question::get(path, "operator", answer_ms).by_operator();
+        let page = told(link, &question).await?;
+        let items = page["items"].as_array()?;
+        let Some(last) = items.last() else { return Some(all) };
+        after = last["sequence"].as_u64()?;
+        all.extend(items.iter().filter_map(|row| Some(row["sequence"].as_u64()?.to_string())));
+    }
 }
 
 /// Positions of all changes that an agent sees; `None` when they cannot be listed.

@@ -58,7 +58,7 @@ use self::{
     target::{Link, Question},
 };
 pub use self::{
-    finish::{finish, scan, scan_of},
+    finish::{finish, scan, scan_of, scan_rows_of},
     load::{Load, Mix},
     recorder::Recorder,
     target::{NodeAt, Target},

@@ -299,7 +299,8 @@ fn link_state(
     Ok(may.then(|| Item::Link(Box::new(link))))
 }
 
-/// What is here of these, as far as another store needs to know it to say what became of them.
+/// What is here of these, as far as another store needs to know it to say what became of them. Tombstones go by
+/// themselves, once the log does not need them any more.
 pub(crate) fn holdings(
     connection: &Connection,
     keys: &[ItemKey],
@@ -310,16 +311,21 @@ pub(crate) fn holdings(
         match key.table {
             Table::Memory => {
                 let found = memory_state(connection, &everything, &key.id, &mut 0)?;
-                if let Some(Item::Memory(record)) = found {
+                if let Some(Item::Memory(record)) = found
+                    && record.deleted.is_none()
+                {
                     let (vector, created) = (record.vector, record.created);
                     held.push(Holding { key: *key, vector, created });
                 }
             }
-            Table::Link => held.extend(link_of(connection, &key.id)?.map(|link| Holding {
-                key: *key,
-                vector: types::VersionVector::default(),
-                created: link.created,
-            })),
+            Table::Link => {
+                let link = link_of(connection, &key.id)?.filter(|link| !link.removed);
+                held.extend(link.map(|link| Holding {
+                    key: *key,
+                    vector: types::VersionVector::default(),
+                    created: link.created,
+                }));
+            }
             // A name goes with its memory; agents stay.
             Table::Alias | Table::Agent => {}
         }

@@ -3,12 +3,12 @@
 //! Invariants: `JOI-1` a record is joined, never replaced, so that nothing is lost by taking an old one; `JOI-2`
 //! what this node refused of a record does not come in with it; `JOI-3` a feed is covered up to a head
 //! that its origin has signed, and never back; `JOI-4` the position of every such change is noted, because the
-//! log does not tell of it.
+//! log does not tell of it; `JOI-5` what this node has seen all of and forgotten does not come back as state.
 //!
 //! Not here: from whom to take state, and the event that says so (`federation`).
 
 use rusqlite::{Connection, OptionalExtension};
-use types::{AgentRecord, Link, MemoryId, NodeId, OpId, Reason, Record, Reject};
+use types::{AgentRecord, Link, MemoryId, NodeId, OpId, Reason, Record, Reject, VersionVector};
 
 use super::{
     feeds::key_of,
@@ -18,10 +18,10 @@ use super::{
 use crate::{
     answer::Applied,
     sqlite::{
-        read::states::note_position,
+        read::states::{gone, note_position},
         row::{alias_key, signed, unsigned},
     },
-    state::{Alias, CoveredFeed, Item, ItemKey, Table},
+    state::{Alias, CoveredFeed, Holding, Item, ItemKey, Table},
 };
 
 /// What a group took as state.
@@ -63,6 +63,11 @@ impl Group<'_> {
         self.head.clock.pass(record.updated.hlc);
         let (id, position) = (record.id, self.head.position);
         let Some(known) = self.overlay.memory(self.connection, id)? else {
+            let (vector, created) = (record.vector.clone(), record.created);
+            let holding = Holding { key: ItemKey::memory(id), vector, created };
+            if self.is_gone(holding)? {
+                return Ok(Applied::Known);
+            }
             let title_key = key_of(&record);
             self.head.row += 1;
             let entry = Entry {
@@ -94,6 +99,11 @@ impl Group<'_> {
         Ok(Applied::Other)
     }
 
+    /// Whether this store has seen all of it, and has forgotten it (`JOI-5`).
+    fn is_gone(&self, holding: Holding) -> Done<bool> {
+        Ok(!gone(self.connection, &[holding])?.is_empty())
+    }
+
     /// An operation in the record that this node refused, by its reason.
     fn refused_part(&self, record: &Record) -> Done<Option<String>> {
         let mut statement = self.connection.prepare_cached(
@@ -114,8 +124,15 @@ impl Group<'_> {
 
     fn join_link(&mut self, link: Link) -> Done<Applied> {
         self.head.clock.pass(link.created.hlc.max(link.validity.stamp.hlc));
+        let key = ItemKey { table: Table::Link, id: *link.id.0.as_bytes() };
         let merged = match self.find_link(link.id)? {
-            None => link,
+            None => {
+                let (vector, created) = (VersionVector::default(), link.created);
+                if self.is_gone(Holding { key, vector, created })? {
+                    return Ok(Applied::Known);
+                }
+                link
+            }
             Some(known) => {
                 let mut merged = known.clone();
                 merged.join(link);

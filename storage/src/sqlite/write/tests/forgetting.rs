@@ -168,6 +168,13 @@ async fn what_was_seen_and_is_not_here_is_gone() {
     let OpId { origin, seq } = OpId { origin: stale.node_id(), seq: 1 };
     newer[0].vector.raise(origin, seq);
     assert_eq!(a.gone(newer).await.unwrap(), [], "STT-2: not everything was seen");
+    // The one that has forgotten it does not take it back, not even as a tombstone.
+    let (states, _) =
+        stale.states(vec![ItemKey::memory(id(1))], everything(), u64::MAX).await.unwrap();
+    let intents = vec![told("back"), Intent::Join(Box::new(states[0].clone()))];
+    let receipt = a.write(request(&peer(), intents)).await.unwrap();
+    assert_eq!(receipt.results[1], Ok(Applied::Known), "JOI-5");
+    assert_eq!(held(&a, 1).await, []);
     let intents = vec![told("dropped"), Intent::Drop(ItemKey::memory(id(1)))];
     stale.write(request(&peer(), intents)).await.unwrap();
     assert_eq!(held(&stale, 1).await, []);

@@ -131,7 +131,7 @@ mod tests {
     fn key(number: u16) -> ItemKey {
         let mut id = [0; 16];
         id[..2].copy_from_slice(&number.to_be_bytes());
-        let table = if number % 7 == 0 { Table::Link } else { Table::Memory };
+        let table = if number.is_multiple_of(7) { Table::Link } else { Table::Memory };
         ItemKey { table, id }
     }
 

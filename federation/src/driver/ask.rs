@@ -43,7 +43,8 @@ pub(super) struct Part {
 enum End {
     Judged(Vec<(u64, Verdict)>, VersionVector),
     Behind(VersionVector),
-    Cut,
+    /// The log does not reach back to where it begins; the peer covers this.
+    Cut(VersionVector),
 }
 
 /// A nonce that nobody can guess and nobody used before.
@@ -62,9 +63,9 @@ pub(super) async fn push(federation: Federation, peer: NodeId, push: PushId, par
         // What it lacks is not to be had here either, for now.
         Ok(End::Behind(_)) if brings_all => Input::Failed { peer, push },
         Ok(End::Behind(vector)) => Input::Behind { peer, push, vector },
-        Ok(End::Cut) => {
+        Ok(End::Cut(vector)) => {
             tracing::debug!(%peer, first, "the log does not reach back to where a push begins");
-            Input::Cut { peer, push }
+            Input::Cut { peer, push, vector }
         }
         Err(error) => {
             tracing::debug!(%peer, %error, "a push failed");
@@ -93,13 +94,15 @@ async fn send_part(
     // With none of this node's own it is still worth sending: the others come first.
     let last = last.unwrap_or(part.first);
     federation.happened(Input::Sized { peer, push, last }).await;
-    if operations.is_empty() {
-        return Ok(End::Cut);
-    }
+    let is_cut = operations.is_empty();
     let purpose = SyncPurpose::Push;
     let header = Some(sealed::header(purpose, peer, clock::now_unix_ms(), &covers));
     let body = SyncPush { header, operations, proofs }.encode_to_vec();
-    judged(federation, member, body).await
+    match judged(federation, member, body).await? {
+        // Nothing was sent, to learn where the peer is.
+        End::Judged(_, vector) | End::Behind(vector) if is_cut => Ok(End::Cut(vector)),
+        end => Ok(end),
+    }
 }
 
 /// Sends refused operations again.
@@ -108,7 +111,7 @@ pub(super) async fn retry(federation: Federation, peer: NodeId, push: PushId, se
     let input = match end {
         Ok(End::Judged(verdicts, vector)) => Input::Judged { peer, push, verdicts, vector },
         Ok(End::Behind(vector)) => Input::Behind { peer, push, vector },
-        Ok(End::Cut) => Input::Failed { peer, push },
+        Ok(End::Cut(_)) => Input::Failed { peer, push },
         Err(error) => {
             tracing::debug!(%peer, %error, "a retry failed");
             federation.0.sightings.failed(peer, &error, clock::now_unix_ms());

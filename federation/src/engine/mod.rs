@@ -149,6 +149,8 @@ pub enum Input {
         peer: NodeId,
         /// Which batch.
         push: PushId,
+        /// What the peer covers.
+        vector: VersionVector,
     },
     /// A batch was not answered.
     Failed {
@@ -400,7 +402,7 @@ impl Engine {
                 self.heard(peer, vector);
             }
             Input::Behind { peer, push, vector } => self.behind(peer, push, vector),
-            Input::Cut { peer, push } => self.cut(peer, push, now_ms),
+            Input::Cut { peer, push, vector } => self.cut(peer, push, vector, now_ms),
             Input::Failed { peer, push } => self.failed(peer, push, now_ms),
             Input::Heard { peer, vector } => self.heard(peer, vector),
             Input::Pulled { peer, vector, more, is_cut } => {
@@ -551,14 +553,15 @@ impl Engine {
 
     /// What the log does not have any more, members have as state, or take it: the batch goes on from what the
     /// peer covers, which acknowledges nothing that somebody waits for.
-    fn cut(&mut self, peer: NodeId, push: PushId, now_ms: u64) {
+    fn cut(&mut self, peer: NodeId, push: PushId, vector: VersionVector, now_ms: u64) {
         let waited = self.writes.first().unwrap_or(u64::MAX);
-        let has = self.stable.of(peer).map_or(0, |vector| vector.get(self.me));
+        let has = vector.get(self.me).min(waited.saturating_sub(1));
         let Some(known) = self.peers.get_mut(&peer) else { return };
-        let has = has.min(waited.saturating_sub(1));
         if has > known.sender.settled() {
             known.sender = Sender::resume(has);
+            self.heard(peer, vector);
         } else {
+            self.stable.heard(peer, vector);
             self.failed(peer, push, now_ms);
         }
     }

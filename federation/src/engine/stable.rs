@@ -49,11 +49,6 @@ impl Stable {
         }
     }
 
-    /// What a member said last that it covers.
-    pub(super) fn of(&self, member: NodeId) -> Option<&VersionVector> {
-        self.members.get(&member)?.as_ref()
-    }
-
     /// What is stable, if that is more than was told before.
     pub(super) fn advanced(&mut self) -> Option<VersionVector> {
         // Alone there is nobody to wait for; what a single node keeps is its own affair.

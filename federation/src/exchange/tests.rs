@@ -355,9 +355,10 @@ async fn take_state(from: &Side, to: &Side, members: &Members, name: &str) -> Sy
     let asked = SyncState { wanted, all: true, ..SyncState::default() };
     let given = from.exchange.stated(&to.member, asked).await.expect("given");
     let items = given.items.into_iter().map(|item| convert_state::item(item).expect("an item"));
-    to.exchange.take_items(&from.member, items.collect(), name).await.expect("taken");
+    let taken = to.exchange.take_items(&from.member, items.collect(), name).await;
+    let partly = begun.partial || taken.expect("taken").refused > 0;
     let heads = begun.heads.iter().map(|head| convert_state::head(head).expect("a head"));
-    to.exchange.cover(members, heads.collect(), begun.partial).await.expect("covered");
+    to.exchange.cover(members, heads.collect(), partly).await.expect("covered");
     begun
 }
 

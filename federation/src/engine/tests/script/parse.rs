@@ -92,9 +92,9 @@ fn input(what: &str, rest: &[&str]) -> Option<Input> {
             let (peer, push) = push(batch);
             Input::Behind { peer, push, vector: vector(covered) }
         }
-        ("cut", [batch]) => {
+        ("cut", [batch, covered]) => {
             let (peer, push) = push(batch);
-            Input::Cut { peer, push }
+            Input::Cut { peer, push, vector: vector(covered) }
         }
         ("failed", [batch]) => {
             let (peer, push) = push(batch);

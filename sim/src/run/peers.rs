@@ -6,7 +6,12 @@
 //!
 //! Not here: faults (`strike`), the world (`world::peers`), what clients do (`workload::peers`).
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::Method;
 use madsim::{
@@ -277,29 +282,46 @@ async fn is_sound(world: &PeersWorld, host: &Host) -> bool {
 /// Samples what a peer keeps for others until nothing is left, or the time for that is over.
 async fn settle(world: &PeersWorld, host: &Host) {
     let deadline = Instant::now() + SETTLE;
-    while sample(world, host).await > 0 && Instant::now() < deadline {
+    let mut known = BTreeSet::new();
+    loop {
+        let sampled = sample(world, host).await;
+        if let Some((_, tables)) = &sampled {
+            // Who was taken off the list has nothing kept for it any more.
+            for table in known.difference(tables) {
+                record(world, host, table, 0, 0);
+            }
+            known.clone_from(tables);
+        }
+        let over = Instant::now() >= deadline;
+        if over || sampled.is_some_and(|(sum, _)| sum == 0) {
+            return;
+        }
         clock::sleep(LOOK).await;
     }
 }
 
-/// Records the sizes of what a peer keeps for others; the sum of what must not be left.
-async fn sample(world: &PeersWorld, host: &Host) -> u64 {
-    let asked = world.fleet.ask_at(host, Method::GET, "/api/v1/peers", None).await;
-    let Ok(status) = asked else { return 0 };
-    let mut sum = 0;
+fn record(world: &PeersWorld, host: &Host, table: &str, size: u64, floor: u64) {
+    let (node, table, limit) = (host.name.clone(), table.to_owned(), None);
+    world.fleet.recorder.record(What::Sample { node, table, size, limit, floor });
+}
+
+/// Records the sizes of what a peer keeps for others; the sum of what must not be left, and of what there are
+/// sizes. `None` where it does not answer.
+async fn sample(world: &PeersWorld, host: &Host) -> Option<(u64, BTreeSet<String>)> {
+    let status = world.fleet.ask_at(host, Method::GET, "/api/v1/peers", None).await.ok()?;
+    let (mut sum, mut all) = (0u64, BTreeSet::new());
     for peer in status["items"].as_array().into_iter().flatten() {
         // What is refused stays until an operator gives it up.
         let refused = world.options.refuses_strangers;
         let tables =
             [("lag", 0), ("in_flight", 0), ("dead_letters", if refused { 1000 } else { 0 })];
-        for (table, floor) in tables {
-            let name = peer["name"].as_str().unwrap_or_default();
-            let (node, size) = (host.name.clone(), peer[table].as_u64().unwrap_or(u64::MAX));
-            let table = format!("{table}:{name}");
-            let limit = None;
+        for (kind, floor) in tables {
+            let table = format!("{kind}:{}", peer["name"].as_str().unwrap_or_default());
+            let size = peer[kind].as_u64().unwrap_or(u64::MAX);
             sum = size.saturating_sub(floor).saturating_add(sum);
-            world.fleet.recorder.record(What::Sample { node, table, size, limit, floor });
+            record(world, host, &table, size, floor);
+            all.insert(table);
         }
     }
-    sum
+    Some((sum, all))
 }

@@ -257,6 +257,14 @@ impl Exchange {
         self.done(intents).await.map(drop)
     }
 
+    /// Has the store do all of it.
+    ///
+    /// # Errors
+    /// What the store refuses; nothing was done.
+    pub async fn settled(&self, intents: Vec<Intent>) -> Result<(), Reject> {
+        self.store.write(self.request(intents, true)).await.map(drop).map_err(refused)
+    }
+
     /// Has the store do something; what became of each intent.
     ///
     /// # Errors
@@ -406,9 +414,8 @@ impl Exchange {
     ///
     /// # Errors
     /// What the store refuses.
-    pub async fn again(&self, to: &Member, seqs: &[u64]) -> Result<Vec<SyncOperation>, Reject> {
-        let ids = seqs.iter().map(|seq| OpId { origin: self.me, seq: *seq }).collect();
-        let items = self.store.operations(ids).await.map_err(refused)?;
+    pub async fn again(&self, to: &Member, ids: &[OpId]) -> Result<Vec<SyncOperation>, Reject> {
+        let items = self.store.operations(ids.to_vec()).await.map_err(refused)?;
         Ok(items.into_iter().map(|item| told(to, item)).collect())
     }
 

@@ -58,6 +58,17 @@ impl Members {
         })
     }
 
+    /// Whose feed has that name.
+    ///
+    /// # Errors
+    /// [`Reason::Forbidden`]: nobody's.
+    pub fn of(&self, origin: NodeId) -> Result<&Member, Reject> {
+        let (first, last) = (origin.life(0), origin.life(u32::MAX));
+        let exact = self.0.get(&origin);
+        let same = || self.0.range(first..=last).map(|(_, member)| member).next();
+        exact.or_else(same).map_or_else(|| self.get(origin), Ok)
+    }
+
     /// Every member, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.0.values()
@@ -68,7 +79,7 @@ impl Members {
     /// # Errors
     /// [`Reason::Forbidden`] for the feed of nobody that is known, [`Reason::ChainBroken`] for a forged one.
     pub fn believe(&self, word: &SignedHead) -> Result<(), Reject> {
-        let origin = self.get(word.head.origin)?;
+        let origin = self.of(word.head.origin)?;
         if origin.signed(&word.head.digest(), &word.signature) {
             return Ok(());
         }

@@ -71,6 +71,7 @@ pub fn header(
         covers: convert::covered(covers),
         schema: SCHEMA,
         capabilities: CAPABILITIES.iter().map(|word| (*word).to_owned()).collect(),
+        start: 0,
     }
 }
 

@@ -150,6 +150,7 @@ fn code_of(reason: Reason) -> Code {
         | R::NotLeader
         | R::LockBusy
         | R::RulesUnknown
+        | R::Starting
         | R::PositionNotReached
         | R::StorageFull
         | R::ClockSkew => Code::Later,

@@ -28,7 +28,7 @@ use runtime::{
     disk::DiskRef,
     task::{self, Shutdown},
 };
-use storage::Store;
+use storage::{Store, answer::Made};
 use thiserror::Error;
 use tonic::server::NamedService;
 use types::{NodeId, Op, Payload, Reason, Record, Reject};
@@ -274,13 +274,32 @@ impl Peers {
         }
     }
 
+    /// Waits until this node may write, for it asks its peers first what it had said before it started; answers the
+    /// time to write with, Unix milliseconds.
+    ///
+    /// # Errors
+    /// [`Reason::Starting`]; [`Reason::ClockSkew`] while its clock is in doubt.
+    pub async fn may_write(&self, deadline: Option<clock::Instant>) -> Result<u64, Reject> {
+        let speaks = self.0.federation.speaks();
+        let spoken = match deadline {
+            None => Ok(speaks.await),
+            Some(deadline) => clock::timeout_at(deadline, speaks).await,
+        };
+        if let Ok(Some(_)) = spoken {
+            return self.0.federation.time(self.needed() as usize).await;
+        }
+        let detail =
+            "this node asks its peers what it had said before it started; nothing was written";
+        Err(Reject::new(Reason::Starting, detail).with("retry_after_ms", 200))
+    }
+
     /// Waits until enough nodes have these operations of this node (`PRS-1`); answers how many have them.
     ///
     /// # Errors
     /// [`Reason::QuorumNotMet`].
     pub async fn durable(
         &self,
-        operations: (u64, u64),
+        made: Made,
         deadline: Option<clock::Instant>,
     ) -> Result<u32, Reject> {
         let needed = self.needed();
@@ -289,7 +308,7 @@ impl Peers {
         }
         let left = deadline.map(|at| at.saturating_duration_since(clock::Instant::now()));
         let within = left.map_or(self.0.within, |left| left.min(self.0.within));
-        let met = self.0.federation.quorum(operations, needed as usize, within).await;
+        let met = self.0.federation.quorum(made, needed as usize, within).await;
         let met = met.map(|got| u32::try_from(got).unwrap_or(u32::MAX));
         self.0.counts.ended(met.as_ref().ok().copied(), self.nodes());
         met.map_err(not_met)

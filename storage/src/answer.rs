@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use types::{
-    AgentId, FeedHead, Hlc, Kind, Link, LinkId, MemoryId, Metadata, Namespace, OpId, Reject, Scope,
-    Tag, Tier, VersionVector, memory::Validity,
+    AgentId, FeedHead, Hlc, Kind, Link, LinkId, MemoryId, Metadata, Namespace, NodeId, OpId,
+    Reject, Scope, Tag, Tier, VersionVector, memory::Validity,
 };
 
 /// A memory as a reader sees it.
@@ -161,6 +161,17 @@ pub struct Proof {
     pub tail: Vec<[u8; 32]>,
 }
 
+/// Operations that a write has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Under which name of this node.
+    pub origin: NodeId,
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+}
+
 /// The acknowledged result of a write. Sent only after the fsync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteReceipt {
@@ -168,8 +179,8 @@ pub struct WriteReceipt {
     pub results: Vec<Result<Applied, Reject>>,
     /// Change position that contains the write.
     pub position: u64,
-    /// First and last operation of this node that the write made; `None` where it made none.
-    pub operations: Option<(u64, u64)>,
+    /// The operations that it made, if any.
+    pub operations: Option<Made>,
     /// Whether this is the remembered answer of an earlier request with the same key.
     pub replayed: bool,
     /// The note that came with the request that was done; empty without a key.

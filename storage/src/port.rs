@@ -178,6 +178,9 @@ pub trait ReadStore: Send + Sync {
     /// The logs whose events are kept, each with the entry up to which all of them are.
     fn event_logs(&self) -> Answer<'_, BTreeMap<String, u64>>;
 
+    /// The feed that this node goes on with, as far as it got.
+    fn own_feed(&self) -> Answer<'_, FeedHead>;
+
     /// The feeds of all origins, as far as they are covered here.
     fn feeds(&self) -> Answer<'_, BTreeMap<NodeId, FeedHead>>;
 

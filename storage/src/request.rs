@@ -177,7 +177,7 @@ pub enum Intent {
         /// Who refused.
         peer: NodeId,
         /// Which operation of this node.
-        seq: u64,
+        id: types::OpId,
     },
     /// Refuse with [`types::Reason::NonceReplay`] if this came before; remember it until then.
     Nonce {
@@ -194,11 +194,23 @@ pub enum Intent {
     Drop(ItemKey),
     /// Cover a feed up to here: everything before was taken as state.
     CoverFeed(CoveredFeed),
+    /// Speak under this name from now on. A store that was opened mute makes operations only from then on.
+    SpeakAs(Life),
     /// Forget what every member has seen.
     Forget(Box<Forget>),
     /// Refuse, unless the answer to this request is remembered: for an atomic request that can no
     /// longer be worked out, because doing it the first time changed what it starts from.
     Refuse(Box<Reject>),
+}
+
+/// Under which name a node speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// The name: the one that the store speaks under, or one that nobody has used.
+    pub origin: types::NodeId,
+    /// With another name: the node's word for all that it has said under the last one, so that others can be shown that
+    /// it is whole. `None` if it has said nothing.
+    pub word: Option<SignedHead>,
 }
 
 /// An operation of another node.

@@ -2,13 +2,13 @@
 //!
 //! Not here: when it is tried again (`federation`), where it is kept (`storage`).
 
-use crate::Reason;
+use crate::{OpId, Reason};
 
 /// An operation of this node that a peer has refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Its place in this node's feed.
-    pub seq: u64,
+    /// Which.
+    pub id: OpId,
     /// Why, as the peer said last.
     pub reason: Reason,
     /// What the peer said last.

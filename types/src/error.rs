@@ -137,6 +137,8 @@ reasons! {
     ApprovalNeeded = "approval_needed",
     /// The node does not know yet which rules hold; nothing that needs them is done.
     RulesUnknown = "rules_unknown",
+    /// The node has just started and asks its peers what it had said before; nothing is written until then.
+    Starting = "starting",
 }
 
 impl fmt::Display for Reason {

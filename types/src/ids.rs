@@ -67,6 +67,21 @@ uuid_id!(
     "link_id"
 );
 
+/// Bits of a node's name in which those of its feeds may differ from it.
+const LIFE: u128 = u32::MAX as u128;
+
+impl NodeId {
+    /// Another name under which this node may speak: its own with a number in the last 32 bits.
+    pub fn life(self, number: u32) -> Self {
+        Self(Uuid::from_u128(self.0.as_u128() & !LIFE | u128::from(number)))
+    }
+
+    /// Whether a feed of that name is this node's.
+    pub fn speaks_as(self, origin: Self) -> bool {
+        self.life(0) == origin.life(0)
+    }
+}
+
 /// The name of an operation: the `seq`-th that `origin` made, counted from 1 without gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId {

@@ -34,6 +34,7 @@ pub struct Asking {
 struct Heard {
     asked: Asked,
     once: Once,
+    start: u64,
 }
 
 fn verdict((id, fate): (OpId, Fate)) -> SyncVerdict {
@@ -66,7 +67,7 @@ impl Federation {
         let asked = sealed::heed(header, purpose, self.me(), now_ms)?;
         let nonce = sealed::nonce_key(nonce);
         let once = Once { peer, nonce, until_ms: asked.until_ms };
-        Ok(Heard { asked, once })
+        Ok(Heard { asked, once, start: header.map_or(0, |header| header.start) })
     }
 
     /// Takes what a member pushes, and says of each operation what became of it; `read` reads the body.
@@ -84,6 +85,8 @@ impl Federation {
         let push = read(&question.body)?;
         let header = push.header.as_ref();
         let heard = self.heed(&question.nonce, header, SyncPurpose::Push, from.node)?;
+        // Until it is taken (`DRV-13`).
+        let _start = self.0.starts.pushes(from.node, heard.start).await?;
         let exchange = &self.0.exchange;
         let once = Some(heard.once);
         let taken = exchange.take(&members, from, push.operations, &push.proofs, once).await?;
@@ -110,6 +113,7 @@ impl Federation {
         let Asking { since, after_ms } = read(&question.body)?;
         let header = since.header.as_ref();
         let heard = self.heed(&question.nonce, header, SyncPurpose::Since, from.node)?;
+        self.0.starts.asks(from.node, heard.start).await;
         let exchange = &self.0.exchange;
         exchange.once(heard.once).await?;
         let covers = convert::covered(&exchange.covers().await?);

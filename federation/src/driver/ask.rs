@@ -7,14 +7,14 @@
 use std::time::Duration;
 
 use prost::Message;
-use runtime::clock;
+use runtime::clock::{self, Instant};
 use tonic::Request;
 use types::{NodeId, OpId, Reason, Reject, VersionVector};
 use wire::{
     errors::reject_from_status,
     v1::{
-        SyncJudged, SyncPurpose, SyncPush, SyncQuestion, SyncResult, SyncSince, SyncTold,
-        SyncVerdict, sync_peer_client::SyncPeerClient,
+        SyncHeader, SyncJudged, SyncOperation, SyncProof, SyncPurpose, SyncPush, SyncQuestion,
+        SyncResult, SyncSince, SyncTold, SyncVerdict, sync_peer_client::SyncPeerClient,
     },
 };
 
@@ -34,6 +34,8 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 8 << 20;
 
 /// Which operations of this node to push.
 pub(super) struct Part {
+    /// Under which name they were made.
+    pub(super) origin: NodeId,
     pub(super) first: u64,
     /// What the peer has of other feeds, when it lacks some of those.
     pub(super) lacks: Option<VersionVector>,
@@ -41,7 +43,7 @@ pub(super) struct Part {
 
 /// How a push ended.
 enum End {
-    Judged(Vec<(u64, Verdict)>, VersionVector),
+    Judged(Vec<(OpId, Verdict)>, VersionVector),
     Behind(VersionVector),
     /// The log does not reach back to where it begins; the peer covers this.
     Cut(VersionVector),
@@ -86,19 +88,17 @@ async fn send_part(
     let (member, exchange) = (members.get(peer)?, &federation.0.exchange);
     let covers = exchange.covers().await?;
     let mut has = part.lacks.unwrap_or_else(|| covers.clone());
-    has = has.iter().filter(|(origin, _)| *origin != exchange.me).collect();
-    has.raise(exchange.me, part.first - 1);
+    has = has.iter().filter(|(origin, _)| *origin != part.origin).collect();
+    has.raise(part.origin, part.first - 1);
     let Telling { operations, proofs, .. } = exchange.tell(member, has, OPERATIONS_MAX).await?;
-    let mine = |origin: &[u8]| origin == exchange.me.as_bytes();
+    let mine = |origin: &[u8]| origin == part.origin.as_bytes();
     let last = operations.iter().filter(|op| mine(&op.origin)).map(|op| op.seq).next_back();
     // With none of this node's own it is still worth sending: the others come first.
     let last = last.unwrap_or(part.first);
     federation.happened(Input::Sized { peer, push, last }).await;
     let is_cut = operations.is_empty();
-    let purpose = SyncPurpose::Push;
-    let header = Some(sealed::header(purpose, peer, clock::now_unix_ms(), &covers));
-    let body = SyncPush { header, operations, proofs }.encode_to_vec();
-    match judged(federation, member, body).await? {
+    let header = federation.header(SyncPurpose::Push, peer, &covers);
+    match judged(federation, member, Put::push(header, operations, proofs)).await? {
         // Nothing was sent, to learn where the peer is.
         End::Judged(_, vector) | End::Behind(vector) if is_cut => Ok(End::Cut(vector)),
         end => Ok(end),
@@ -106,8 +106,8 @@ async fn send_part(
 }
 
 /// Sends refused operations again.
-pub(super) async fn retry(federation: Federation, peer: NodeId, push: PushId, seqs: Vec<u64>) {
-    let end = send_again(&federation, peer, &seqs).await;
+pub(super) async fn retry(federation: Federation, peer: NodeId, push: PushId, ids: Vec<OpId>) {
+    let end = send_once_more(&federation, peer, &ids).await;
     let input = match end {
         Ok(End::Judged(verdicts, vector)) => Input::Judged { peer, push, verdicts, vector },
         Ok(End::Behind(vector)) => Input::Behind { peer, push, vector },
@@ -121,32 +121,40 @@ pub(super) async fn retry(federation: Federation, peer: NodeId, push: PushId, se
     federation.happened(input).await;
 }
 
-async fn send_again(federation: &Federation, peer: NodeId, seqs: &[u64]) -> Result<End, Reject> {
+/// Sends operations of this node once more; what the peer did with those that it judged.
+pub(super) async fn send_again(
+    federation: &Federation,
+    peer: NodeId,
+    ids: &[OpId],
+) -> Result<Vec<(OpId, Verdict)>, Reject> {
+    match send_once_more(federation, peer, ids).await? {
+        End::Judged(verdicts, _) => Ok(verdicts),
+        End::Behind(_) | End::Cut(_) => Ok(Vec::new()),
+    }
+}
+
+async fn send_once_more(
+    federation: &Federation,
+    peer: NodeId,
+    ids: &[OpId],
+) -> Result<End, Reject> {
     let members = federation.members();
     let (member, exchange) = (members.get(peer)?, &federation.0.exchange);
-    let operations = exchange.again(member, seqs).await?;
-    let (purpose, covers) = (SyncPurpose::Push, exchange.covers().await?);
-    let header = Some(sealed::header(purpose, peer, clock::now_unix_ms(), &covers));
-    let body = SyncPush { header, operations, proofs: Vec::new() }.encode_to_vec();
-    judged(federation, member, body).await
+    let operations = exchange.again(member, ids).await?;
+    let covers = exchange.covers().await?;
+    let header = federation.header(SyncPurpose::Push, peer, &covers);
+    judged(federation, member, Put::push(header, operations, Vec::new())).await
 }
 
 /// Sends a push and reads what the peer says of it.
-async fn judged(federation: &Federation, member: &Member, body: Vec<u8>) -> Result<End, Reject> {
-    let body = ask(federation, member, SyncPurpose::Push, body).await?;
+async fn judged(federation: &Federation, member: &Member, put: Put) -> Result<End, Reject> {
+    let body = ask(federation, member, put).await?;
     let judged = SyncJudged::decode(&*body).map_err(unreadable)?;
     let vector = convert::vector(&judged.covers)?;
     if judged.verdicts.is_empty() && judged.behind {
         return Ok(End::Behind(vector));
     }
-    let me = federation.0.exchange.me;
-    let mut verdicts = Vec::new();
-    for told in judged.verdicts {
-        let (id, verdict) = verdict(told)?;
-        if id.origin == me {
-            verdicts.push((id.seq, verdict));
-        }
-    }
+    let verdicts = judged.verdicts.into_iter().map(verdict).collect::<Result<_, _>>()?;
     Ok(End::Judged(verdicts, vector))
 }
 
@@ -168,7 +176,7 @@ fn verdict(told: SyncVerdict) -> Result<(OpId, Verdict), Reject> {
 /// Asks a peer what this node lacks, and takes it.
 pub(super) async fn pull(federation: Federation, peer: NodeId) {
     let input = match fetch(&federation, peer).await {
-        Ok(Fetched { vector, more, is_cut }) => Input::Pulled { peer, vector, more, is_cut },
+        Ok(Fetched { vector, more, is_cut, .. }) => Input::Pulled { peer, vector, more, is_cut },
         Err(error) => {
             tracing::debug!(%peer, %error, "a pull failed");
             federation.0.sightings.failed(peer, &error, clock::now_unix_ms());
@@ -179,29 +187,35 @@ pub(super) async fn pull(federation: Federation, peer: NodeId) {
 }
 
 /// What a pull has brought.
-struct Fetched {
-    vector: VersionVector,
-    more: bool,
-    is_cut: bool,
+pub(super) struct Fetched {
+    /// What the peer covers.
+    pub(super) vector: VersionVector,
+    /// What is covered here now.
+    pub(super) here: VersionVector,
+    pub(super) more: bool,
+    pub(super) is_cut: bool,
 }
 
-async fn fetch(federation: &Federation, peer: NodeId) -> Result<Fetched, Reject> {
+/// Asks a peer once what this node lacks, and takes it.
+pub(super) async fn fetch(federation: &Federation, peer: NodeId) -> Result<Fetched, Reject> {
     let members = federation.members();
     let (member, exchange) = (members.get(peer)?, &federation.0.exchange);
     let before = exchange.covers().await?;
     let purpose = SyncPurpose::Since;
-    let header = Some(sealed::header(purpose, peer, clock::now_unix_ms(), &before));
-    let body = SyncSince { header, operations_max: OPERATIONS_MAX }.encode_to_vec();
-    let told = ask(federation, member, purpose, body).await?;
+    let header = federation.header(purpose, peer, &before);
+    let sent_ms = header.sent_ms;
+    let since = SyncSince { header: Some(header), operations_max: OPERATIONS_MAX };
+    let put = Put { purpose, sent_ms, body: since.encode_to_vec() };
+    let told = ask(federation, member, put).await?;
     let told = SyncTold::decode(&*told).map_err(unreadable)?;
     let taken = exchange.take(&members, member, told.operations, &told.proofs, None).await?;
     // Asked again at once, a peer that brought nothing would bring nothing again.
     let came = taken.covers != before;
     if came {
-        federation.happened(Input::Covered(taken.covers)).await;
+        federation.happened(Input::Covered(taken.covers.clone())).await;
     }
     let (more, is_cut) = (told.more && came, told.is_cut);
-    Ok(Fetched { vector: convert::vector(&told.covers)?, more, is_cut })
+    Ok(Fetched { vector: convert::vector(&told.covers)?, here: taken.covers, more, is_cut })
 }
 
 pub(super) fn unreadable(error: prost::DecodeError) -> Reject {
@@ -219,23 +233,48 @@ pub fn named(question: SyncQuestion) -> Request<SyncQuestion> {
     request
 }
 
+/// A question to be put, encoded.
+pub(super) struct Put {
+    pub(super) purpose: SyncPurpose,
+    /// The time in its header, Unix milliseconds.
+    pub(super) sent_ms: u64,
+    pub(super) body: Vec<u8>,
+}
+
+impl Put {
+    fn push(header: SyncHeader, operations: Vec<SyncOperation>, proofs: Vec<SyncProof>) -> Self {
+        let sent_ms = header.sent_ms;
+        let body = SyncPush { header: Some(header), operations, proofs }.encode_to_vec();
+        Self { purpose: SyncPurpose::Push, sent_ms, body }
+    }
+}
+
 /// One signed question and its signed answer.
-async fn ask(
-    federation: &Federation,
-    member: &Member,
-    purpose: SyncPurpose,
-    body: Vec<u8>,
-) -> Result<Vec<u8>, Reject> {
-    Ok(ask_named(federation, member, purpose, body).await?.0)
+async fn ask(federation: &Federation, member: &Member, put: Put) -> Result<Vec<u8>, Reject> {
+    Ok(ask_named(federation, member, put).await?.0)
 }
 
 /// As [`ask`]; with the nonce that it was asked under.
 pub(super) async fn ask_named(
     federation: &Federation,
     member: &Member,
-    purpose: SyncPurpose,
-    body: Vec<u8>,
+    put: Put,
 ) -> Result<(Vec<u8>, String), Reject> {
+    let (at, unix_ms) = (Instant::now(), put.sent_ms);
+    let asked = ask_once(federation, member, put).await;
+    match &asked {
+        Ok(_) => federation.0.times.taken(member.node, at, unix_ms),
+        Err(error) => federation.0.times.failed(member.node, error),
+    }
+    asked
+}
+
+async fn ask_once(
+    federation: &Federation,
+    member: &Member,
+    put: Put,
+) -> Result<(Vec<u8>, String), Reject> {
+    let Put { purpose, body, .. } = put;
     let exchange = &federation.0.exchange;
     let nonce = nonce();
     let question: SyncQuestion =

@@ -9,7 +9,6 @@
 use std::collections::VecDeque;
 
 use prost::Message;
-use runtime::clock;
 use storage::state::{CoveredFeed, Holding, ItemKey, KeyRange, Visible};
 use types::{NamespaceGlob, NodeId, Reject};
 use wire::v1::{SyncPurpose, SyncState, SyncStated};
@@ -21,7 +20,6 @@ use crate::{
     engine::Input,
     exchange::{KEYS_MAX, RANGES_MAX, refused},
     members::Member,
-    sealed,
 };
 
 /// Questions of one comparison.
@@ -190,15 +188,16 @@ impl Comparison<'_> {
         }
         let exchange = &self.federation.0.exchange;
         let (purpose, covers) = (SyncPurpose::State, exchange.covers().await?);
-        let header = sealed::header(purpose, self.peer.node, clock::now_unix_ms(), &covers);
+        let header = self.federation.header(purpose, self.peer.node, &covers);
+        let sent_ms = header.sent_ms;
         let state = SyncState {
             header: Some(header),
             namespaces: told::told_patterns(&self.peer.scope.namespaces),
             all: self.all,
             ..state
         };
-        let body = state.encode_to_vec();
-        let (answer, nonce) = ask::ask_named(self.federation, self.peer, purpose, body).await?;
+        let put = ask::Put { purpose, sent_ms, body: state.encode_to_vec() };
+        let (answer, nonce) = ask::ask_named(self.federation, self.peer, put).await?;
         let stated = SyncStated::decode(&*answer).map_err(ask::unreadable)?;
         Ok((stated, nonce))
     }

@@ -3,10 +3,14 @@
 //! | file | what |
 //! |---|---|
 //! | `run` | the one loop that owns the engine |
+//! | `naming` | under which name a node speaks after a start |
+//! | `starts` | what peers pushed before they started does not count |
+//! | `former` | waiting for peers that take what was said under an earlier name |
 //! | `ask` | pushes and pulls: one task each, one message each |
 //! | `compare` | comparing what is held, and taking what differs |
 //! | `forget` | forgetting what every member has seen |
 //! | `answer` | answers to what other nodes ask of this one, by whichever door |
+//! | `time` | whether this node's clock may be believed |
 //! | `seen` | when peers were heard, and what they said of themselves |
 //! | `serve` | the gRPC door |
 //!
@@ -20,9 +24,13 @@ mod answer;
 mod ask;
 mod compare;
 mod forget;
+mod former;
+mod naming;
 mod run;
 mod seen;
 mod serve;
+mod starts;
+mod time;
 
 use std::{
     collections::BTreeMap,
@@ -32,12 +40,13 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use runtime::task::{self, Shutdown};
-use storage::Store;
-use tokio::sync::{mpsc, oneshot};
-use types::{DeadLetter, NodeId, Reject};
+use storage::{Store, answer::Made};
+use tokio::sync::{mpsc, oneshot, watch};
+use types::{DeadLetter, NodeId, Reject, VersionVector};
 use wire::{
     client::{Channel, ChannelTimes},
     dial::Endpoint,
+    v1::{SyncHeader, SyncPurpose},
 };
 
 pub use self::{
@@ -45,12 +54,12 @@ pub use self::{
     ask::named,
     seen::{Seen, Troubles},
 };
-use self::{run::Run, seen::Sightings};
+use self::{run::Run, seen::Sightings, starts::Starts, time::Times};
 use crate::{
-    engine::{Engine, Input, Options, PeerView, Short},
+    engine::{Input, Options, PeerView, Short},
     exchange::{Exchange, Gate},
     members::{Member, Members},
-    sealed::Identity,
+    sealed::{self, Identity},
 };
 
 /// The header in which a node says which one it is.
@@ -109,7 +118,7 @@ pub struct NotMet {
 /// Something for the loop.
 enum Event {
     Happened(Input),
-    Wait { operations: (u64, u64), needed: usize, within: Duration, done: Waiter },
+    Wait { made: Made, needed: usize, within: Duration, done: Waiter },
     Show(oneshot::Sender<Vec<PeerView>>),
     MembersChanged,
 }
@@ -130,6 +139,12 @@ struct Inner {
     channels: Mutex<BTreeMap<NodeId, (String, Channel)>>,
     events: mpsc::Sender<Event>,
     sightings: Sightings,
+    /// A number of this start.
+    start: u64,
+    starts: Starts,
+    times: Times,
+    /// The name under which this node speaks, once it may.
+    origin: watch::Sender<Option<NodeId>>,
     shutdown: Shutdown,
     running: Mutex<Option<task::JoinHandle<()>>>,
 }
@@ -142,7 +157,6 @@ impl Federation {
     pub async fn start(home: Home, members: Members, options: Options) -> Result<Self, Reject> {
         let Home { me, store, identity, gate, dial, keep } = home;
         let exchange = Exchange { me, store, gate, identity };
-        let covers = exchange.covers().await?;
         let mut letters: BTreeMap<NodeId, Vec<DeadLetter>> = BTreeMap::new();
         for (peer, letter) in exchange.store.letters().await.map_err(rejected)? {
             letters.entry(peer).or_default().push(letter);
@@ -157,13 +171,16 @@ impl Federation {
             channels: Mutex::default(),
             events,
             sightings: Sightings::default(),
+            start: runtime::random::below(u64::MAX) + 1,
+            starts: Starts::default(),
+            times: Times::default(),
+            origin: watch::Sender::new(None),
             shutdown: Shutdown::new(),
             running: Mutex::default(),
         };
         let federation = Self(Arc::new(inner));
-        let engine = Engine::new(me, covers.get(me), covers, options);
-        let run = Run::new(federation.clone(), engine, letters);
-        let running = task::spawn_named("federation", run.until_stopped(happening));
+        let run = Run::begin(federation.clone(), options, letters, happening);
+        let running = task::spawn_named("federation", run);
         *federation.0.running.lock() = Some(running);
         Ok(federation)
     }
@@ -179,18 +196,32 @@ impl Federation {
         self.send(Event::MembersChanged).await;
     }
 
+    /// Waits until the node may speak, for it asks its peers first what it had said (`DRV-15`); answers under which
+    /// name, or `None` when it stops before that.
+    pub async fn speaks(&self) -> Option<NodeId> {
+        let mut origin = self.0.origin.subscribe();
+        tokio::select! {
+            biased;
+            named = origin.wait_for(Option::is_some) => named.ok().and_then(|named| *named),
+            () = self.0.shutdown.cancelled() => None,
+        }
+    }
+
     /// Waits until so many nodes, this one among them, have these operations of this node.
     ///
     /// # Errors
     /// [`NotMet`]: not within the time, or never.
     pub async fn quorum(
         &self,
-        operations: (u64, u64),
+        made: Made,
         needed: usize,
         within: Duration,
     ) -> Result<usize, NotMet> {
+        if self.speaks().await != Some(made.origin) {
+            return former::quorum(self, made, needed, within).await;
+        }
         let (done, decided) = oneshot::channel();
-        self.send(Event::Wait { operations, needed, within, done }).await;
+        self.send(Event::Wait { made, needed, within, done }).await;
         let stopped = NotMet { got: 1, needed, short: Short::Timeout };
         decided.await.unwrap_or(Err(stopped))
     }
@@ -220,6 +251,12 @@ impl Federation {
             // A loop that panicked has logged why, and has stopped too.
             let _ = running.await;
         }
+    }
+
+    /// The header of a question to a peer.
+    fn header(&self, purpose: SyncPurpose, to: NodeId, covers: &VersionVector) -> SyncHeader {
+        let header = sealed::header(purpose, to, runtime::clock::now_unix_ms(), covers);
+        SyncHeader { start: self.0.start, ..header }
     }
 
     async fn send(&self, event: Event) {

@@ -17,16 +17,20 @@ use runtime::{
 };
 use storage::request::Intent;
 use tokio::sync::{mpsc, watch};
-use types::{DeadLetter, NodeId, VersionVector};
+use types::{DeadLetter, FeedHead, NodeId, Reject, VersionVector};
 
-use super::{Event, Federation, NotMet, Waiter, ask, compare, forget};
-use crate::engine::{Engine, Input, Output, WriteId};
+use super::{Event, Federation, NotMet, Waiter, ask, compare, forget, naming};
+use crate::engine::{Engine, Input, Options, Output, WriteId};
 
 /// Longest rest, so that a lost wake-up costs a second and no more.
 const REST_MAX: Duration = Duration::from_secs(1);
+/// Pause before a store that did not answer is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Run {
     federation: Federation,
+    /// The name under which this node speaks.
+    origin: NodeId,
     engine: Engine,
     /// Letters of peers that have not joined yet.
     letters: BTreeMap<NodeId, Vec<DeadLetter>>,
@@ -42,13 +46,34 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(
+    /// Lets the node speak, and then runs until it stops.
+    pub(super) async fn begin(
         federation: Federation,
+        options: Options,
+        letters: BTreeMap<NodeId, Vec<DeadLetter>>,
+        happening: mpsc::Receiver<Event>,
+    ) {
+        let shutdown = federation.0.shutdown.clone();
+        let settled = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            settled = settle(&federation) => settled,
+        };
+        let (own, covers) = settled;
+        federation.0.origin.send_replace(Some(own.origin));
+        let engine = Engine::new(own.origin, own.seq, covers, options);
+        Self::new(federation, own.origin, engine, letters).until_stopped(happening).await;
+    }
+
+    fn new(
+        federation: Federation,
+        origin: NodeId,
         engine: Engine,
         letters: BTreeMap<NodeId, Vec<DeadLetter>>,
     ) -> Self {
         Self {
             federation,
+            origin,
             engine,
             letters,
             joined: BTreeSet::new(),
@@ -67,7 +92,7 @@ impl Run {
         self.started_unix_ms.saturating_add(since_ms)
     }
 
-    pub(super) async fn until_stopped(mut self, mut happening: mpsc::Receiver<Event>) {
+    async fn until_stopped(mut self, mut happening: mpsc::Receiver<Event>) {
         let shutdown = self.federation.0.shutdown.clone();
         let mut position = self.federation.0.exchange.store.position();
         self.take_members().await;
@@ -97,7 +122,8 @@ impl Run {
     async fn event(&mut self, event: Event) {
         match event {
             Event::Happened(input) => self.input(input).await,
-            Event::Wait { operations: (first, last), needed, within, done } => {
+            Event::Wait { made, needed, within, done } => {
+                let (first, last) = (made.first, made.last);
                 self.writes += 1;
                 let write = WriteId(self.writes);
                 self.waiters.insert(write, done);
@@ -131,7 +157,7 @@ impl Run {
         position.borrow_and_update();
         match self.federation.0.exchange.covers().await {
             Ok(covers) => {
-                let last = covers.get(self.federation.0.exchange.me);
+                let last = covers.get(self.origin);
                 self.input(Input::Appended { last }).await;
                 self.input(Input::Covered(covers)).await;
             }
@@ -146,6 +172,7 @@ impl Run {
         let reachable = members.iter().filter(|m| m.endpoint.is_some() && m.node != me);
         let now: BTreeSet<NodeId> = reachable.map(|member| member.node).collect();
         for peer in self.joined.difference(&now).copied().collect::<Vec<_>>() {
+            self.federation.0.times.left(peer);
             self.input(Input::Left { peer }).await;
         }
         for peer in now.difference(&self.joined).copied().collect::<Vec<_>>() {
@@ -185,10 +212,11 @@ impl Run {
         let federation = self.federation.clone();
         match output {
             Output::Push { peer, push, first, last: _, lacks } => {
-                task::spawn(ask::push(federation, peer, push, ask::Part { first, lacks }));
+                let part = ask::Part { origin: self.origin, first, lacks };
+                task::spawn(ask::push(federation, peer, push, part));
             }
-            Output::Retry { peer, push, seqs } => {
-                task::spawn(ask::retry(federation, peer, push, seqs));
+            Output::Retry { peer, push, ids } => {
+                task::spawn(ask::retry(federation, peer, push, ids));
             }
             Output::Pull { peer } => {
                 task::spawn(ask::pull(federation, peer));
@@ -199,11 +227,11 @@ impl Run {
             }
             Output::KeepLetter { peer, letter } => {
                 self.federation.0.sightings.refused(letter.next_ms.is_some());
-                let (seq, reason) = (letter.seq, letter.reason);
-                tracing::warn!(%peer, seq, %reason, "a peer refuses an operation of this node");
+                let (id, reason) = (letter.id, letter.reason);
+                tracing::warn!(%peer, %id, %reason, "a peer refuses an operation of this node");
                 keep.push(Intent::KeepLetter { peer, letter: Box::new(letter) });
             }
-            Output::DropLetter { peer, seq } => keep.push(Intent::DropLetter { peer, seq }),
+            Output::DropLetter { peer, id } => keep.push(Intent::DropLetter { peer, id }),
             Output::Compare { peer, all } => {
                 task::spawn(compare::run(federation, peer, all));
             }
@@ -216,5 +244,23 @@ impl Run {
             // Whoever waited may have gone.
             let _ = waiter.send(end);
         }
+    }
+}
+
+/// Finds out under which name this node speaks, and what is covered here.
+async fn settle(federation: &Federation) -> (FeedHead, VersionVector) {
+    loop {
+        let settled: Result<_, Reject> = async {
+            let own = naming::settle(federation).await?;
+            Ok((own, federation.0.exchange.covers().await?))
+        }
+        .await;
+        match settled {
+            Ok(settled) => return settled,
+            Err(error) => {
+                tracing::error!(%error, "this node cannot speak: its store does not answer")
+            }
+        }
+        clock::sleep(PAUSE).await;
     }
 }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{DeadLetter, Reason};
+use types::{DeadLetter, OpId, Reason};
 
 /// Tries after which a letter is quarantined.
 pub const TRIES_MAX: u32 = 8;
@@ -29,6 +29,7 @@ fn may_pass(reason: Reason) -> bool {
             | Reason::StorageFailed
             | Reason::StorageFull
             | Reason::RulesUnknown
+            | Reason::Starting
             | Reason::FailedPrecondition
             | Reason::NotFound
     )
@@ -37,28 +38,28 @@ fn may_pass(reason: Reason) -> bool {
 /// The letters to one peer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Letters {
-    kept: BTreeMap<u64, DeadLetter>,
+    kept: BTreeMap<OpId, DeadLetter>,
     /// Those that are being tried.
-    trying: Vec<u64>,
+    trying: Vec<OpId>,
 }
 
 impl Letters {
     /// What was kept across a restart.
     pub(super) fn resume(kept: impl IntoIterator<Item = DeadLetter>) -> Self {
-        let kept = kept.into_iter().map(|letter| (letter.seq, letter)).collect();
+        let kept = kept.into_iter().map(|letter| (letter.id, letter)).collect();
         Self { kept, trying: Vec::new() }
     }
 
     /// The peer has refused it, again perhaps. The letter is as it is to be kept.
     pub(super) fn refused(
         &mut self,
-        seq: u64,
+        id: OpId,
         reason: Reason,
         detail: String,
         now_ms: u64,
     ) -> &DeadLetter {
-        let letter = self.kept.entry(seq).or_insert_with(|| DeadLetter {
-            seq,
+        let letter = self.kept.entry(id).or_insert_with(|| DeadLetter {
+            id,
             reason,
             detail: String::new(),
             tries: 0,
@@ -74,17 +75,17 @@ impl Letters {
     }
 
     /// The peer has taken it.
-    pub(super) fn taken(&mut self, seq: u64) -> bool {
-        self.kept.remove(&seq).is_some()
+    pub(super) fn taken(&mut self, id: OpId) -> bool {
+        self.kept.remove(&id).is_some()
     }
 
     /// Whether one of these is refused, and why.
-    pub(super) fn reason_among(&self, first: u64, last: u64) -> Option<&DeadLetter> {
+    pub(super) fn reason_among(&self, first: OpId, last: OpId) -> Option<&DeadLetter> {
         self.kept.range(first..=last).next().map(|(_, letter)| letter)
     }
 
     /// The letters to try now: every one that is due, with those before it that are not in quarantine.
-    pub(super) fn due(&mut self, now_ms: u64) -> Vec<u64> {
+    pub(super) fn due(&mut self, now_ms: u64) -> Vec<OpId> {
         if !self.trying.is_empty() {
             return Vec::new();
         }
@@ -93,11 +94,11 @@ impl Letters {
             .kept
             .values()
             .filter(|letter| letter.next_ms.is_some_and(|next_ms| next_ms <= now_ms))
-            .map(|letter| letter.seq)
+            .map(|letter| letter.id)
             .next_back();
         let Some(last_due) = last_due else { return Vec::new() };
         let due = self.kept.range(..=last_due).map(|(_, letter)| letter).filter(waits);
-        self.trying = due.map(|letter| letter.seq).take(TOGETHER_MAX).collect();
+        self.trying = due.map(|letter| letter.id).take(TOGETHER_MAX).collect();
         self.trying.clone()
     }
 
@@ -109,7 +110,7 @@ impl Letters {
     /// An operator wants them tried again at once: one, or all of them.
     pub(super) fn retry(&mut self, seq: Option<u64>, now_ms: u64) -> Vec<&DeadLetter> {
         let wanted =
-            self.kept.values_mut().filter(|letter| seq.is_none_or(|seq| seq == letter.seq));
+            self.kept.values_mut().filter(|letter| seq.is_none_or(|seq| seq == letter.id.seq));
         wanted
             .map(|letter| {
                 (letter.tries, letter.next_ms) = (0, Some(now_ms));
@@ -119,11 +120,11 @@ impl Letters {
     }
 
     /// An operator gives them up: one, or all of them.
-    pub(super) fn purge(&mut self, seq: Option<u64>) -> Vec<u64> {
-        let gone: Vec<u64> =
-            self.kept.keys().copied().filter(|kept| seq.is_none_or(|seq| seq == *kept)).collect();
-        for seq in &gone {
-            self.kept.remove(seq);
+    pub(super) fn purge(&mut self, seq: Option<u64>) -> Vec<OpId> {
+        let wanted = |kept: &OpId| seq.is_none_or(|seq| seq == kept.seq);
+        let gone: Vec<OpId> = self.kept.keys().copied().filter(wanted).collect();
+        for id in &gone {
+            self.kept.remove(id);
         }
         gone
     }
@@ -141,8 +142,12 @@ impl Letters {
 mod tests {
     use super::*;
 
+    fn id(seq: u64) -> OpId {
+        OpId { origin: types::NodeId(uuid::Uuid::nil()), seq }
+    }
+
     fn refuse(letters: &mut Letters, seq: u64, reason: Reason, now_ms: u64) -> Option<u64> {
-        letters.refused(seq, reason, String::new(), now_ms).next_ms
+        letters.refused(id(seq), reason, String::new(), now_ms).next_ms
     }
 
     #[test]
@@ -153,23 +158,23 @@ mod tests {
             let next_ms = refuse(&mut letters, 5, Reason::QuotaExceeded, now_ms);
             assert!(letters.due(now_ms).is_empty());
             now_ms = next_ms.expect("another try");
-            assert_eq!(letters.due(now_ms), [5]);
+            assert_eq!(letters.due(now_ms), [id(5)]);
             assert!(letters.due(now_ms).is_empty(), "one try at a time");
             letters.tried();
         }
         assert_eq!(refuse(&mut letters, 5, Reason::QuotaExceeded, now_ms), None, "FED-4");
         assert!(letters.due(u64::MAX).is_empty());
         assert_eq!(letters.retry(None, now_ms).len(), 1);
-        assert_eq!(letters.due(now_ms), [5]);
-        assert!(letters.taken(5) && !letters.taken(5));
+        assert_eq!(letters.due(now_ms), [id(5)]);
+        assert!(letters.taken(id(5)) && !letters.taken(id(5)));
     }
 
     #[test]
     fn what_will_not_pass_is_quarantined_at_once() {
         let mut letters = Letters::default();
         assert_eq!(refuse(&mut letters, 1, Reason::Forbidden, 0), None);
-        assert_eq!(letters.purge(Some(2)), Vec::<u64>::new());
-        assert_eq!(letters.purge(None), [1]);
+        assert_eq!(letters.purge(Some(2)), Vec::<OpId>::new());
+        assert_eq!(letters.purge(None), [id(1)]);
         assert!(letters.iter().next().is_none());
     }
 
@@ -181,6 +186,6 @@ mod tests {
         refuse(&mut letters, 6, Reason::NotFound, 0);
         refuse(&mut letters, 5, Reason::Forbidden, 0);
         refuse(&mut letters, 9, Reason::NotFound, 1000);
-        assert_eq!(letters.due(RETRY_MS), [4, 6], "FED-5");
+        assert_eq!(letters.due(RETRY_MS), [id(4), id(6)], "FED-5");
     }
 }

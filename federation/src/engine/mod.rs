@@ -30,7 +30,7 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{DeadLetter, NodeId, Reason, VersionVector};
+use types::{DeadLetter, NodeId, OpId, Reason, VersionVector};
 
 pub use self::write::Short;
 use self::{
@@ -129,8 +129,8 @@ pub enum Input {
         peer: NodeId,
         /// Which batch.
         push: PushId,
-        /// What it did with each operation of this node's.
-        verdicts: Vec<(u64, Verdict)>,
+        /// What it did with each operation.
+        verdicts: Vec<(OpId, Verdict)>,
         /// What it covers now.
         vector: VersionVector,
     },
@@ -222,14 +222,14 @@ pub enum Output {
         /// What the peer has of other feeds: what it lacks of those must be in front.
         lacks: Option<VersionVector>,
     },
-    /// Send these operations of this node again.
+    /// Send these operations again, which are of this node, under its present name or an earlier one.
     Retry {
         /// To whom.
         peer: NodeId,
         /// Under which name.
         push: PushId,
         /// Which.
-        seqs: Vec<u64>,
+        ids: Vec<OpId>,
     },
     /// Ask a peer what this node lacks.
     Pull {
@@ -275,7 +275,7 @@ pub enum Output {
         /// To whom it was.
         peer: NodeId,
         /// Which operation.
-        seq: u64,
+        id: OpId,
     },
     /// Every member covers this much, and nothing can come whose author did not know it.
     Stable(VersionVector),
@@ -343,6 +343,7 @@ pub struct PeerView {
 /// One node's part in a federation.
 #[derive(Clone, Debug)]
 pub struct Engine {
+    /// The name under which it speaks.
     me: NodeId,
     options: Options,
     /// Last durable operation of this node.
@@ -356,7 +357,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A node whose feed is durable up to `last` and that covers this much.
+    /// A node whose feed of that name is durable up to `last` and that covers this much.
     pub fn new(me: NodeId, last: u64, covered: VersionVector, options: Options) -> Self {
         Self {
             me,
@@ -465,7 +466,7 @@ impl Engine {
     }
 
     fn joined(&mut self, peer: NodeId, letters: Vec<DeadLetter>) {
-        if peer != self.me && !self.peers.contains_key(&peer) {
+        if !peer.speaks_as(self.me) && !self.peers.contains_key(&peer) {
             let known = Peer { letters: Letters::resume(letters), ..Peer::default() };
             self.peers.insert(peer, known);
             self.stable.joined(peer);
@@ -501,7 +502,8 @@ impl Engine {
         let kept = waited.min(known.sender.settled().saturating_sub(HIDDEN_KEPT));
         known.hidden = known.hidden.split_off(&kept);
         let refused = |first, last| {
-            let refused = known.letters.reason_among(first, last).map(|letter| letter.reason);
+            let [from, to] = [first, last].map(|seq| OpId { origin: self.me, seq });
+            let refused = known.letters.reason_among(from, to).map(|letter| letter.reason);
             let hidden = known.hidden.range(first..=last).next().map(|_| Reason::Forbidden);
             refused.or(hidden)
         };
@@ -512,28 +514,33 @@ impl Engine {
         &mut self,
         peer: NodeId,
         push: PushId,
-        verdicts: Vec<(u64, Verdict)>,
+        verdicts: Vec<(OpId, Verdict)>,
         now_ms: u64,
         out: &mut Vec<Output>,
     ) {
+        let me = self.me;
         let Some(known) = self.peers.get_mut(&peer) else { return };
         let settled = if known.retrying == Some(push) {
             known.retrying = None;
             known.letters.tried();
             verdicts
         } else {
-            known.sender.judged(push, verdicts).unwrap_or_default()
+            let mine = verdicts.into_iter().filter(|(id, _)| id.origin == me);
+            let mine = mine.map(|(id, verdict)| (id.seq, verdict)).collect();
+            let settled = known.sender.judged(push, mine).unwrap_or_default().into_iter();
+            settled.map(|(seq, verdict)| (OpId { origin: me, seq }, verdict)).collect()
         };
-        for (seq, verdict) in settled {
+        for (id, verdict) in settled {
             match verdict {
                 Verdict::Applied | Verdict::Known => {
-                    if known.letters.taken(seq) {
-                        out.push(Output::DropLetter { peer, seq });
+                    if known.letters.taken(id) {
+                        out.push(Output::DropLetter { peer, id });
                     }
                 }
-                Verdict::Hidden => drop(known.hidden.insert(seq)),
+                Verdict::Hidden if id.origin == me => drop(known.hidden.insert(id.seq)),
+                Verdict::Hidden => {}
                 Verdict::Refused { reason, detail } => {
-                    let letter = known.letters.refused(seq, reason, detail, now_ms).clone();
+                    let letter = known.letters.refused(id, reason, detail, now_ms).clone();
                     out.push(Output::KeepLetter { peer, letter });
                 }
             }
@@ -594,7 +601,7 @@ impl Engine {
     fn purge(&mut self, peer: NodeId, seq: Option<u64>, out: &mut Vec<Output>) {
         let Some(known) = self.peers.get_mut(&peer) else { return };
         let gone = known.letters.purge(seq).into_iter();
-        out.extend(gone.map(|seq| Output::DropLetter { peer, seq }));
+        out.extend(gone.map(|id| Output::DropLetter { peer, id }));
     }
 
     /// Does whatever can be done now.
@@ -636,11 +643,11 @@ impl Engine {
         if tries_one && (known.sender.in_flight() > 0 || known.retrying.is_some()) {
             return;
         }
-        let seqs = known.letters.due(now_ms);
-        if !seqs.is_empty() {
+        let ids = known.letters.due(now_ms);
+        if !ids.is_empty() {
             let push = name();
             known.retrying = Some(push);
-            out.push(Output::Retry { peer, push, seqs });
+            out.push(Output::Retry { peer, push, ids });
         }
         if let Some(Batch { push, first, lacks }) = known.sender.next(name, last) {
             out.push(Output::Push { peer, push, first, last, lacks });

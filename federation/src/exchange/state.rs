@@ -36,6 +36,8 @@ pub const RANGES_MAX: usize = 256;
 pub const KEYS_MAX: usize = BULK_MAX - 1;
 /// Bytes of items behind which no more is put into an answer.
 const BYTES_MAX: u64 = 1 << 20;
+/// What stands for the signature of this node's own head until it is signed.
+const UNSIGNED: [u8; 64] = [0; 64];
 
 /// What became of items that were taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +93,7 @@ impl Exchange {
     async fn heads(&self) -> Result<Vec<CoveredFeed>, Reject> {
         let mut feeds = self.store.covered_feeds().await.map_err(refused)?;
         for feed in &mut feeds {
-            if feed.word.head.origin == self.me {
+            if feed.word.signature == UNSIGNED {
                 feed.word.signature = self.identity.sign(&feed.word.head.digest());
             }
         }
@@ -195,6 +197,7 @@ impl Exchange {
         partly: bool,
     ) -> Result<(), Reject> {
         let covers = self.covers().await?;
+        let own = self.store.own_feed().await.map_err(refused)?.origin;
         let mut intents = Vec::new();
         for feed in heads {
             let SignedHead { head, .. } = feed.word;
@@ -206,7 +209,7 @@ impl Exchange {
             // What a former member has said is taken on the teller's word no less than the rest; but its
             // feed cannot be gone on with.
             match members.believe(&feed.word) {
-                Ok(()) if head.origin != self.me => intents.push(Intent::CoverFeed(feed)),
+                Ok(()) if head.origin != own => intents.push(Intent::CoverFeed(feed)),
                 Ok(()) => {}
                 Err(reject) if reject.reason == Reason::Forbidden => {}
                 Err(reject) => return Err(reject),

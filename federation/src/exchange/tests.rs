@@ -236,7 +236,8 @@ async fn one_that_is_not_let_in_keeps_no_other_out() {
     assert_eq!((b.has(2).await, b.has(3).await, b.has(4).await), (false, false, true));
     assert_eq!(taken.covers.get(a.member.node), 4, "it does not hold up what follows");
     // Tried again with a wider scope, it is let in; what is here is known.
-    let again = a.exchange.again(&b.member, &[3, 4]).await.expect("read");
+    let ids = [3, 4].map(|seq| OpId { origin: a.member.node, seq });
+    let again = a.exchange.again(&b.member, &ids).await.expect("read");
     let taken = b.exchange.take(&members, &a.member, again, &[], None).await.expect("taken");
     assert_eq!(fates(&taken), [&Fate::Applied, &Fate::Known]);
     assert!(b.has(3).await);

@@ -232,8 +232,7 @@ pub(crate) fn header(
         sent_ms,
         version,
         covers: all(covers, SyncFeed::message)?,
-        schema: 0,
-        capabilities: Vec::new(),
+        ..SyncHeader::default()
     })
 }
 

@@ -241,6 +241,7 @@ impl Service {
             Intent::Join(_) | Intent::Drop(_) | Intent::CoverFeed(_) | Intent::Forget(_) => {
                 return Ok(None);
             }
+            Intent::SpeakAs(_) => return Ok(None),
         };
         let mut request = self.request_by_id(caller, id, operation).await?;
         if let (Some(request), Intent::Promote { tier, .. }) = (&mut request, intent) {

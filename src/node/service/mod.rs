@@ -257,8 +257,8 @@ impl Service {
     ) -> Reply<Durability> {
         let alone = Self::unchanged(receipt.position);
         match (&self.peers, receipt.operations) {
-            (Some(peers), Some(operations)) => {
-                let acks = peers.durable(operations, caller.deadline).await?;
+            (Some(peers), Some(made)) => {
+                let acks = peers.durable(made, caller.deadline).await?;
                 Ok(Durability { acks, needed: peers.needed(), ..alone })
             }
             _ => Ok(alone),

@@ -135,7 +135,9 @@ pub struct PeersOut {
 pub struct DeadLetterOut {
     /// Name of the peer.
     pub peer: String,
-    /// Place of the operation in this node's feed.
+    /// The name under which this node made the operation.
+    pub origin: String,
+    /// Place of the operation in the feed of that name.
     #[schema(minimum = 1)]
     pub seq: u64,
     /// Why, as the peer said last: a code of the error table.
@@ -172,9 +174,10 @@ pub struct DeadLettersInput {
 }
 
 fn letter_out(peer: &str, letter: DeadLetter) -> DeadLetterOut {
-    let DeadLetter { seq, reason, detail, tries, first_ms, next_ms } = letter;
+    let DeadLetter { id, reason, detail, tries, first_ms, next_ms } = letter;
     let (peer, reason) = (peer.to_owned(), reason.code().to_owned());
-    DeadLetterOut { peer, seq, reason, detail, tries, first_ms, next_ms }
+    let (origin, seq) = (id.origin.to_string(), id.seq);
+    DeadLetterOut { peer, origin, seq, reason, detail, tries, first_ms, next_ms }
 }
 
 impl Service {

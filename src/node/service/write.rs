@@ -186,7 +186,7 @@ impl Service {
     ) -> Reply<WriteReceipt> {
         let request = WriteRequest {
             viewer: self.own_viewer(),
-            now_ms: clock::now_unix_ms(),
+            now_ms: self.time_to_write(None).await?,
             fence: 0,
             idempotency: None,
             intents,
@@ -195,6 +195,14 @@ impl Service {
             reflection_depth_max: self.settings.reflection_depth_max,
         };
         self.store.write(request).await.map_err(reject)
+    }
+
+    /// The time to write with, once this node may.
+    async fn time_to_write(&self, deadline: Option<clock::Instant>) -> Reply<u64> {
+        match &self.peers {
+            Some(peers) => peers.may_write(deadline).await,
+            None => Ok(clock::now_unix_ms()),
+        }
     }
 
     async fn commit(
@@ -214,7 +222,7 @@ impl Service {
             self.govern(caller, intents).await?;
         let request = WriteRequest {
             viewer: caller.viewer.clone(),
-            now_ms: clock::now_unix_ms(),
+            now_ms: self.time_to_write(caller.deadline).await?,
             fence: caller.fence,
             idempotency,
             intents,

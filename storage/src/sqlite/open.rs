@@ -96,7 +96,8 @@ fn prepare(
     };
     let node = begin_boot(connection, config).map_err(|error| refused(path, error))?;
     let words = Vocabulary::load(connection).map_err(|error| refused(path, error))?;
-    let (head, broken) = Head::load(connection, node).map_err(read)?;
+    let (mut head, broken) = Head::load(connection, node).map_err(read)?;
+    head.is_mute = config.is_mute;
     if let Some(problem) = &broken {
         tracing::error!(problem, "the audit chain does not hold; writes will be refused");
     }

@@ -286,19 +286,20 @@ pub(crate) fn operations(connection: &Connection, ids: &[OpId]) -> Result<Vec<Fe
 /// What peers have refused.
 pub(crate) fn letters(connection: &Connection) -> Result<Vec<(NodeId, DeadLetter)>, SqlFault> {
     let mut statement = connection.prepare_cached(
-        "SELECT peer, seq, reason, detail, tries, first_ms, next_ms FROM dead_letters
-         ORDER BY peer, seq",
+        "SELECT peer, origin, seq, reason, detail, tries, first_ms, next_ms FROM dead_letters
+         ORDER BY peer, origin, seq",
     )?;
     let rows = statement.query_map([], |row| {
-        let code: String = row.get(2)?;
+        let origin = NodeId(uuid::Uuid::from_bytes(row.get(1)?));
+        let code: String = row.get(3)?;
         let letter = DeadLetter {
-            seq: unsigned(row.get(1)?),
+            id: OpId { origin, seq: unsigned(row.get(2)?) },
             // A reason of a later version, after a downgrade.
             reason: Reason::from_code(&code).unwrap_or(Reason::Internal),
-            detail: row.get(3)?,
-            tries: row.get(4)?,
-            first_ms: unsigned(row.get(5)?),
-            next_ms: row.get::<_, Option<i64>>(6)?.map(unsigned),
+            detail: row.get(4)?,
+            tries: row.get(5)?,
+            first_ms: unsigned(row.get(6)?),
+            next_ms: row.get::<_, Option<i64>>(7)?.map(unsigned),
         };
         Ok((NodeId(uuid::Uuid::from_bytes(row.get(0)?)), letter))
     })?;

@@ -42,6 +42,7 @@ use crate::{
         fault::SqlFault,
         indexes::Indexes,
         verify::ChainCheck,
+        write::head::own_origin,
     },
     state::{CoveredFeed, Holding, Item, ItemDigest, ItemKey, KeyRange, Visible},
 };
@@ -260,14 +261,26 @@ impl ReadStore for SqliteStore {
         self.answer("reading the feeds", feeds::feeds)
     }
 
+    fn own_feed(&self) -> Answer<'_, FeedHead> {
+        let me = self.node_id();
+        self.answer("reading this node's feed", move |c| {
+            let origin = own_origin(c, me)?;
+            Ok(feeds::feeds(c)?.remove(&origin).unwrap_or(FeedHead::empty(origin)))
+        })
+    }
+
     fn covered_at(&self, before_ms: u64) -> Answer<'_, VersionVector> {
         let me = self.node_id();
-        self.answer("reading what was covered", move |c| times::covered_at(c, me, before_ms))
+        self.answer("reading what was covered", move |c| {
+            times::covered_at(c, own_origin(c, me)?, before_ms)
+        })
     }
 
     fn lacking(&self, query: LackingQuery) -> Answer<'_, Lacking> {
         let me = self.node_id();
-        self.answer("reading what is lacking", move |c| feeds::lacking(c, &query, me))
+        self.answer("reading what is lacking", move |c| {
+            feeds::lacking(c, &query, own_origin(c, me)?)
+        })
     }
 
     fn operations(&self, ids: Vec<OpId>) -> Answer<'_, Vec<FeedItem>> {
@@ -301,7 +314,7 @@ impl ReadStore for SqliteStore {
 
     fn covered_feeds(&self) -> Answer<'_, Vec<CoveredFeed>> {
         let me = self.node_id();
-        self.answer("reading the heads", move |c| states::covered_feeds(c, me))
+        self.answer("reading the heads", move |c| states::covered_feeds(c, own_origin(c, me)?))
     }
 
     fn content_digest(&self) -> Answer<'_, [u8; 32]> {

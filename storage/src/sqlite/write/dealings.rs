@@ -8,10 +8,13 @@
 //! Not here: signatures and times (the sender and the receiver check them), when a letter is tried again.
 
 use rusqlite::{OptionalExtension, params};
-use types::{DeadLetter, NodeId, Reason, Reject, SignedHead};
+use types::{DeadLetter, NodeId, OpId, Reason, Reject, SignedHead};
 
-use super::group::{Done, Group};
-use crate::{answer::Applied, sqlite::row::signed};
+use super::{
+    group::{Done, Group},
+    head::ORIGIN,
+};
+use crate::{answer::Applied, request::Life, sqlite::row::signed};
 
 /// Operations within which one signed head is enough: whoever is told a part of them needs the hashes of
 /// the others.
@@ -25,9 +28,11 @@ pub(crate) enum Dealing {
     /// A peer's refusal.
     Letter(NodeId, DeadLetter),
     /// A peer's refusal that is over.
-    NoLetter(NodeId, u64),
+    NoLetter(NodeId, OpId),
     /// Used by a peer, with its end in Unix milliseconds.
     Nonce(NodeId, [u8; 16], u64),
+    /// The name under which the node speaks.
+    Origin(NodeId),
 }
 
 impl Group<'_> {
@@ -43,7 +48,7 @@ impl Group<'_> {
     /// [`Reason::ChainBroken`] when its origin has signed another feed than the one that is covered.
     pub(crate) fn vouch(&mut self, word: SignedHead) -> Done<Applied> {
         let feed = self.head.feed(word.head.origin);
-        if feed.seq != word.head.seq || feed.origin == self.head.node {
+        if feed.seq != word.head.seq || feed.origin == self.head.own.origin {
             return Ok(Applied::Known);
         }
         if feed != word.head {
@@ -86,11 +91,14 @@ impl Group<'_> {
             match dealing {
                 Dealing::Head(word) => self.write_head(word)?,
                 Dealing::Letter(peer, letter) => self.write_letter(*peer, letter)?,
-                Dealing::NoLetter(peer, seq) => {
+                Dealing::NoLetter(peer, id) => {
                     self.connection
-                        .prepare_cached("DELETE FROM dead_letters WHERE peer = ?1 AND seq = ?2")?
-                        .execute((peer.as_bytes(), signed(*seq)))?;
+                        .prepare_cached(
+                            "DELETE FROM dead_letters WHERE peer = ?1 AND origin = ?2 AND seq = ?3",
+                        )?
+                        .execute((peer.as_bytes(), id.origin.as_bytes(), signed(id.seq)))?;
                 }
+                Dealing::Origin(origin) => self.write_origin(*origin)?,
                 Dealing::Nonce(peer, nonce, until_ms) => {
                     nonces = true;
                     self.connection
@@ -106,6 +114,35 @@ impl Group<'_> {
                 .prepare_cached("DELETE FROM nonces WHERE until_ms < ?1")?
                 .execute([signed(now_ms)])?;
         }
+        Ok(())
+    }
+
+    /// Lets the node speak (`HEAD-2`).
+    ///
+    /// # Errors
+    /// [`Reason::InvalidArgument`] for a name that is in use; as [`Group::vouch`].
+    pub(crate) fn speak_as(&mut self, life: Life) -> Done<Applied> {
+        let Life { origin, word } = life;
+        if origin == self.head.own.origin {
+            self.head.speak_as(origin);
+            return Ok(Applied::Other);
+        }
+        if self.head.feed(origin).seq > 0 {
+            let detail = format!("origin: {origin} has spoken before; choose another number");
+            return Err(Reject::new(Reason::InvalidArgument, detail).into());
+        }
+        self.head.speak_as(origin);
+        self.deal(Dealing::Origin(origin));
+        word.map_or(Ok(Applied::Other), |word| self.vouch(word))
+    }
+
+    fn write_origin(&self, origin: NodeId) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO meta (key, value) VALUES (?1, ?2)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            )?
+            .execute((ORIGIN, origin.as_bytes()))?;
         Ok(())
     }
 
@@ -125,17 +162,19 @@ impl Group<'_> {
     }
 
     fn write_letter(&self, peer: NodeId, letter: &DeadLetter) -> rusqlite::Result<()> {
-        let DeadLetter { seq, reason, detail, tries, first_ms, next_ms } = letter;
+        let DeadLetter { id, reason, detail, tries, first_ms, next_ms } = letter;
         self.connection
             .prepare_cached(
-                "INSERT INTO dead_letters (peer, seq, reason, detail, tries, first_ms, next_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                 ON CONFLICT (peer, seq) DO UPDATE SET reason = excluded.reason,
+                "INSERT INTO dead_letters
+                    (peer, origin, seq, reason, detail, tries, first_ms, next_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT (peer, origin, seq) DO UPDATE SET reason = excluded.reason,
                     detail = excluded.detail, tries = excluded.tries, next_ms = excluded.next_ms",
             )?
             .execute(params![
                 peer.as_bytes(),
-                signed(*seq),
+                id.origin.as_bytes(),
+                signed(id.seq),
                 reason.code(),
                 detail,
                 tries,

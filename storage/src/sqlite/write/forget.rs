@@ -91,7 +91,7 @@ impl Group<'_> {
                 Err(rusqlite::Error::QueryReturnedNoRows) => continue,
                 found => found?,
             };
-            let is_own = origin == self.head.node;
+            let is_own = origin == self.head.own.origin;
             heads.insert(number, if is_own { seq } else { head.map_or(0, unsigned) });
         }
         Ok(heads)
@@ -101,9 +101,9 @@ impl Group<'_> {
         self.connection
             .prepare_cached(
                 "DELETE FROM ops WHERE position <= ?1 AND NOT EXISTS (SELECT 1 FROM dead_letters d
-                 JOIN nodes n ON n.id = ops.origin WHERE n.node = ?2 AND d.seq = ops.seq)",
+                 JOIN nodes n ON n.node = d.origin WHERE n.id = ops.origin AND d.seq = ops.seq)",
             )?
-            .execute((signed(cut.position), self.head.node.as_bytes()))?;
+            .execute([signed(cut.position)])?;
         for (origin, last) in &cut.last {
             self.forget_hidden(*origin, *last)?;
         }

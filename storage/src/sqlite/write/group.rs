@@ -23,7 +23,7 @@ use super::{
     vocabulary::Vocabulary,
 };
 use crate::{
-    answer::{Applied, WriteReceipt},
+    answer::{Applied, Made, WriteReceipt},
     request::{Intent, QuotaLimits, Viewer, WriteRequest},
     sqlite::{
         config::StoreConfig,
@@ -179,7 +179,8 @@ impl<'w> Group<'w> {
         let note = idempotency.as_ref().map(|key| key.note.clone()).unwrap_or_default();
         let position = self.head.position;
         let (first, last) = (first + 1, self.head.own.seq);
-        let operations = (first <= last).then_some((first, last));
+        let origin = self.head.own.origin;
+        let operations = (first <= last).then_some(Made { origin, first, last });
         let receipt = WriteReceipt { results, position, operations, replayed: false, note };
         if let Some(key) = idempotency {
             self.remember(&terms, key, &receipt);
@@ -222,12 +223,13 @@ impl<'w> Group<'w> {
             Intent::Pass(passed) => self.pass(&passed),
             Intent::Vouch(signed) => self.vouch(signed),
             Intent::KeepLetter { peer, letter } => Ok(self.deal(Dealing::Letter(peer, *letter))),
-            Intent::DropLetter { peer, seq } => Ok(self.deal(Dealing::NoLetter(peer, seq))),
+            Intent::DropLetter { peer, id } => Ok(self.deal(Dealing::NoLetter(peer, id))),
             Intent::Nonce { peer, nonce, until_ms } => self.nonce(peer, nonce, until_ms),
             Intent::Join(item) => self.join(*item),
             Intent::Drop(key) => self.drop_item(key),
             Intent::CoverFeed(covered) => self.cover_feed(&covered),
             Intent::Forget(forget) => self.forget(&forget),
+            Intent::SpeakAs(life) => self.speak_as(life),
             Intent::Refuse(reject) => Err((*reject).into()),
         }
     }
@@ -269,7 +271,7 @@ impl<'w> Group<'w> {
     pub(crate) fn operation(&mut self, terms: &Terms, payload: Payload) -> Result<Op, Reject> {
         payload.check()?;
         let op = Op {
-            id: self.head.next_op(),
+            id: self.head.next_op()?,
             hlc: self.head.clock.tick(terms.now_ms),
             author: terms.viewer.agent.clone(),
             fence: terms.fence,

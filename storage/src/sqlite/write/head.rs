@@ -2,7 +2,8 @@
 //!
 //! Invariants: `OP-2` sequence numbers of this node have no gaps, and stamps grow whatever the wall
 //! clock does, because the clock resumes from the greatest durable stamp; `HEAD-1` a failed group
-//! puts the old head back, except for the clock, which never goes back.
+//! puts the old head back, except for the clock, which never goes back; `HEAD-2` a node among peers says
+//! nothing before it is told under which name: what it finds on its disk may be older than what it has said.
 //!
 //! Not here: the rows themselves (`log`, `memories`).
 
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension};
 use types::{
-    AgentId, FeedHead, Hlc, HlcClock, NodeId, OpId, VersionVector,
+    AgentId, FeedHead, Hlc, HlcClock, NodeId, OpId, Reason, Reject, VersionVector,
     audit::{AttestLevel, EventBody, EventRow, GENESIS},
     codec, planted,
 };
@@ -22,15 +23,19 @@ use crate::sqlite::{
 
 /// Key of the sequence and hash of the last audit row in `meta`: 8 bytes big-endian, then 32.
 const CHAIN_HEAD: &str = "chain_head";
+/// Key in `meta` of the name under which the node speaks.
+pub(crate) const ORIGIN: &str = "origin";
 
 /// The end of everything that only grows.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     /// This node.
     pub(crate) node: NodeId,
-    /// This node's feed.
+    /// The feed that it goes on with.
     pub(crate) own: FeedHead,
-    /// The feeds of other nodes, as far as they are covered.
+    /// Whether it may not, until it is told under which name (`HEAD-2`).
+    pub(crate) is_mute: bool,
+    /// All other feeds, as far as they are covered.
     pub(crate) feeds: BTreeMap<NodeId, FeedHead>,
     /// Position of the last operation, which is the sequence of the last audit row.
     pub(crate) position: u64,
@@ -52,7 +57,8 @@ impl Head {
     ) -> Result<(Self, Option<String>), SqlFault> {
         let mut head = Self {
             node,
-            own: FeedHead::empty(node),
+            own: FeedHead::empty(own_origin(connection, node)?),
+            is_mute: false,
             feeds: BTreeMap::new(),
             position: 0,
             chain: GENESIS,
@@ -129,13 +135,32 @@ impl Head {
     }
 
     /// Names the next operation of this node.
-    pub(crate) fn next_op(&self) -> OpId {
-        OpId { origin: self.node, seq: self.own.seq + 1 }
+    ///
+    /// # Errors
+    /// [`Reason::Starting`] (`HEAD-2`).
+    pub(crate) fn next_op(&self) -> Result<OpId, Reject> {
+        if self.is_mute {
+            let detail = "this node asks its peers what it had said before it started; try again";
+            return Err(Reject::new(Reason::Starting, detail).with("retry_after_ms", 200));
+        }
+        Ok(OpId { origin: self.own.origin, seq: self.own.seq + 1 })
+    }
+
+    /// Goes on under this name, which is its own or one that nobody has used.
+    pub(crate) fn speak_as(&mut self, origin: NodeId) {
+        self.is_mute = false;
+        if origin != self.own.origin {
+            let own = self.feeds.remove(&origin).unwrap_or(FeedHead::empty(origin));
+            let before = std::mem::replace(&mut self.own, own);
+            if before.seq > 0 {
+                self.covers(before);
+            }
+        }
     }
 
     /// The feed of an origin, as far as it is covered.
     pub(crate) fn feed(&self, origin: NodeId) -> FeedHead {
-        if origin == self.node {
+        if origin == self.own.origin {
             return self.own;
         }
         self.feeds.get(&origin).copied().unwrap_or(FeedHead::empty(origin))
@@ -143,7 +168,7 @@ impl Head {
 
     /// A feed is covered up to here.
     pub(crate) fn covers(&mut self, feed: FeedHead) {
-        if feed.origin == self.node {
+        if feed.origin == self.own.origin {
             self.own = feed;
         } else {
             self.others.raise(feed.origin, feed.seq);
@@ -156,6 +181,15 @@ impl Head {
         let clock = self.clock.clone();
         *self = Self { clock, ..old };
     }
+}
+
+/// The name under which a node speaks.
+pub(crate) fn own_origin(connection: &Connection, node: NodeId) -> rusqlite::Result<NodeId> {
+    let noted: Option<[u8; 16]> = connection
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([ORIGIN], |row| row.get(0))
+        .optional()?;
+    Ok(noted.map_or(node, |bytes| NodeId(uuid::Uuid::from_bytes(bytes))))
 }
 
 /// The last row of the chain.

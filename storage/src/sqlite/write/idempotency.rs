@@ -8,14 +8,14 @@
 
 use prost::Message;
 use rusqlite::OptionalExtension;
-use types::{AgentId, LinkId, MemoryId, Reason, Reject, limits::IDEMPOTENCY_TTL_MS};
+use types::{AgentId, LinkId, MemoryId, NodeId, Reason, Reject, limits::IDEMPOTENCY_TTL_MS};
 
 use super::{
     group::{Done, Group, Terms},
     overlay::AnswerEntry,
 };
 use crate::{
-    answer::{Applied, WriteReceipt},
+    answer::{Applied, Made, WriteReceipt},
     request::Idempotency,
     sqlite::{
         fault::SqlFault,
@@ -51,6 +51,8 @@ struct ReceiptMessage {
     first_operation: u64,
     #[prost(uint64, tag = "5")]
     last_operation: u64,
+    #[prost(bytes = "vec", tag = "6")]
+    origin: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -104,19 +106,20 @@ fn encode(receipt: &WriteReceipt) -> Vec<u8> {
             ..ResultMessage::default()
         },
     });
-    let (first_operation, last_operation) = receipt.operations.unwrap_or_default();
+    let made = receipt.operations;
     let message = ReceiptMessage {
         results: results.collect(),
         position: receipt.position,
         note: receipt.note.clone(),
-        first_operation,
-        last_operation,
+        first_operation: made.map_or(0, |made| made.first),
+        last_operation: made.map_or(0, |made| made.last),
+        origin: made.map(|made| made.origin.as_bytes().to_vec()).unwrap_or_default(),
     };
     message.encode_to_vec()
 }
 
 /// The inverse of [`encode`], marked as replayed; `None` for bytes it did not make.
-fn decode(bytes: &[u8]) -> Option<WriteReceipt> {
+fn decode(bytes: &[u8], node: NodeId) -> Option<WriteReceipt> {
     let message = ReceiptMessage::decode(bytes).ok()?;
     let result = |result: ResultMessage| {
         if !result.reason.is_empty() {
@@ -142,11 +145,12 @@ fn decode(bytes: &[u8]) -> Option<WriteReceipt> {
         Some(Ok(Applied::Other))
     };
     let results = message.results.into_iter().map(result).collect::<Option<Vec<_>>>()?;
-    let made = (message.first_operation, message.last_operation);
+    let origin = NodeId::from_slice(&message.origin).unwrap_or(node);
+    let made = Made { origin, first: message.first_operation, last: message.last_operation };
     Some(WriteReceipt {
         results,
         position: message.position,
-        operations: (made.1 > 0).then_some(made),
+        operations: (made.last > 0).then_some(made),
         replayed: true,
         note: message.note,
     })
@@ -194,7 +198,7 @@ impl Group<'_> {
             key: idempotency.key.clone(),
             problem: "the remembered answer cannot be read".into(),
         };
-        decode(&entry.answer).map(Some).ok_or_else(damaged)
+        decode(&entry.answer, self.head.node).map(Some).ok_or_else(damaged)
     }
 
     /// Remembers an answer.
@@ -256,11 +260,11 @@ mod tests {
                 Err(reject),
             ],
             position: 12,
-            operations: Some((3, 7)),
+            operations: Some(Made { origin: NodeId(uuid::Uuid::from_u128(9)), first: 3, last: 7 }),
             replayed: false,
             note: b"as it was".to_vec(),
         };
-        let again = decode(&encode(&receipt)).unwrap();
+        let again = decode(&encode(&receipt), NodeId(uuid::Uuid::nil())).unwrap();
         assert_eq!(again, WriteReceipt { replayed: true, ..receipt });
     }
 }

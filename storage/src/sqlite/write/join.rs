@@ -196,7 +196,7 @@ impl Group<'_> {
     pub(crate) fn cover_feed(&mut self, covered: &CoveredFeed) -> Done<Applied> {
         let CoveredFeed { word, unseen_seq } = covered;
         let feed = self.head.feed(word.head.origin);
-        let is_own = word.head.origin == self.head.node;
+        let is_own = word.head.origin == self.head.own.origin;
         if is_own || word.head.seq <= feed.seq {
             return Ok(Applied::Known);
         }

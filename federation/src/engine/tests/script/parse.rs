@@ -1,6 +1,6 @@
 //! Lines as inputs.
 
-use types::{Reason, VersionVector};
+use types::{OpId, Reason, VersionVector};
 
 use super::node;
 use crate::engine::{Input, PushId, Verdict, WriteId};
@@ -41,7 +41,7 @@ fn vector(text: &str) -> VersionVector {
 }
 
 /// `1..3:applied`, `4:quota_exceeded`.
-fn verdicts(text: &str) -> Vec<(u64, Verdict)> {
+fn verdicts(text: &str) -> Vec<(OpId, Verdict)> {
     let (seqs, verdict) = text.split_once(':').unwrap_or_else(|| panic!("{text} is no verdict"));
     let (first, last) =
         if seqs.contains("..") { range(seqs) } else { (number(seqs), number(seqs)) };
@@ -54,7 +54,8 @@ fn verdicts(text: &str) -> Vec<(u64, Verdict)> {
             detail: String::new(),
         },
     };
-    (first..=last).map(|seq| (seq, verdict.clone())).collect()
+    let origin = node("a");
+    (first..=last).map(|seq| (OpId { origin, seq }, verdict.clone())).collect()
 }
 
 fn which(rest: &[&str]) -> Option<u64> {

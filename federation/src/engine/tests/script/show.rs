@@ -19,7 +19,7 @@ fn letter(letter: &DeadLetter) -> String {
         Some(at_ms) => format!("again at {at_ms}"),
         None => "in quarantine".to_owned(),
     };
-    format!("{} {} x{}, {next}", letter.seq, letter.reason.code(), letter.tries)
+    format!("{} {} x{}, {next}", letter.id.seq, letter.reason.code(), letter.tries)
 }
 
 fn short(short: Short) -> String {
@@ -36,7 +36,8 @@ fn output(output: &Output) -> String {
             let before = lacks.as_ref().map(|has| format!(" with what {} lacks", vector(has)));
             format!("push {}#{} {first}..{last}{}", name(*peer), push.0, before.unwrap_or_default())
         }
-        Output::Retry { peer, push, seqs } => {
+        Output::Retry { peer, push, ids } => {
+            let seqs: Vec<u64> = ids.iter().map(|id| id.seq).collect();
             format!("retry {}#{} {seqs:?}", name(*peer), push.0)
         }
         Output::Pull { peer } => format!("pull {}", name(*peer)),
@@ -50,7 +51,7 @@ fn output(output: &Output) -> String {
         Output::KeepLetter { peer, letter: kept } => {
             format!("keep letter to {}: {}", name(*peer), letter(kept))
         }
-        Output::DropLetter { peer, seq } => format!("drop letter to {}: {seq}", name(*peer)),
+        Output::DropLetter { peer, id } => format!("drop letter to {}: {}", name(*peer), id.seq),
         Output::Stable(stable) => format!("stable {}", vector(stable)),
     }
 }

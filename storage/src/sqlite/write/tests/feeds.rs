@@ -198,7 +198,7 @@ async fn what_cannot_be_had_is_passed_and_taken_later() {
 }
 
 /// What stands in for the signature of an origin.
-fn signature(head: &FeedHead) -> [u8; 64] {
+pub(super) fn signature(head: &FeedHead) -> [u8; 64] {
     [head.digest(), head.digest()].concat().try_into().unwrap()
 }
 
@@ -441,8 +441,9 @@ async fn dead_letters_and_nonces_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let b = open(folder.path());
     let [one, two] = [1, 2].map(|number| NodeId(Uuid::from_u128(number)));
+    let name = OpId { origin: b.node_id(), seq: 4 };
     let letter = |seq, tries| DeadLetter {
-        seq,
+        id: OpId { seq, ..name },
         reason: Reason::QuotaExceeded,
         detail: "full".to_owned(),
         tries,
@@ -458,7 +459,7 @@ async fn dead_letters_and_nonces_survive_a_restart() {
     drop(b);
     let b = open(folder.path());
     assert_eq!(b.letters().await.unwrap(), [(one, letter(4, 3)), (two, letter(4, 1))]);
-    act(&b, &peer(), Intent::DropLetter { peer: one, seq: 4 }).await.unwrap();
+    act(&b, &peer(), Intent::DropLetter { peer: one, id: name }).await.unwrap();
     assert_eq!(b.letters().await.unwrap(), [(two, letter(4, 1))]);
     let again = act(&b, &peer(), use_once(one, NOW_MS + 10)).await.unwrap_err();
     assert_eq!(again.reason, Reason::NonceReplay, "DEA-2");

@@ -215,7 +215,7 @@ async fn what_was_refused_is_kept_and_told_as_a_hash_once_its_memory_is_gone() {
     let a = open(folder.path());
     put(&a, &viewer("ann"), 1, "one").await;
     let letter = DeadLetter {
-        seq: 1,
+        id: OpId { origin: a.node_id(), seq: 1 },
         reason: Reason::QuotaExceeded,
         detail: String::new(),
         tries: 1,

@@ -9,6 +9,7 @@ mod feeds;
 mod fences;
 mod filling;
 mod forgetting;
+mod lives;
 mod machine;
 mod rules;
 mod times;

@@ -1,0 +1,105 @@
+//! Names under which a node speaks: stores that were put back to an earlier time.
+
+use std::{fs, path::Path};
+
+use runtime::disk::OsDisk;
+use types::{OpId, Reason, SignedHead, VersionVector};
+
+use super::{
+    feeds::{catch_up, peer, signature},
+    world::*,
+};
+use crate::{
+    answer::Made,
+    port::{ReadStore, WriteStore},
+    request::{Intent, LackingQuery, Life},
+    sqlite::{SqliteStore, config::StoreConfig},
+};
+
+fn open_mute(folder: &Path) -> SqliteStore {
+    let config = StoreConfig { is_mute: true, ..config() };
+    SqliteStore::open(OsDisk::shared(), folder, config).unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+/// A store that said three things, was copied, said a fourth and told it to another one; and its copy.
+async fn put_back(folders: &[tempfile::TempDir; 3]) -> [SqliteStore; 2] {
+    let [a, b] = [0, 1].map(|at| open(folders[at].path()));
+    for number in 1..=3 {
+        put(&a, &viewer("ann"), number, &format!("m{number}")).await;
+    }
+    a.close().await.unwrap();
+    drop(a);
+    copy(folders[0].path(), folders[2].path());
+    let a = open(folders[0].path());
+    put(&a, &viewer("ann"), 4, "m4").await;
+    catch_up(&a, &b, 9).await;
+    a.close().await.unwrap();
+    [open_mute(folders[2].path()), b]
+}
+
+#[tokio::test]
+async fn a_store_that_was_put_back_goes_on_behind_what_it_had_said() {
+    let folders: [tempfile::TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [again, b] = put_back(&folders).await;
+    let five = || store_intent(memory(&viewer("ann"), 5, "m5", types::Scope::Private));
+    let refused = act(&again, &viewer("ann"), five()).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::Starting, "HEAD-2");
+    catch_up(&b, &again, 9).await;
+    let own = again.own_feed().await.unwrap();
+    assert_eq!((own.origin, own.seq), (again.node_id(), 4));
+    let life = Life { origin: own.origin, word: None };
+    act(&again, &peer(), Intent::SpeakAs(life)).await.unwrap();
+    let made = again.write(request(&viewer("ann"), vec![five()])).await.unwrap().operations;
+    assert_eq!(made, Some(Made { origin: again.node_id(), first: 5, last: 5 }), "FDS-5");
+    catch_up(&again, &b, 9).await;
+    assert_eq!(b.content_digest().await.unwrap(), again.content_digest().await.unwrap());
+    for store in [again, b] {
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_know_what_it_had_said_takes_another_name() {
+    let folders: [tempfile::TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [again, b] = put_back(&folders).await;
+    let (node, head) = (again.node_id(), again.own_feed().await.unwrap());
+    let life = Life {
+        origin: node.life(77),
+        word: Some(SignedHead { head, signature: signature(&head) }),
+    };
+    act(&again, &peer(), Intent::SpeakAs(life)).await.unwrap();
+    let five = store_intent(memory(&viewer("ann"), 5, "m5", types::Scope::Private));
+    let made = again.write(request(&viewer("ann"), vec![five])).await.unwrap().operations;
+    assert_eq!(made, Some(Made { origin: node.life(77), first: 1, last: 1 }));
+    let query = LackingQuery { has: VersionVector::default(), items_max: 9, bytes_max: 1 << 20 };
+    let told = again.lacking(query).await.unwrap();
+    let names: Vec<OpId> = told.items.iter().map(|item| item.id).collect();
+    let one = |seq| OpId { origin: node, seq };
+    assert_eq!(names, [one(1), one(2), one(3), OpId { origin: node.life(77), seq: 1 }]);
+    assert!(told.proofs.iter().any(|proof| proof.head == head && proof.signature.is_some()));
+    // What it had said last comes back to it as anybody's.
+    catch_up(&again, &b, 9).await;
+    catch_up(&b, &again, 9).await;
+    assert_eq!(b.content_digest().await.unwrap(), again.content_digest().await.unwrap());
+    let covers = again.feeds().await.unwrap();
+    assert_eq!((covers[&node].seq, covers[&node.life(77)].seq), (4, 1));
+    // A name is kept across a start, and none is taken twice.
+    again.close().await.unwrap();
+    drop(again);
+    let again = open_mute(folders[2].path());
+    assert_eq!(again.own_feed().await.unwrap(), covers[&node.life(77)]);
+    let used = Intent::SpeakAs(Life { origin: node, word: None });
+    assert_eq!(act(&again, &peer(), used).await.unwrap_err().reason, Reason::InvalidArgument);
+    for store in [again, b] {
+        store.close().await.unwrap();
+    }
+}

@@ -199,6 +199,7 @@ impl Kind {
         ("bad_credentials", Kind::BadCredentials),
         ("slow_consumer", Kind::SlowConsumer),
         ("wipe", Kind::Wipe),
+        ("peer_restored", Kind::PeerRestored),
         ("replayed_message", Kind::ReplayedMessage),
     ];
 

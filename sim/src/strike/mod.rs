@@ -21,7 +21,7 @@ mod clock;
 mod disk;
 mod members;
 mod network;
-mod peers;
+pub mod peers;
 mod process;
 mod recovery;
 mod replay;

@@ -107,6 +107,11 @@ impl Ground {
         *self.0.epochs.lock().entry(node.to_owned()).or_default() += 1;
     }
 
+    /// How often nodes were set back, all of them together.
+    pub fn set_backs(&self) -> u64 {
+        self.0.epochs.lock().values().sum()
+    }
+
     /// How often a node was set back.
     pub fn epoch(&self, node: &str) -> u64 {
         self.0.epochs.lock().get(node).copied().unwrap_or(0)

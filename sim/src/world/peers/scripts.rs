@@ -5,17 +5,17 @@
 //!
 //! Not here: agreeing and looking afterwards (`run::peers`).
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use runtime::{
     clock::{self, Instant, sim::ClockSim},
-    disk::{Disk, write_atomically},
     task::Shutdown,
 };
 
 use super::PeersWorld;
 use crate::{
     judge::history::{Answer, Done, Outcome},
+    strike::peers::{DATA, files, put_back},
     workload::peers::{
         CLOSED, Client, Known, STRANGER, WRITER,
         errands::{self, New},
@@ -306,18 +306,13 @@ impl Play<'_> {
         }
         host.hold();
         host.crash();
-        let backup = files(&host, "data".into());
+        let backup = files(&host, DATA.into());
         host.restart();
         for number in 0..4 {
             self.stored(3, &format!("after the backup {number}")).await;
         }
         host.crash();
-        for (path, _) in files(&host, "data".into()) {
-            host.disk.remove(&path).expect("a disk without faults");
-        }
-        for (path, bytes) in backup {
-            write_atomically(&host.disk, &path, &bytes, 0o600).expect("a disk without faults");
-        }
+        put_back(&host, &backup);
         self.client.ground.set_back(&host.name);
         host.let_go();
         host.restart();
@@ -337,17 +332,4 @@ impl Play<'_> {
         self.world.change_row("p3", |row| row.namespaces = vec!["**".to_owned()]);
         clock::sleep(Duration::from_secs(15)).await;
     }
-}
-
-/// All files below a folder.
-fn files(host: &Host, folder: PathBuf) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut found = Vec::new();
-    for name in host.disk.list(&folder).unwrap_or_default() {
-        let path = folder.join(name);
-        match host.disk.dump(&path) {
-            Some(bytes) => found.push((path, bytes)),
-            None => found.extend(files(host, path)),
-        }
-    }
-    found
 }

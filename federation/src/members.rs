@@ -38,12 +38,19 @@ impl Member {
 
 /// All nodes of the federation, this one among them.
 #[derive(Clone, Debug, Default)]
-pub struct Members(BTreeMap<NodeId, Member>);
+pub struct Members {
+    rows: BTreeMap<NodeId, Member>,
+    /// By what their other names begin with.
+    lives: BTreeMap<[u8; 12], NodeId>,
+}
 
 impl Members {
     /// The list; of two rows for one node the later counts.
     pub fn new(rows: impl IntoIterator<Item = Member>) -> Self {
-        Self(rows.into_iter().map(|member| (member.node, member)).collect())
+        let rows: BTreeMap<NodeId, Member> =
+            rows.into_iter().map(|member| (member.node, member)).collect();
+        let lives = rows.keys().map(|node| (node.lives(), *node)).collect();
+        Self { rows, lives }
     }
 
     /// Who that is.
@@ -51,7 +58,7 @@ impl Members {
     /// # Errors
     /// [`Reason::Forbidden`]: nobody.
     pub fn get(&self, node: NodeId) -> Result<&Member, Reject> {
-        self.0.get(&node).ok_or_else(|| {
+        self.rows.get(&node).ok_or_else(|| {
             let detail =
                 format!("node {node} is no member of this federation: add it to the peers");
             Reject::new(Reason::Forbidden, detail).with("peer", node)
@@ -63,15 +70,14 @@ impl Members {
     /// # Errors
     /// [`Reason::Forbidden`]: nobody's.
     pub fn of(&self, origin: NodeId) -> Result<&Member, Reject> {
-        let (first, last) = (origin.life(0), origin.life(u32::MAX));
-        let exact = self.0.get(&origin);
-        let same = || self.0.range(first..=last).map(|(_, member)| member).next();
-        exact.or_else(same).map_or_else(|| self.get(origin), Ok)
+        let (lives, _) = origin.as_bytes().split_at(12);
+        let node = self.lives.get(lives).copied().unwrap_or(origin);
+        self.get(node)
     }
 
     /// Every member, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.0.values()
+        self.rows.values()
     }
 
     /// Whether its origin signed this head.

@@ -19,11 +19,14 @@ use super::{
     service::{Service, reject},
     vectors,
 };
+use crate::peers::Peers;
 
 /// Time between two reports of recalls.
 const ACCESS_PERIOD: Duration = Duration::from_secs(5);
 /// Time between two looks for expired memories.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(30);
+/// How much longer each node waits than the one before it, so that one archives for all while it is there.
+const EXPIRY_TURN: Duration = Duration::from_secs(600);
 
 /// Starts the background work of a node.
 pub(super) fn start(service: &Arc<Service>, shutdown: &Shutdown) -> Vec<task::JoinHandle<()>> {
@@ -72,8 +75,10 @@ async fn expiry(service: Arc<Service>, shutdown: Shutdown) {
 
 async fn archive_expired(service: &Service, shutdown: &Shutdown) -> Result<(), types::Reject> {
     while !shutdown.is_cancelled() {
-        let now_ms = clock::now_unix_ms();
-        let expired = service.store.expired(now_ms, BULK_MAX as u32).await.map_err(reject)?;
+        let turn = service.peers().map_or(0, Peers::turn);
+        let waits_ms = u64::try_from((EXPIRY_TURN * turn).as_millis()).unwrap_or(u64::MAX);
+        let before_ms = clock::now_unix_ms().saturating_sub(waits_ms);
+        let expired = service.store.expired(before_ms, BULK_MAX as u32).await.map_err(reject)?;
         if expired.is_empty() {
             break;
         }

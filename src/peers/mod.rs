@@ -161,6 +161,12 @@ fn nodes(members: &Members, me: NodeId) -> u32 {
     u32::try_from(others + 1).unwrap_or(u32::MAX)
 }
 
+/// How many nodes that take part come before this one.
+fn turn(members: &Members, me: NodeId) -> u32 {
+    let earlier = members.iter().filter(|m| m.endpoint.is_some() && m.node < me).count();
+    u32::try_from(earlier).unwrap_or(u32::MAX)
+}
+
 /// What a node brings.
 pub struct Node {
     /// Its files.
@@ -314,6 +320,11 @@ impl Peers {
         met.map_err(not_met)
     }
 
+    /// This node's turn at what one node should do for all, counted from 0: how many come before it.
+    pub fn turn(&self) -> u32 {
+        turn(&self.0.federation.members(), self.0.me.node)
+    }
+
     /// Nodes that take part, this one among them.
     fn nodes(&self) -> u32 {
         nodes(&self.0.federation.members(), self.0.me.node)
@@ -380,4 +391,27 @@ fn not_met(short: NotMet) -> Reject {
         .with("needed", needed)
         .with("cause", cause)
         .with("retry_after_ms", RETRY_AFTER.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn each_node_that_takes_part_has_a_turn_of_its_own() {
+        let node = |number| NodeId(Uuid::from_u128(number));
+        let member = |number, endpoint: Option<&str>| Member {
+            node: node(number),
+            name: number.to_string(),
+            endpoint: endpoint.map(str::to_owned),
+            keys: Vec::new(),
+            scope: Scope::default(),
+        };
+        let at = Some("127.0.0.1:1");
+        let all = [member(1, at), member(2, None), member(3, at), member(4, at)];
+        let members = Members::new(all);
+        assert_eq!([1, 3, 4].map(|number| turn(&members, node(number))), [0, 1, 2]);
+    }
 }

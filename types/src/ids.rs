@@ -6,6 +6,7 @@
 
 use std::{fmt, str::FromStr};
 
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{Invalid, limits::ID_PREFIX_MIN};
@@ -67,18 +68,29 @@ uuid_id!(
     "link_id"
 );
 
-/// Bits of a node's name in which those of its feeds may differ from it.
-const LIFE: u128 = u32::MAX as u128;
+/// Domain of the digests by which a node's other names are known.
+const LIFE: &[u8] = b"hivemem life v1\0";
 
 impl NodeId {
-    /// Another name under which this node may speak: its own with a number in the last 32 bits.
+    /// What all other names of this node begin with.
+    pub fn lives(self) -> [u8; 12] {
+        let digest = Sha256::new_with_prefix(LIFE).chain_update(self.as_bytes()).finalize();
+        let mut lives = [0; 12];
+        lives.copy_from_slice(&digest[..12]);
+        lives
+    }
+
+    /// Another name under which this node may speak: a digest of its own, and a number.
     pub fn life(self, number: u32) -> Self {
-        Self(Uuid::from_u128(self.0.as_u128() & !LIFE | u128::from(number)))
+        let mut bytes = [0; 16];
+        bytes[..12].copy_from_slice(&self.lives());
+        bytes[12..].copy_from_slice(&number.to_be_bytes());
+        Self(Uuid::from_bytes(bytes))
     }
 
     /// Whether a feed of that name is this node's.
     pub fn speaks_as(self, origin: Self) -> bool {
-        self.life(0) == origin.life(0)
+        self == origin || origin.as_bytes().starts_with(&self.lives())
     }
 }
 
@@ -147,6 +159,13 @@ impl FromStr for IdRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_known_by_all_its_names() {
+        let [one, two] = [1, 2].map(|number| NodeId(Uuid::from_u128(number)));
+        assert!(one.speaks_as(one) && one.speaks_as(one.life(7)) && !one.speaks_as(two));
+        assert!(!two.speaks_as(one.life(7)) && one.life(7) != one.life(8));
+    }
 
     #[test]
     fn a_prefix_covers_exactly_the_ids_that_start_with_it() {

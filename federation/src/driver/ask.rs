@@ -148,7 +148,14 @@ async fn send_once_more(
 
 /// Sends a push and reads what the peer says of it.
 async fn judged(federation: &Federation, member: &Member, put: Put) -> Result<End, Reject> {
-    let body = ask(federation, member, put).await?;
+    let body = match ask(federation, member, put.clone()).await {
+        // It knows another start of this node, and learns of this one by a question.
+        Err(error) if error.reason == Reason::StaleEpoch => {
+            fetch(federation, member.node).await?;
+            ask(federation, member, put).await?
+        }
+        answer => answer?,
+    };
     let judged = SyncJudged::decode(&*body).map_err(unreadable)?;
     let vector = convert::vector(&judged.covers)?;
     if judged.verdicts.is_empty() && judged.behind {
@@ -234,6 +241,7 @@ pub fn named(question: SyncQuestion) -> Request<SyncQuestion> {
 }
 
 /// A question to be put, encoded.
+#[derive(Clone)]
 pub(super) struct Put {
     pub(super) purpose: SyncPurpose,
     /// The time in its header, Unix milliseconds.

@@ -8,6 +8,7 @@
 //! | `forget` | forgetting what every member has seen |
 //! | `answer` | answers to what other nodes ask of this one, by whichever door |
 //! | `seen` | when peers were heard, and what they said of themselves |
+//! | `traffic` | what passes, counted |
 //! | `serve` | the gRPC door |
 //!
 //! Invariants: `DRV-1` the engine is asked by one task alone, and its time never runs backwards; `DRV-2`
@@ -23,10 +24,14 @@ mod forget;
 mod run;
 mod seen;
 mod serve;
+mod traffic;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,8 +49,9 @@ pub use self::{
     answer::Asking,
     ask::named,
     seen::{Seen, Troubles},
+    traffic::{Flow, Traffic},
 };
-use self::{run::Run, seen::Sightings};
+use self::{run::Run, seen::Sightings, traffic::Counters};
 use crate::{
     engine::{Engine, Input, Options, PeerView, Short},
     exchange::{Exchange, Gate},
@@ -127,9 +133,12 @@ struct Inner {
     keep: Keep,
     /// Whether a round of forgetting is under way.
     forgetting: AtomicBool,
+    /// Writes that clients wait for.
+    waiting: AtomicUsize,
     channels: Mutex<BTreeMap<NodeId, (String, Channel)>>,
     events: mpsc::Sender<Event>,
     sightings: Sightings,
+    traffic: Counters,
     shutdown: Shutdown,
     running: Mutex<Option<task::JoinHandle<()>>>,
 }
@@ -141,7 +150,9 @@ impl Federation {
     /// What the store refuses.
     pub async fn start(home: Home, members: Members, options: Options) -> Result<Self, Reject> {
         let Home { me, store, identity, gate, dial, keep } = home;
-        let exchange = Exchange { me, store, gate, identity };
+        let traffic = Counters::default();
+        let (identity, checks) = (traffic.counted(identity), traffic.checks.clone());
+        let exchange = Exchange { me, store, gate, identity, checks };
         let covers = exchange.covers().await?;
         let mut letters: BTreeMap<NodeId, Vec<DeadLetter>> = BTreeMap::new();
         for (peer, letter) in exchange.store.letters().await.map_err(rejected)? {
@@ -154,9 +165,11 @@ impl Federation {
             dial,
             keep,
             forgetting: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             channels: Mutex::default(),
             events,
             sightings: Sightings::default(),
+            traffic,
             shutdown: Shutdown::new(),
             running: Mutex::default(),
         };
@@ -200,6 +213,11 @@ impl Federation {
         let (to, views) = oneshot::channel();
         self.send(Event::Show(to)).await;
         views.await.unwrap_or_default()
+    }
+
+    /// Writes that wait for their quorum now.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.load(Ordering::Relaxed)
     }
 
     /// Tries refused operations again: one, or all of a peer's.

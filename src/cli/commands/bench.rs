@@ -132,7 +132,7 @@ async fn run_quorum(args: &QuorumArgs, as_json: bool) -> Result<(), Failure> {
     let report = tokio::select! {
         report = quorum(&plan, &progress) => report,
         _ = interrupts.next() => {
-            return Err(Failure::new(Code::Unavailable, "interrupted; nothing was left behind"));
+            return Err(Failure::new(Code::Unavailable, "interrupted; the nodes have ended"));
         }
     };
     let report = report.map_err(|error| Failure::start(format!("{error:#}")))?;

@@ -61,7 +61,7 @@ fn newest(events: &[Event], behind: u64) -> Option<(u64, String)> {
 pub async fn count_copies(world: Arc<PeersWorld>) {
     let (mut last, recorder) = (0, world.fleet.recorder.clone());
     loop {
-        clock::sleep(COUNT).await;
+        clock::sleep(world.options.pace(COUNT)).await;
         let Some((op, content)) = recorder.look(|events| newest(events, last)) else { continue };
         last = op;
         let hosts = world.fleet.hosts();

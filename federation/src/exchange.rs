@@ -10,7 +10,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use runtime::{clock, task};
@@ -205,6 +208,22 @@ impl Plan {
     }
 }
 
+/// Signatures of others that were checked. Clones are one and the same.
+#[derive(Clone, Debug, Default)]
+pub struct Checks(Arc<AtomicU64>);
+
+impl Checks {
+    /// So many more.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// How many since the start.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A node's dealings with its store on behalf of others.
 #[derive(Clone)]
 pub struct Exchange {
@@ -216,6 +235,8 @@ pub struct Exchange {
     pub gate: Arc<dyn Gate>,
     /// Its key.
     pub identity: Arc<dyn Identity>,
+    /// Counts the signatures of heads that are checked.
+    pub checks: Checks,
 }
 
 /// What a fault of the store is to those who asked.
@@ -310,7 +331,7 @@ impl Exchange {
         let pieces: Vec<Piece> =
             operations.into_iter().map(Piece::read).collect::<Result<_, _>>()?;
         let feeds = self.store.feeds().await.map_err(refused)?;
-        let (vouched, believed) = believe(members, &feeds, &pieces, proofs)?;
+        let (vouched, believed) = self.believe(members, &feeds, &pieces, proofs)?;
         let mut plan = self.plan(from, pieces, &vector(&feeds), &believed);
         let first = once.map(Once::intent);
         vouched.into_iter().for_each(|word| plan.also(Intent::Vouch(word)));
@@ -419,45 +440,47 @@ impl Exchange {
         Ok(items.into_iter().map(|item| told(to, item)).collect())
     }
 
+    /// The heads that are believed, and the origins whose operations may be taken up because of them.
+    fn believe(
+        &self,
+        members: &Members,
+        feeds: &BTreeMap<NodeId, FeedHead>,
+        pieces: &[Piece],
+        proofs: &[SyncProof],
+    ) -> Result<(Vec<SignedHead>, BTreeSet<NodeId>), Reject> {
+        let mut runs: BTreeMap<NodeId, Vec<(OpId, [u8; 32])>> = BTreeMap::new();
+        for piece in pieces {
+            runs.entry(piece.id.origin).or_default().push((piece.id, piece.hash));
+        }
+        let (mut words, mut believed) = (Vec::new(), BTreeSet::new());
+        for proof in proofs {
+            let (word, tail) = convert::proof(proof)?;
+            let origin = word.head.origin;
+            let Some(mut run) = runs.remove(&origin) else { continue };
+            self.checks.add(1);
+            members.believe(&word)?;
+            let after = run.last().map_or(0, |(id, _)| id.seq);
+            let names = (after + 1..).map(|seq| OpId { origin, seq });
+            run.extend(names.zip(tail));
+            let stands = feeds.get(&origin).copied().unwrap_or(FeedHead::empty(origin));
+            match admit::believe(stands, run, word.head) {
+                Ok(()) => {
+                    believed.insert(origin);
+                    words.push(word);
+                }
+                // What is missing can be had; the others may be taken up.
+                Err(reject) if reject.reason == Reason::PositionNotReached => {}
+                Err(reject) => return Err(reject),
+            }
+        }
+        Ok((words, believed))
+    }
+
     fn proof(&self, proof: Proof) -> SyncProof {
         let Proof { head, signature, tail } = proof;
         let signature = signature.unwrap_or_else(|| self.identity.sign(&head.digest()));
         convert::told_proof(SignedHead { head, signature }, &tail)
     }
-}
-
-/// The heads that are believed, and the origins whose operations may be taken up because of them.
-fn believe(
-    members: &Members,
-    feeds: &BTreeMap<NodeId, FeedHead>,
-    pieces: &[Piece],
-    proofs: &[SyncProof],
-) -> Result<(Vec<SignedHead>, BTreeSet<NodeId>), Reject> {
-    let mut runs: BTreeMap<NodeId, Vec<(OpId, [u8; 32])>> = BTreeMap::new();
-    for piece in pieces {
-        runs.entry(piece.id.origin).or_default().push((piece.id, piece.hash));
-    }
-    let (mut words, mut believed) = (Vec::new(), BTreeSet::new());
-    for proof in proofs {
-        let (word, tail) = convert::proof(proof)?;
-        let origin = word.head.origin;
-        let Some(mut run) = runs.remove(&origin) else { continue };
-        members.believe(&word)?;
-        let after = run.last().map_or(0, |(id, _)| id.seq);
-        let names = (after + 1..).map(|seq| OpId { origin, seq });
-        run.extend(names.zip(tail));
-        let stands = feeds.get(&origin).copied().unwrap_or(FeedHead::empty(origin));
-        match admit::believe(stands, run, word.head) {
-            Ok(()) => {
-                believed.insert(origin);
-                words.push(word);
-            }
-            // What is missing can be had; the others may be taken up.
-            Err(reject) if reject.reason == Reason::PositionNotReached => {}
-            Err(reject) => return Err(reject),
-        }
-    }
-    Ok((words, believed))
 }
 
 /// An operation as a member may see it (`EXC-3`).

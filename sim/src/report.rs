@@ -85,6 +85,8 @@ impl Report {
 
 /// The result of a run of several machines.
 pub struct FleetReport {
+    /// Sizes over the hours, where somebody watched them.
+    pub soak: Option<Value>,
     /// Decides everything.
     pub seed: u64,
     /// What the run is about.
@@ -162,6 +164,9 @@ impl FleetReport {
             "simulated_seconds": (self.simulated_seconds * 1000.0).round() / 1000.0,
             "fingerprint": self.fingerprint(),
         });
+        if let Some(soak) = &self.soak {
+            line["soak"] = soak.clone();
+        }
         let took_us = self.history.as_ref().and_then(converge::took_us);
         let converged = took_us.map(|took_us| ("converged_ms", took_us / 1000));
         for (name, number) in self.shape.iter().copied().chain(converged) {

@@ -58,14 +58,15 @@ fn parse(arguments: &[String]) -> Option<Arguments> {
         Some(list) if list.is_empty() => Some(Vec::new()),
         Some(list) => Some(list.split(',').map(|at| at.parse().ok()).collect::<Option<_>>()?),
     };
-    let clients = match flag(arguments, "--clients") {
-        None => None,
-        Some(text) => Some(text.parse().ok()?),
+    let number = |name: &str| match flag(arguments, name) {
+        None => Some(None),
+        Some(text) => text.parse::<u64>().ok().map(Some),
     };
+    let (clients, hours) = (number("--clients")?, number("--hours")?);
     Some(Arguments {
         seed: flag(arguments, "--seed")?.parse().ok()?,
         scenario: flag(arguments, "--scenario").unwrap_or_else(|| "root".to_owned()),
-        choice: Choice { only, clients },
+        choice: Choice { only, clients, hours },
         planted: flag(arguments, "--planted"),
         cpu: arguments.iter().any(|a| a == "--cpu"),
         trace: arguments.iter().any(|a| a == "--trace"),

@@ -40,6 +40,7 @@ fn nodes_survive_their_simulated_machines() {
         let scenario = format!("peers-{kind}");
         print!("{}", sim(&["fuzz", "--scenario", &scenario, "--from", "1", "--count", "3"]));
     }
+    print!("{}", sim(&["fuzz", "--scenario", "peers-soak", "--hours", "1", "--count", "1"]));
     for scenario in ["operators", "disks", "elections", "members", "snapshots", "leases", "rejoins"]
     {
         print!("{}", sim(&["fuzz", "--scenario", scenario, "--from", "1", "--count", "3"]));

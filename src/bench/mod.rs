@@ -10,10 +10,12 @@
 
 pub mod data;
 mod machine;
+mod quorum;
 mod report;
 mod run;
 mod through;
 
+pub use quorum::{QuorumPlan, QuorumReport, quorum};
 pub use report::Report;
 pub use run::{Plan, Work, run};
 pub use through::Through;

@@ -51,14 +51,14 @@ impl Through {
 pub(super) enum Client {
     Process(Arc<Service>, Caller),
     Grpc(Channel),
-    Http(HttpClient),
+    Http(HttpClient, HeaderMap),
 }
 
 /// What clients over a socket need: where it is and, for gRPC, the connection they share.
 pub(super) enum Way {
     Process(Arc<Service>),
     Grpc(Channel),
-    Http(Endpoint),
+    Http(Endpoint, HeaderMap),
 }
 
 /// Who asks within the process: the user of this machine.
@@ -83,9 +83,14 @@ impl Way {
         };
         Ok(match through {
             Through::Process => Way::Process(service.clone()),
-            Through::Grpc => Way::Grpc(Channel::new(endpoint()?, ChannelTimes::default())),
-            Through::Http => Way::Http(endpoint()?),
+            Through::Grpc => Way::over_grpc(endpoint()?),
+            Through::Http => Way::Http(endpoint()?, any_answer()),
         })
+    }
+
+    /// The way to a gRPC door.
+    pub(super) fn over_grpc(endpoint: Endpoint) -> Self {
+        Way::Grpc(Channel::new(endpoint, ChannelTimes::default()))
     }
 
     /// A client of its own.
@@ -93,7 +98,9 @@ impl Way {
         Ok(match self {
             Way::Process(service) => Client::Process(service.clone(), caller(service)?),
             Way::Grpc(channel) => Client::Grpc(channel.clone()),
-            Way::Http(endpoint) => Client::Http(HttpClient::new(endpoint.clone())),
+            Way::Http(endpoint, headers) => {
+                Client::Http(HttpClient::new(endpoint.clone()), headers.clone())
+            }
         })
     }
 }
@@ -109,8 +116,9 @@ impl Client {
                 let answer = MemoryServiceClient::new(channel.clone()).store(request).await;
                 answer.map(drop).map_err(|status| reject_from_status(&status))
             }
-            Client::Http(client) => {
-                post(client, "/api/v1/memories", &serde_json::to_value(draft).map_err(unfit)?).await
+            Client::Http(client, headers) => {
+                let body = serde_json::to_value(draft).map_err(unfit)?;
+                post(client, headers, "/api/v1/memories", &body).await
             }
         }
     }
@@ -128,9 +136,9 @@ impl Client {
                 let answer = MemoryServiceClient::new(channel.clone()).bulk_store(request).await;
                 answer.map(drop).map_err(|status| reject_from_status(&status))
             }
-            Client::Http(client) => {
+            Client::Http(client, headers) => {
                 let body = json!({ "memories": memories });
-                post(client, "/api/v1/memories/bulk", &body).await
+                post(client, headers, "/api/v1/memories/bulk", &body).await
             }
         }
     }
@@ -150,8 +158,8 @@ impl Client {
                 while hits.message().await.map_err(refused)?.is_some() {}
                 Ok(())
             }
-            Client::Http(client) => {
-                post(client, "/api/v1/recall", &json!({ "query": query })).await
+            Client::Http(client, headers) => {
+                post(client, headers, "/api/v1/recall", &json!({ "query": query })).await
             }
         }
     }
@@ -169,9 +177,17 @@ fn on_the_wire(draft: MemoryDraft) -> v1::NewMemory {
     }
 }
 
-async fn post(client: &HttpClient, path: &str, body: &serde_json::Value) -> Result<(), Reject> {
-    let headers = HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static("*/*"))]);
-    let answer = client.request(Method::POST, path, &headers, Some(body)).await;
+fn any_answer() -> HeaderMap {
+    HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static("*/*"))])
+}
+
+async fn post(
+    client: &HttpClient,
+    headers: &HeaderMap,
+    path: &str,
+    body: &serde_json::Value,
+) -> Result<(), Reject> {
+    let answer = client.request(Method::POST, path, headers, Some(body)).await;
     let answer = answer.map_err(|error| Reject::new(Reason::Stopping, error.to_string()))?;
     answer.reject().map_or(Ok(()), Err)
 }

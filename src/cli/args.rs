@@ -6,8 +6,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
+use super::bench_args::BenchCommand;
 use super::root_args::{AuditArgs, GovernanceCommand, LockCommand, PendingCommand, RootCommand};
 
 /// Shared memory for fleets of AI agents.
@@ -629,56 +630,6 @@ pub enum ConfigCommand {
     },
     /// Check the configuration and the files it names.
     Check,
-}
-
-/// What to measure.
-#[derive(Subcommand, Debug, Clone)]
-pub enum BenchCommand {
-    /// Concurrent durable stores, one memory per request.
-    Store(BenchArgs),
-    /// Stores of 1000 memories per request.
-    Bulk(BenchArgs),
-    /// Hybrid recalls of natural questions.
-    Recall(BenchArgs),
-    /// Nine recalls to one store.
-    Mixed(BenchArgs),
-    /// Time from start to the first recall.
-    Start(BenchArgs),
-}
-
-/// Parameters of a measurement.
-#[derive(Args, Debug, Clone)]
-pub struct BenchArgs {
-    /// Memories in the store before measuring.
-    #[arg(long, default_value_t = 1000)]
-    pub memories: u64,
-    /// Concurrent clients.
-    #[arg(long, default_value_t = 32)]
-    pub clients: u32,
-    /// By which way requests come: calls in the process, or a client on a loopback socket.
-    #[arg(long, value_enum, default_value_t = BenchThrough::Process)]
-    pub through: BenchThrough,
-    /// Seconds to measure.
-    #[arg(long, default_value_t = 10)]
-    pub seconds: u64,
-    /// Seed of the generated memories and questions.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Folder to build the store in (default: a new temporary one, removed afterwards). One that exists with
-    /// at least --memories memories is used as it is.
-    #[arg(long)]
-    pub folder: Option<PathBuf>,
-}
-
-/// By which way requests come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BenchThrough {
-    /// Calls in the process.
-    Process,
-    /// gRPC.
-    Grpc,
-    /// HTTP.
-    Http,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! Not here: what operations mean (the service).
 
 pub mod args;
+pub mod bench_args;
 pub mod client;
 pub mod commands;
 pub mod exit;
@@ -130,7 +131,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
             return commands::recover::run(disk, &settings.config, args, cli.json).await;
         }
         Command::Bench { command } => {
-            return commands::bench::run(disk, &settings.config, command).await;
+            return commands::bench::run(disk, &settings.config, command, cli.json).await;
         }
         _ => {}
     }

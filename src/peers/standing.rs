@@ -84,14 +84,16 @@ impl Peers {
     pub async fn figures(&self) -> FederationFigures {
         let (standing, now_ms) = (self.standing().await, clock::now_unix_ms());
         let Troubles { retried, refused, quarantined } = self.0.federation.troubles();
-        let counts = &self.0.counts;
+        let (counts, traffic) = (&self.0.counts, self.0.federation.traffic());
         FederationFigures {
             retried,
             refused,
             given_up: quarantined,
+            waiting: self.0.federation.waiting() as u64,
             quarantined: standing.iter().map(|peer| peer.quarantined() as u64).sum(),
             partial: counts.partial.load(Ordering::Relaxed),
             not_met: counts.not_met.load(Ordering::Relaxed),
+            traffic,
             peers: standing.iter().map(|peer| peer.figures(now_ms)).collect(),
         }
     }

@@ -280,6 +280,8 @@ impl Collector for StoreFigures {
 
 #[cfg(test)]
 mod tests {
+    use federation::driver::{Flow, Traffic};
+
     use super::*;
     use crate::telemetry::peers::PeerFigures;
 
@@ -300,8 +302,10 @@ mod tests {
             ..PeerFigures::default()
         };
         let peers = vec![b];
-        let figures =
-            FederationFigures { retried: 4, partial: 1, peers, ..FederationFigures::default() };
+        let flow = Flow { purpose: "state", direction: "sent", messages: 2, bytes: 345 };
+        let traffic = Traffic { flows: vec![flow], signed: 6, checked: 7 };
+        let all = FederationFigures { peers, traffic, ..FederationFigures::default() };
+        let figures = FederationFigures { retried: 4, partial: 1, ..all };
         metrics.render(stats, Some(figures))
     }
 
@@ -326,6 +330,10 @@ mod tests {
             "hivemem_federation_fanout_retry_total 4",
             "hivemem_federation_partial_quorum_total 1",
             "hivemem_federation_push_dlq_depth 2",
+            "# TYPE hivemem_federation_message_bytes_total counter",
+            "hivemem_federation_message_bytes_total{purpose=\"state\",direction=\"sent\"} 345",
+            "hivemem_federation_messages_total{purpose=\"state\",direction=\"sent\"} 2",
+            "hivemem_federation_signatures_total{act=\"checked\"} 7",
             "hivemem_federation_peer_lag{peer=\"b\"} 3.0",
             "hivemem_federation_peer_clock_offset_seconds{peer=\"b\"} -0.25",
             "hivemem_federation_peer_drift{peer=\"b\"} 1.0",

@@ -6,9 +6,12 @@
 //! | `hivemem_federation_fanout_dropped_total` | – | operations of this node that a peer refused |
 //! | `hivemem_federation_partial_quorum_total` | – | writes with their quorum that some peer did not have yet |
 //! | `hivemem_federation_quorum_not_met_total` | – | writes without their quorum in time |
+//! | `hivemem_federation_waiting_writes` | – | writes that wait for their quorum now |
 //! | `hivemem_federation_push_dlq_depth` | – | dead letters now |
 //! | `hivemem_federation_push_dlq_quarantined` | – | of those, how many wait for an operator |
 //! | `hivemem_federation_push_dlq_given_up_total` | – | letters that were put there since the start |
+//! | `hivemem_federation_messages_total`, `hivemem_federation_message_bytes_total` | purpose, direction | questions and answers of peers, and the bytes of their bodies |
+//! | `hivemem_federation_signatures_total` | act | signatures made and checked for peers |
 //! | `hivemem_federation_peer_*` | peer | see [`PEER`] |
 //!
 //! Invariant: labels are names of the operator's list of peers, never a peer's own words.
@@ -17,6 +20,7 @@
 
 use std::fmt;
 
+use federation::driver::{Flow, Traffic};
 use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
@@ -52,12 +56,16 @@ pub struct FederationFigures {
     pub refused: u64,
     /// Letters that were given up.
     pub given_up: u64,
+    /// Writes that wait for their quorum now.
+    pub waiting: u64,
     /// Letters that wait for an operator now.
     pub quarantined: u64,
     /// Writes with their quorum that some peer did not have yet.
     pub partial: u64,
     /// Writes without.
     pub not_met: u64,
+    /// What has passed between this node and the peers.
+    pub traffic: Traffic,
     /// The peers.
     pub peers: Vec<PeerFigures>,
 }
@@ -84,6 +92,7 @@ const COUNTERS: &[(&str, &str, Total)] = &[
 ];
 
 const GAUGES: &[(&str, &str, Total)] = &[
+    ("federation_waiting_writes", "Writes that wait for their quorum", |f| f.waiting),
     ("federation_push_dlq_depth", "Dead letters", |f| f.peers.iter().map(|p| p.letters).sum()),
     ("federation_push_dlq_quarantined", "Dead letters in quarantine", |f| f.quarantined),
 ];
@@ -105,6 +114,35 @@ pub const PEER: &[(&str, &str, OfPeer)] = &[
     }),
 ];
 
+/// A counter with labels, of which each series has its value.
+fn family<const N: usize>(
+    encoder: &mut DescriptorEncoder,
+    (name, help): (&str, &str),
+    series: impl IntoIterator<Item = ([(&'static str, &'static str); N], u64)>,
+) -> Result<(), fmt::Error> {
+    let kind = ConstCounter::new(0u64).metric_type();
+    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, value) in series {
+        ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// What has passed, by purpose and direction.
+fn traffic(encoder: &mut DescriptorEncoder, traffic: &Traffic) -> Result<(), fmt::Error> {
+    let of = |value: fn(&Flow) -> u64| {
+        let labels = |flow: &Flow| [("purpose", flow.purpose), ("direction", flow.direction)];
+        traffic.flows.iter().map(move |flow| (labels(flow), value(flow)))
+    };
+    let messages = ("federation_messages", "Questions and answers of peers");
+    family(encoder, messages, of(|flow| flow.messages))?;
+    let bytes = ("federation_message_bytes", "Bytes of their bodies");
+    family(encoder, bytes, of(|flow| flow.bytes))?;
+    let signatures = [("made", traffic.signed), ("checked", traffic.checked)];
+    let series = signatures.map(|(act, count)| ([("act", act)], count));
+    family(encoder, ("federation_signatures", "Signatures made and checked for peers"), series)
+}
+
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let figures = self.0.lock();
@@ -118,6 +156,7 @@ impl Collector for Figures {
                 counter.metric_type(),
             )?)?;
         }
+        traffic(&mut encoder, &figures.traffic)?;
         for (name, help, total) in GAUGES {
             let gauge = ConstGauge::new(i64::try_from(total(figures)).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;

@@ -12,12 +12,12 @@ use wire::v1::{
     SyncState, SyncStated, SyncTold, SyncVerdict,
 };
 
-use super::Federation;
+use super::{Federation, traffic::Direction};
 use crate::{
     convert,
     engine::Input,
     exchange::{Fate, OPERATIONS_MAX, Once, Taken, Telling, refused},
-    members::Member,
+    members::{Member, Members},
     sealed::{self, Asked},
 };
 
@@ -52,6 +52,18 @@ impl Federation {
         self.0.exchange.me
     }
 
+    /// Who asks (`SEA-1`).
+    fn asker<'m>(
+        &self,
+        members: &'m Members,
+        question: &SyncQuestion,
+        purpose: SyncPurpose,
+    ) -> Result<&'m Member, Reject> {
+        let from = sealed::asker(members, question)?;
+        self.0.traffic.received(purpose, question.body.len());
+        Ok(from)
+    }
+
     fn heed(
         &self,
         nonce: &str,
@@ -81,7 +93,7 @@ impl Federation {
         read: impl FnOnce(&[u8]) -> Result<SyncPush, Reject>,
     ) -> Result<SyncJudged, Reject> {
         let members = self.members();
-        let from: &Member = sealed::asker(&members, question)?;
+        let from = self.asker(&members, question, SyncPurpose::Push)?;
         let push = read(&question.body)?;
         let header = push.header.as_ref();
         let heard = self.heed(&question.nonce, header, SyncPurpose::Push, from.node)?;
@@ -109,7 +121,7 @@ impl Federation {
         read: impl FnOnce(&[u8]) -> Result<Asking, Reject>,
     ) -> Result<SyncTold, Reject> {
         let members = self.members();
-        let from: &Member = sealed::asker(&members, question)?;
+        let from = self.asker(&members, question, SyncPurpose::Since)?;
         let Asking { since, after_ms } = read(&question.body)?;
         let header = since.header.as_ref();
         let heard = self.heed(&question.nonce, header, SyncPurpose::Since, from.node)?;
@@ -141,7 +153,7 @@ impl Federation {
         read: impl FnOnce(&[u8]) -> Result<SyncState, Reject>,
     ) -> Result<SyncStated, Reject> {
         let members = self.members();
-        let from: &Member = sealed::asker(&members, question)?;
+        let from = self.asker(&members, question, SyncPurpose::State)?;
         let state = read(&question.body)?;
         let header = state.header.as_ref();
         let heard = self.heed(&question.nonce, header, SyncPurpose::State, from.node)?;
@@ -153,8 +165,9 @@ impl Federation {
         Ok(stated)
     }
 
-    /// This node's word that this body answers the question with this nonce.
-    pub fn seal(&self, nonce: &str, body: Vec<u8>) -> SyncAnswer {
+    /// This node's word that this body answers the question of this purpose with this nonce.
+    pub fn seal(&self, purpose: SyncPurpose, nonce: &str, body: Vec<u8>) -> SyncAnswer {
+        self.0.traffic.passed(purpose, Direction::Sent, body.len());
         sealed::answer(&*self.0.exchange.identity, nonce, body)
     }
 }

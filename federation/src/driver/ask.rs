@@ -18,7 +18,7 @@ use wire::{
     },
 };
 
-use super::{Federation, PEER_ID};
+use super::{Federation, PEER_ID, traffic::Direction};
 use crate::{
     convert,
     engine::{Input, PushId, Verdict},
@@ -285,6 +285,8 @@ async fn ask_once(
     let Put { purpose, body, .. } = put;
     let exchange = &federation.0.exchange;
     let nonce = nonce();
+    let traffic = &federation.0.traffic;
+    traffic.passed(purpose, Direction::Sent, body.len());
     let question: SyncQuestion =
         sealed::question(&*exchange.identity, exchange.me, body, nonce.clone());
     let mut client = SyncPeerClient::new(federation.channel(member)?)
@@ -305,6 +307,7 @@ async fn ask_once(
     })?;
     let answer = answer.map_err(|status| reject_from_status(&status))?;
     let body = sealed::answered(member, &nonce, answer.into_inner())?;
+    traffic.received(purpose, body.len());
     federation.0.sightings.answered(member.node, clock::now_unix_ms());
     Ok((body, nonce))
 }

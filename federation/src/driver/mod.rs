@@ -12,6 +12,7 @@
 //! | `answer` | answers to what other nodes ask of this one, by whichever door |
 //! | `time` | whether this node's clock may be believed |
 //! | `seen` | when peers were heard, and what they said of themselves |
+//! | `traffic` | what passes, counted |
 //! | `serve` | the gRPC door |
 //!
 //! Invariants: `DRV-1` the engine is asked by one task alone, and its time never runs backwards; `DRV-2`
@@ -31,10 +32,14 @@ mod seen;
 mod serve;
 mod starts;
 mod time;
+mod traffic;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -53,8 +58,9 @@ pub use self::{
     answer::Asking,
     ask::named,
     seen::{Seen, Troubles},
+    traffic::{Flow, Traffic},
 };
-use self::{run::Run, seen::Sightings, starts::Starts, time::Times};
+use self::{run::Run, seen::Sightings, starts::Starts, time::Times, traffic::Counters};
 use crate::{
     engine::{Input, Options, PeerView, Short},
     exchange::{Exchange, Gate},
@@ -136,6 +142,8 @@ struct Inner {
     keep: Keep,
     /// Whether a round of forgetting is under way.
     forgetting: AtomicBool,
+    /// Writes that clients wait for.
+    waiting: AtomicUsize,
     channels: Mutex<BTreeMap<NodeId, (String, Channel)>>,
     events: mpsc::Sender<Event>,
     sightings: Sightings,
@@ -145,6 +153,7 @@ struct Inner {
     times: Times,
     /// The name under which this node speaks, once it may.
     origin: watch::Sender<Option<NodeId>>,
+    traffic: Counters,
     shutdown: Shutdown,
     running: Mutex<Option<task::JoinHandle<()>>>,
 }
@@ -156,7 +165,9 @@ impl Federation {
     /// What the store refuses.
     pub async fn start(home: Home, members: Members, options: Options) -> Result<Self, Reject> {
         let Home { me, store, identity, gate, dial, keep } = home;
-        let exchange = Exchange { me, store, gate, identity };
+        let traffic = Counters::default();
+        let (identity, checks) = (traffic.counted(identity), traffic.checks.clone());
+        let exchange = Exchange { me, store, gate, identity, checks };
         let mut letters: BTreeMap<NodeId, Vec<DeadLetter>> = BTreeMap::new();
         for (peer, letter) in exchange.store.letters().await.map_err(rejected)? {
             letters.entry(peer).or_default().push(letter);
@@ -168,6 +179,7 @@ impl Federation {
             dial,
             keep,
             forgetting: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             channels: Mutex::default(),
             events,
             sightings: Sightings::default(),
@@ -175,6 +187,7 @@ impl Federation {
             starts: Starts::default(),
             times: Times::default(),
             origin: watch::Sender::new(None),
+            traffic,
             shutdown: Shutdown::new(),
             running: Mutex::default(),
         };
@@ -231,6 +244,11 @@ impl Federation {
         let (to, views) = oneshot::channel();
         self.send(Event::Show(to)).await;
         views.await.unwrap_or_default()
+    }
+
+    /// Writes that wait for their quorum now.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.load(Ordering::Relaxed)
     }
 
     /// Tries refused operations again: one, or all of a peer's.

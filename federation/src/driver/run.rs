@@ -184,6 +184,7 @@ impl Run {
 
     async fn input(&mut self, input: Input) {
         let outputs = self.engine.handle(self.now_ms(), input);
+        self.federation.0.waiting.store(self.engine.waiting(), Ordering::Relaxed);
         self.forget();
         let mut keep = Vec::new();
         for output in outputs {

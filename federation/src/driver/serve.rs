@@ -11,7 +11,7 @@ use types::{NodeId, Reason, Reject};
 use wire::{
     errors::status,
     v1::{
-        SyncAnswer, SyncPush, SyncQuestion, SyncSince, SyncState,
+        SyncAnswer, SyncPurpose, SyncPush, SyncQuestion, SyncSince, SyncState,
         sync_peer_server::{SyncPeer, SyncPeerServer},
     },
 };
@@ -52,11 +52,12 @@ fn same_node(request: &Request<SyncQuestion>) -> Result<(), Reject> {
 impl Peer {
     fn sealed(
         &self,
+        purpose: SyncPurpose,
         question: &SyncQuestion,
         body: Result<Vec<u8>, Reject>,
     ) -> Result<Response<SyncAnswer>, Status> {
         let body = body.map_err(|refused| status(&refused))?;
-        Ok(Response::new(self.0.seal(&question.nonce, body)))
+        Ok(Response::new(self.0.seal(purpose, &question.nonce, body)))
     }
 }
 
@@ -66,7 +67,7 @@ impl SyncPeer for Peer {
         same_node(&request).map_err(|refused| status(&refused))?;
         let question = request.into_inner();
         let judged = self.0.judge(&question, read::<SyncPush>).await;
-        self.sealed(&question, judged.map(|judged| judged.encode_to_vec()))
+        self.sealed(SyncPurpose::Push, &question, judged.map(|judged| judged.encode_to_vec()))
     }
 
     async fn since(&self, request: Request<SyncQuestion>) -> Result<Response<SyncAnswer>, Status> {
@@ -75,13 +76,13 @@ impl SyncPeer for Peer {
         let asking =
             |body: &[u8]| Ok(Asking { since: read::<SyncSince>(body)?, ..Asking::default() });
         let told = self.0.tell(&question, asking).await;
-        self.sealed(&question, told.map(|told| told.encode_to_vec()))
+        self.sealed(SyncPurpose::Since, &question, told.map(|told| told.encode_to_vec()))
     }
 
     async fn state(&self, request: Request<SyncQuestion>) -> Result<Response<SyncAnswer>, Status> {
         same_node(&request).map_err(|refused| status(&refused))?;
         let question = request.into_inner();
         let stated = self.0.state(&question, read::<SyncState>).await;
-        self.sealed(&question, stated.map(|stated| stated.encode_to_vec()))
+        self.sealed(SyncPurpose::State, &question, stated.map(|stated| stated.encode_to_vec()))
     }
 }

@@ -208,6 +208,7 @@ impl Exchange {
             let feed = CoveredFeed { unseen_seq, ..feed };
             // What a former member has said is taken on the teller's word no less than the rest; but its
             // feed cannot be gone on with.
+            self.checks.add(1);
             match members.believe(&feed.word) {
                 Ok(()) if head.origin != own => intents.push(Intent::CoverFeed(feed)),
                 Ok(()) => {}

@@ -93,6 +93,7 @@ fn side(number: u8, gate: &'static str) -> Side {
         store: Arc::new(store),
         gate: Arc::new(NotOf(gate)),
         identity: Arc::new(key),
+        checks: Checks::default(),
     };
     Side { exchange, member, _folder: folder }
 }

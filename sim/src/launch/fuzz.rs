@@ -59,6 +59,8 @@ impl Totals {
 struct Plan<'s> {
     simulator: &'s Simulator,
     scenario: String,
+    /// Arguments of every run.
+    more: Vec<String>,
     twice: bool,
     next: AtomicU64,
     end: u64,
@@ -71,10 +73,10 @@ impl Plan<'_> {
     }
 
     fn one(&self, number: u64) -> Result<(), String> {
-        let seed = self.simulator.run(number, &self.scenario, &[])?;
+        let seed = self.simulator.run(number, &self.scenario, &self.more)?;
         let mut passed = seed.passed;
         if self.twice {
-            let again = self.simulator.run(number, &self.scenario, &[])?;
+            let again = self.simulator.run(number, &self.scenario, &self.more)?;
             let same = seed.fingerprint().is_some() && seed.fingerprint() == again.fingerprint();
             if !same {
                 println!("fingerprints of seed {number} differ: {} {}", seed.line, again.line);
@@ -125,6 +127,7 @@ pub(super) fn run(
     let plan = Plan {
         simulator,
         scenario: arguments.scenario(),
+        more: arguments.flag("--hours").into_iter().flat_map(|h| ["--hours".into(), h]).collect(),
         twice,
         next: AtomicU64::new(from),
         end: from.saturating_add(count),

@@ -22,17 +22,18 @@ use std::process::ExitCode;
 use self::simulator::Simulator;
 
 const USAGE: &str = "\
-cargo sim run --seed S [--scenario NAME] [--trace] [--only I,J] [--clients N] [--history FILE] [--html FILE] [--planted BUG]
+cargo sim run --seed S [--scenario NAME] [--trace] [--only I,J] [--clients N] [--hours N] [--history FILE] [--html FILE] [--planted BUG]
 cargo sim replay S [--scenario NAME]     one seed, with everything that its nodes log
 cargo sim explain S [--scenario NAME]    one seed as a page: lanes, leaders, faults, what is to blame
 cargo sim shrink S [--scenario NAME]     the fewest faults and clients with which it still fails
-cargo sim fuzz [--from A] [--count N] [--jobs J] [--scenario NAME] [--every-fault]
+cargo sim fuzz [--from A] [--count N] [--jobs J] [--scenario NAME] [--every-fault] [--hours N]
 cargo sim mutants [--list] [--only BUG,…] [--scenario NAME] [--jobs J] [--budget-cpu-min M]
-cargo sim check [--from A] [--count N] [--scenario NAME]   each seed twice, fingerprints compared
+cargo sim check [--from A] [--count N] [--scenario NAME] [--hours N]   each seed twice, fingerprints compared
 cargo sim seams                          the tests of the simulated clock, disk and chance themselves
 scenarios: root (default), root-smoke, operators, elections, disks, members, snapshots, leases, rejoins;
-of peers: peers, peers-smoke, peers-losses, peers-restarts, peers-scopes, peers-ties, peers-delete, peers-title,
-peers-stale, peers-refused, peers-rejoiner, peers-exactly, peers-again, peers-hour, peers-restored, peers-widened;
+of peers: peers, peers-smoke, peers-losses, peers-restarts, peers-scopes, peers-ties, peers-soak, peers-delete,
+peers-title, peers-stale, peers-refused, peers-rejoiner, peers-exactly, peers-again, peers-hour, peers-restored,
+peers-widened;
 of one node: smoke, power-loss, bad-disk, bad-clock";
 
 /// What a command was given.

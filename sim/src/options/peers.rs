@@ -15,6 +15,11 @@ use crate::{
     world::peers::scripts::Script,
 };
 
+/// Hours of a soak.
+const SOAK_HOURS: u64 = 48;
+/// Faults of a soak.
+const STRIKES_AN_HOUR: u64 = 20;
+
 /// A scenario of peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeersScenario {
@@ -30,19 +35,22 @@ pub enum PeersScenario {
     Scopes,
     /// Everybody changes the same few memories, at the same time.
     Ties,
+    /// Two days of light load and a mild fault every few minutes: what grows?
+    Soak,
     /// One situation, step by step.
     Scripted(Script),
 }
 
 impl PeersScenario {
     /// All scenarios with their names.
-    pub const ALL: [(&'static str, PeersScenario); 16] = [
+    pub const ALL: [(&'static str, PeersScenario); 17] = [
         ("peers", PeersScenario::Swarm),
         ("peers-smoke", PeersScenario::Smoke),
         ("peers-losses", PeersScenario::Losses),
         ("peers-restarts", PeersScenario::Restarts),
         ("peers-scopes", PeersScenario::Scopes),
         ("peers-ties", PeersScenario::Ties),
+        ("peers-soak", PeersScenario::Soak),
         ("peers-delete", PeersScenario::Scripted(Script::DeletedWhileDown)),
         ("peers-title", PeersScenario::Scripted(Script::SameTitle)),
         ("peers-stale", PeersScenario::Scripted(Script::Stale)),
@@ -89,6 +97,8 @@ pub struct PeersOptions {
     pub narrow: bool,
     /// Whether one agent's operations are refused everywhere.
     pub refuses_strangers: bool,
+    /// Hours of load whose tables are watched; 0 where nobody does.
+    pub soak_hours: u64,
     /// What is played instead of faults.
     pub script: Option<Script>,
     /// Faults.
@@ -126,6 +136,7 @@ impl PeersOptions {
             catch_up_ms: [1000, 4000, 15_000][draw.place(3)],
             narrow: draw.percent(40),
             refuses_strangers: draw.percent(30),
+            soak_hours: 0,
             script: None,
             strikes: draw.between((3, 14)),
             kinds: some_kinds(draw),
@@ -143,6 +154,7 @@ impl PeersOptions {
             PeersScenario::Restarts => swarm.restarts(),
             PeersScenario::Scopes => swarm.scopes(),
             PeersScenario::Ties => swarm.ties(),
+            PeersScenario::Soak => swarm.soak(),
             PeersScenario::Scripted(script) => swarm.scripted(script),
         };
         scenario.fitted()
@@ -157,6 +169,11 @@ impl PeersOptions {
             self.quorum = None;
         }
         self
+    }
+
+    /// How often the world looks after things: in a run of hours more seldom, because each look costs.
+    pub fn pace(&self, often: Duration) -> Duration {
+        if self.soak_hours > 0 { often * 20 } else { often }
     }
 
     /// How many nodes must have a write.
@@ -229,6 +246,38 @@ impl PeersOptions {
         let load = Load { mix, clients: 12, think_ms: 1, recent: 2, ..self.load };
         let kinds = [Kind::MajorityMinority, Kind::Flapping, Kind::Jitter, Kind::Isolated];
         Self { load, narrow: false, ..self }.about(&kinds)
+    }
+
+    /// Times are short beside an hour and long beside what they cost: what has been seen is forgotten within
+    /// minutes, hundreds of times in a run. No peer is lost for good, so each has the same name all along.
+    fn soak(self) -> Self {
+        let kinds = Kind::PEERS.iter().map(|(_, kind)| *kind).filter(|kind| *kind != Kind::Wipe);
+        let mix = Mix { store: 30, read: 20, change: 20, delete: 10, link: 10, unlink: 5 };
+        let (clients, think_ms, recent) = (3, 60_000, 12);
+        let load = Load { mix, clients, think_ms, recent, answer_ms: 4000, ..self.load };
+        let load = Load { stores_max: u64::MAX, keep_max: 40, ..load };
+        let soak = Self {
+            peers: 5,
+            quorum: None,
+            quorum_timeout_ms: 2000,
+            catch_up_ms: 15_000,
+            keep_ms: 60_000,
+            compare_ms: 120_000,
+            narrow: false,
+            refuses_strangers: false,
+            kinds: kinds.collect(),
+            longest_fault_ms: 8000,
+            load,
+            ..self
+        };
+        soak.lasting(SOAK_HOURS)
+    }
+
+    /// The same for so many hours, where it lasts that long.
+    #[must_use]
+    pub fn lasting(self, hours: u64) -> Self {
+        let faults_for = Duration::from_secs(hours * 3600);
+        Self { soak_hours: hours, strikes: hours * STRIKES_AN_HOUR, faults_for, ..self }
     }
 
     fn restarts(self) -> Self {

@@ -30,6 +30,8 @@ pub struct Choice {
     pub only: Option<Vec<usize>>,
     /// So many clients instead of those that the seed decides.
     pub clients: Option<u64>,
+    /// So many hours, where a run lasts for hours.
+    pub hours: Option<u64>,
 }
 
 impl Choice {
@@ -92,13 +94,14 @@ pub(super) async fn storm(world: &World, strikes: &[Strike]) -> Result<(), Strin
             })
         })
         .collect();
-    let ended = clock::timeout(LIMIT, async {
+    let last = strikes.iter().map(|strike| strike.at + strike.lasts).max().unwrap_or_default();
+    let ended = clock::timeout(last + LIMIT, async {
         for strike in running {
             strike.await.map_err(|error| format!("a strike failed: {error}"))?;
         }
         Ok::<(), String>(())
     });
-    ended.await.map_err(|_| format!("the faults were not over within {LIMIT:?}"))??;
+    ended.await.map_err(|_| format!("the faults were not over {LIMIT:?} after the last"))??;
     let healed = clock::timeout(LIMIT, world.heal()).await;
     healed.map_err(|_| format!("not everybody was up within {LIMIT:?}"))
 }

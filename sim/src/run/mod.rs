@@ -8,6 +8,7 @@
 //! | `fleet` | what the runs of several machines have in common |
 //! | `root` | the voters of a root |
 //! | `peers` | peers, and whether they come to agree |
+//! | `soak` | peers for hours: the sizes of everything that they keep |
 //!
 //! Not here: many runs (`main`'s launcher).
 
@@ -15,5 +16,6 @@ mod fleet;
 pub mod node;
 pub mod peers;
 pub mod root;
+mod soak;
 
 pub use fleet::Choice;

@@ -24,7 +24,10 @@ use runtime::{
     task::{self, Shutdown},
 };
 
-use super::fleet::{Choice, LIMIT, client_machines, observer, repetitions, storm};
+use super::{
+    fleet::{Choice, LIMIT, client_machines, observer, repetitions, storm},
+    soak,
+};
 use crate::{
     judge::{
         self,
@@ -39,7 +42,7 @@ use crate::{
         root::{Recorder, scan_rows_of},
     },
     world::{
-        fleet::Host,
+        fleet::{self, Host},
         peers::{
             PeersWorld, name_of, scripts,
             traces::{count_copies, files_with},
@@ -99,6 +102,10 @@ pub fn run(options: PeersOptions, choice: &Choice, trace: bool) -> FleetReport {
     storage::sqlite::vfs::seed_sqlite_prng(options.seed as u32);
     let world = Runtime::with_seed_and_config(options.seed, Config::default());
     world.add_simulator::<ClockSim>();
+    let options = match choice.hours.filter(|_| options.soak_hours > 0) {
+        Some(hours) => options.lasting(hours),
+        None => options,
+    };
     let strikes = choice.apply(schedule::draw(options.frame()));
     let clients = choice.clients.unwrap_or(options.load.clients);
     let options = PeersOptions { load: options.load.clone().with_clients(clients), ..options };
@@ -117,11 +124,15 @@ async fn play(options: PeersOptions, strikes: Vec<Strike>) -> FleetReport {
     let machines = client_machines(options.load.clients);
     let ids = machines.iter().map(NodeHandle::id).collect();
     let world = PeersWorld::boot(options.clone(), recorder.clone(), ids).await;
-    let supervisor = task::spawn(world.fleet.clone().supervise());
+    let supervisor = task::spawn(world.fleet.clone().supervise(options.pace(fleet::LOOK)));
     let deliverer = task::spawn(world.clone().deliver());
     let counter = task::spawn(count_copies(world.clone()));
+    let watcher = (options.soak_hours > 0).then(|| task::spawn(soak::watch(world.clone())));
     let problem = live(&world, &machines, &strikes).await.err();
     counter.abort();
+    if let Some(watcher) = watcher {
+        watcher.abort();
+    }
     supervisor.abort();
     deliverer.abort();
     // Where the run came to its end, this is recorded already.
@@ -135,7 +146,9 @@ async fn play(options: PeersOptions, strikes: Vec<Strike>) -> FleetReport {
         Err(error) => (None, Some(format!("the recording is no history: {error}"))),
     };
     let findings = history.as_ref().map(judge::verdict::findings).unwrap_or_default();
+    let soak = history.as_ref().filter(|_| options.soak_hours > 0).map(soak::summary);
     FleetReport {
+        soak,
         seed: options.seed,
         scenario: options.scenario.name(),
         shape: vec![("peers", options.peers), ("clients", options.load.clients)],
@@ -211,7 +224,10 @@ async fn live(
         playing.await.map_err(|error| format!("the script failed: {error}"))?;
         tracing::info!(took = ?played.elapsed(), "the script is over");
     }
+    let hours = Instant::now() + Duration::from_secs(options.soak_hours * 3600);
     storm(&World::Peers(world.clone()), strikes).await?;
+    // A soak goes on when no fault is left to come.
+    clock::sleep(hours.saturating_duration_since(Instant::now())).await;
     recorder.record(What::Healed);
     stop.trigger();
     ended(clients).await?;
@@ -223,6 +239,9 @@ async fn live(
         stop.trigger();
         ended(clients).await?;
         agreed(world, &federation).await;
+    }
+    if options.soak_hours > 0 {
+        soak::settle(world).await;
     }
     let looked = clock::timeout(LIMIT, last_look(world, &ground)).await;
     looked.map_err(|_| format!("the last look took longer than {LIMIT:?}"))
@@ -300,14 +319,15 @@ async fn settle(world: &PeersWorld, host: &Host) {
     }
 }
 
-fn record(world: &PeersWorld, host: &Host, table: &str, size: u64, floor: u64) {
+pub(super) fn record(world: &PeersWorld, host: &Host, table: &str, size: u64, floor: u64) {
     let (node, table, limit) = (host.name.clone(), table.to_owned(), None);
-    world.fleet.recorder.record(What::Sample { node, table, size, limit, floor });
+    let steady_us = soak::steady_us(&world.options, &table);
+    world.fleet.recorder.record(What::Sample { node, table, size, limit, floor, steady_us });
 }
 
 /// Records the sizes of what a peer keeps for others; the sum of what must not be left, and of what there are
 /// sizes. `None` where it does not answer.
-async fn sample(world: &PeersWorld, host: &Host) -> Option<(u64, BTreeSet<String>)> {
+pub(super) async fn sample(world: &PeersWorld, host: &Host) -> Option<(u64, BTreeSet<String>)> {
     let status = world.fleet.ask_at(host, Method::GET, "/api/v1/peers", None).await.ok()?;
     let (mut sum, mut all) = (0u64, BTreeSet::new());
     for peer in status["items"].as_array().into_iter().flatten() {

@@ -28,9 +28,12 @@ use crate::{
     schedule::{self, Strike},
     strike::World,
     workload::root as workload,
-    world::root::{
-        RootWorld,
-        steps::{Steps, name_of},
+    world::{
+        fleet::LOOK,
+        root::{
+            RootWorld,
+            steps::{Steps, name_of},
+        },
     },
 };
 
@@ -85,7 +88,7 @@ async fn play(options: RootOptions, strikes: Vec<Strike>, steps: Steps) -> Fleet
     let machines = client_machines(options.load.clients);
     let ids = machines.iter().map(NodeHandle::id).collect();
     let world = RootWorld::boot(options.clone(), recorder.clone(), steps, ids);
-    let supervisor = task::spawn(world.fleet.clone().supervise());
+    let supervisor = task::spawn(world.fleet.clone().supervise(LOOK));
     let problem = live(&world, &machines, &strikes).await.err();
     supervisor.abort();
     // Where the run came to its end, this is recorded already.
@@ -107,6 +110,7 @@ async fn play(options: RootOptions, strikes: Vec<Strike>, steps: Steps) -> Fleet
     let findings = history.as_ref().map(judge::verdict::findings).unwrap_or_default();
     let problem = problem.or(malformed);
     FleetReport {
+        soak: None,
         seed: options.seed,
         scenario: options.scenario.name(),
         shape: vec![("voters", options.voters), ("clients", options.load.clients)],

@@ -102,12 +102,12 @@ impl Asker {
     }
 
     /// The answer with this node's signature.
-    fn sealed(&self, body: &impl Serialize) -> Answer<Response> {
+    fn sealed(&self, purpose: SyncPurpose, body: &impl Serialize) -> Answer<Response> {
         let federation = self.peers.federation();
         let body = serde_json::to_vec(body).map_err(|error| {
             Reject::new(Reason::Internal, format!("the answer is no JSON: {error}"))
         })?;
-        let sealed = federation.seal(&self.nonce, body);
+        let sealed = federation.seal(purpose, &self.nonce, body);
         let me = federation.me().to_string();
         let signature = format!("{ED25519}{}", STANDARD.encode(&sealed.signature));
         let mut headers = HeaderMap::new();
@@ -141,7 +141,7 @@ async fn push(State(app): State<App>, asker: Asker, request: Request) -> Answer<
     let question = asker.question(body.into());
     let read = |body: &[u8]| decode::json::<SyncPushInput>(body)?.message();
     let judged = asker.peers.federation().judge(&question, read).await.map_err(of_batch)?;
-    asker.sealed(&SyncPushOut::from(judged))
+    asker.sealed(SyncPurpose::Push, &SyncPushOut::from(judged))
 }
 
 /// A batch that its origins have not signed like this is the sender's fault, not this node's.
@@ -213,7 +213,7 @@ async fn since(asker: Asker, request: Request) -> Answer<Response> {
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     let question = asker.question(target.as_bytes().to_vec());
     let told = asker.peers.federation().tell(&question, asking).await?;
-    asker.sealed(&SyncSinceOut::from(told))
+    asker.sealed(SyncPurpose::Since, &SyncSinceOut::from(told))
 }
 
 /// Adds the family's routes.

@@ -1,15 +1,20 @@
-//! `hivemem bench`: from arguments to a measurement and back to JSON.
+//! `hivemem bench`: from arguments to a measurement and back to JSON, or to a table.
 
-use std::{io::IsTerminal, path::PathBuf, time::Duration};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use runtime::disk::DiskRef;
+use runtime::{disk::DiskRef, signal};
+use serde::Serialize;
 
 use crate::{
-    bench::{Plan, Through, Work, run as measure},
+    bench::{Plan, QuorumPlan, Through, Work, quorum, run as measure},
     cli::{
-        args::{BenchArgs, BenchCommand, BenchThrough},
-        exit::Failure,
+        bench_args::{BenchArgs, BenchCommand, BenchDoor, BenchThrough, QuorumArgs},
+        exit::{Code, Failure},
         render,
     },
     config::Config,
@@ -30,9 +35,9 @@ impl Drop for Place {
     }
 }
 
-fn place(args: &BenchArgs) -> Place {
-    match &args.folder {
-        Some(folder) => Place { folder: folder.clone(), temporary: false },
+fn place(folder: Option<&Path>) -> Place {
+    match folder {
+        Some(folder) => Place { folder: folder.to_owned(), temporary: false },
         None => {
             let name = format!("hivemem-bench-{}", std::process::id());
             Place { folder: std::env::temp_dir().join(name), temporary: true }
@@ -40,19 +45,36 @@ fn place(args: &BenchArgs) -> Place {
     }
 }
 
-/// Measures and prints one JSON object.
+fn json(report: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(report)
+        .map_err(|e| Failure::start(format!("cannot render the report: {e}")))?;
+    Ok(format!("{text}\n"))
+}
+
+/// Measures and prints one JSON object; of three nodes a table, unless JSON is wanted.
 ///
 /// # Errors
-/// [`Failure`] when the store cannot be built.
-pub async fn run(disk: DiskRef, config: &Config, command: &BenchCommand) -> Result<(), Failure> {
+/// [`Failure`] when a store cannot be built or a node does not start.
+pub async fn run(
+    disk: DiskRef,
+    config: &Config,
+    command: &BenchCommand,
+    as_json: bool,
+) -> Result<(), Failure> {
     let (work, args) = match command {
         BenchCommand::Store(args) => (Work::Store, args),
         BenchCommand::Bulk(args) => (Work::Bulk, args),
         BenchCommand::Recall(args) => (Work::Recall, args),
         BenchCommand::Mixed(args) => (Work::Mixed, args),
         BenchCommand::Start(args) => (Work::Start, args),
+        BenchCommand::Quorum(args) => return run_quorum(args, as_json).await,
     };
-    let place = place(args);
+    one(disk, config, work, args).await
+}
+
+/// Measures one node.
+async fn one(disk: DiskRef, config: &Config, work: Work, args: &BenchArgs) -> Result<(), Failure> {
+    let place = place(args.folder.as_deref());
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new(args.memories).with_style(
             ProgressStyle::with_template("filling {bar:40} {pos}/{len} {eta}")
@@ -76,8 +98,45 @@ pub async fn run(disk: DiskRef, config: &Config, command: &BenchCommand) -> Resu
     };
     let report = measure(disk, config, plan, &|have| bar.set_position(have)).await?;
     bar.finish_and_clear();
-    let text = serde_json::to_string_pretty(&report)
-        .map_err(|e| Failure::start(format!("cannot render the report: {e}")))?;
-    render::print(&format!("{text}\n"));
+    render::print(&json(&report)?);
+    Ok(())
+}
+
+/// Measures three nodes. An interrupt ends it, and with it the nodes.
+async fn run_quorum(args: &QuorumArgs, as_json: bool) -> Result<(), Failure> {
+    let place = place(args.folder.as_deref());
+    if place.folder.exists() {
+        let detail = format!("--folder {} exists; name a new one", place.folder.display());
+        return Err(Failure::usage(detail));
+    }
+    let plan = QuorumPlan {
+        clients: args.clients.iter().map(|clients| (*clients).max(1)).collect(),
+        through: match args.through {
+            BenchDoor::Http => Through::Http,
+            BenchDoor::Grpc => Through::Grpc,
+        },
+        duration: Duration::from_secs(args.seconds.max(1)),
+        memories: args.memories,
+        differences: args.differences,
+        seed: args.seed,
+        folder: place.folder.clone(),
+    };
+    let spinner = match std::io::stderr().is_terminal() {
+        true => ProgressBar::new_spinner(),
+        false => ProgressBar::hidden(),
+    };
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    let progress = |what: &str| spinner.set_message(what.to_owned());
+    let mut interrupts = signal::interrupts()
+        .map_err(|e| Failure::start(format!("cannot watch for signals: {e}")))?;
+    let report = tokio::select! {
+        report = quorum(&plan, &progress) => report,
+        _ = interrupts.next() => {
+            return Err(Failure::new(Code::Unavailable, "interrupted; the nodes have ended"));
+        }
+    };
+    let report = report.map_err(|error| Failure::start(format!("{error:#}")))?;
+    spinner.finish_and_clear();
+    render::print(&if as_json { json(&report)? } else { report.to_string() });
     Ok(())
 }

@@ -98,6 +98,10 @@ pub enum What {
         limit: Option<u64>,
         /// Size to which it must have returned in the end.
         floor: u64,
+        /// From when on it must not be larger from hour to hour, microseconds of the observer's clock; `None` where
+        /// nobody promises that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        steady_us: Option<u64>,
     },
     /// A node's audit chain was scanned.
     Chain(ChainScan),

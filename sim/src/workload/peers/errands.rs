@@ -75,6 +75,9 @@ async fn store(client: &mut Client) {
     if client.stores >= client.ground.load().stores_max {
         return read(client).await;
     }
+    if let Some(oldest) = client.ground.surplus() {
+        return clear(client, oldest).await;
+    }
     client.stores += 1;
     let node = client.any_node();
     let narrow = client.ground.is_narrow(client.node(node));
@@ -93,6 +96,24 @@ async fn store(client: &mut Client) {
     let expires = EXPIRIES[client.draw.place(EXPIRIES.len())];
     store_this(client, node, author, &New { namespace, title, content, tags, priority, expires })
         .await;
+}
+
+/// Deletes the oldest memory, and forgets it once it is known to be gone; else others come first.
+async fn clear(client: &mut Client, oldest: Known) {
+    let node = client.any_node();
+    let outcome = delete_this(client, node, &oldest).await;
+    let mut pool = client.ground.pool().lock();
+    pool.memories.retain(|known| known.id != oldest.id);
+    let gone = match &outcome {
+        Outcome::Done(_) => true,
+        Outcome::Rejected { reason, .. } => reason == types::Reason::NotFound.code(),
+        Outcome::Unknown { .. } => false,
+    };
+    if !gone {
+        pool.memories.push(oldest);
+    }
+    let surplus = pool.links.len().saturating_sub(client.ground.load().keep_max);
+    pool.links.drain(..surplus);
 }
 
 /// A memory to be.

@@ -47,6 +47,8 @@ pub struct Load {
     pub recent: u64,
     /// Most new memories of one client.
     pub stores_max: u64,
+    /// Memories that there may be: from then on clients delete the oldest instead of storing more.
+    pub keep_max: usize,
     /// Longest time for an answer, milliseconds; the client gives up a second and a half later.
     pub answer_ms: u64,
     /// Requests of a hundred that are asked of another peer too, when nobody can say what became of them.
@@ -76,6 +78,7 @@ impl Load {
             titles: draw.between((2, 6)),
             recent: pick(draw, [4, 12, 40]),
             stores_max: draw.between((10, 30)),
+            keep_max: usize::MAX,
             answer_ms: pick(draw, [2500, 4000, 4000]),
             elsewhere_percent: draw.between((0, 50)),
             narrow: None,

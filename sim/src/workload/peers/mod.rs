@@ -97,6 +97,12 @@ impl Ground {
         &self.0.recorder
     }
 
+    /// The oldest memory, if there are more than there may be.
+    pub(in crate::workload) fn surplus(&self) -> Option<Known> {
+        let pool = self.0.pool.lock();
+        pool.memories.first().filter(|_| pool.memories.len() > self.0.load.keep_max).cloned()
+    }
+
     /// What they know.
     pub fn pool(&self) -> &Mutex<Pool> {
         &self.0.pool

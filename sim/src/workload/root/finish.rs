@@ -121,7 +121,8 @@ async fn sample(ground: &Ground, link: &Link) -> Option<u64> {
         let size = status[table].as_u64()?;
         let (node, table) = (link.name.clone(), table.to_owned());
         let limit = Some(limit as u64);
-        ground.recorder().record(What::Sample { node, table, size, limit, floor: 0 });
+        let steady_us = None;
+        ground.recorder().record(What::Sample { node, table, size, limit, floor: 0, steady_us });
         sum += size;
     }
     Some(sum)

@@ -170,6 +170,16 @@ impl Link {
         }
     }
 
+    /// An answer that is no JSON, as it is; `None` when there is none in time.
+    pub async fn text(&self, question: &Question) -> Option<String> {
+        let (method, headers) = (question.method.clone(), self.headers(question)?);
+        let sent = self.http.request(method, &question.path, &headers, None);
+        let limit = Duration::from_millis(question.answer_ms + GRACE_MS);
+        let answer = clock::timeout(limit, sent).await.ok()?.ok()?;
+        let is_good = answer.status < 400;
+        is_good.then(|| String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
     /// Begins to listen to an agent's changes from the first on; the node sends them as they are read.
     pub async fn listen(&self, agent: &str, limit: Duration) -> Option<HttpStream> {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);

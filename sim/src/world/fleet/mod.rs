@@ -122,10 +122,10 @@ impl Fleet {
         }
     }
 
-    /// Starts machines again that have died; for ever.
-    pub async fn supervise(self: Arc<Self>) {
+    /// Starts machines again that have died, looking so often; for ever.
+    pub async fn supervise(self: Arc<Self>, look: Duration) {
         loop {
-            clock::sleep(LOOK).await;
+            clock::sleep(look).await;
             for host in self.hosts() {
                 if host.is_up() && host.has_died() {
                     // Where the power is gone, it is gone for all that runs on it.

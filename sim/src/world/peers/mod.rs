@@ -187,7 +187,7 @@ impl PeersWorld {
     /// Brings the list to whoever has another one; for ever.
     pub async fn deliver(self: Arc<Self>) {
         loop {
-            clock::sleep(DELIVER).await;
+            clock::sleep(self.options.pace(DELIVER)).await;
             self.deliver_once();
         }
     }

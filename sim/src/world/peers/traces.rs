@@ -20,6 +20,8 @@ use crate::judge::history::{Answer, Call, Event, Outcome, What};
 
 /// Time between two counts of copies.
 const COUNT: Duration = Duration::from_millis(400);
+/// The same in a run of hours, of which counting would otherwise be most.
+const COUNT_SELDOM: Duration = Duration::from_secs(600);
 
 /// Files below a folder that contain a text.
 pub fn files_with(disk: &FaultyDisk, folder: &Path, text: &str) -> Vec<PathBuf> {
@@ -61,7 +63,7 @@ fn newest(events: &[Event], behind: u64) -> Option<(u64, String)> {
 pub async fn count_copies(world: Arc<PeersWorld>) {
     let (mut last, recorder) = (0, world.fleet.recorder.clone());
     loop {
-        clock::sleep(COUNT).await;
+        clock::sleep(if world.options.soak_hours > 0 { COUNT_SELDOM } else { COUNT }).await;
         let Some((op, content)) = recorder.look(|events| newest(events, last)) else { continue };
         last = op;
         let hosts = world.fleet.hosts();

@@ -10,6 +10,7 @@ mod fences;
 mod filling;
 mod forgetting;
 mod machine;
+mod quotas;
 mod rules;
 mod times;
 mod world;

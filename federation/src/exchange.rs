@@ -20,7 +20,7 @@ use runtime::{clock, task};
 use storage::{
     Store, StoreError,
     answer::{Applied, FeedItem, Lacking, Proof, Said},
-    request::{Incoming, Intent, LackingQuery, Passed, Viewer, WriteRequest},
+    request::{Incoming, Intent, LackingQuery, Passed, QuotaLimits, Viewer, WriteRequest},
 };
 use types::{
     AgentId, FeedHead, NodeId, Op, OpId, Reason, Record, Reject, SignedHead, VersionVector,
@@ -31,9 +31,14 @@ use types::{
 };
 use wire::v1::{SyncOperation, SyncProof, sync_operation::Said as Told};
 
+mod about;
 mod state;
 
-pub use self::state::{KEYS_MAX, RANGES_MAX};
+use self::about::Subjects;
+pub use self::{
+    about::About,
+    state::{KEYS_MAX, RANGES_MAX},
+};
 use crate::{
     admit,
     convert::{self, Came},
@@ -50,19 +55,35 @@ const _: () = assert!(2 * TAKEN_MAX < BULK_MAX && OPERATIONS_MAX as usize <= TAK
 /// Bytes of operations behind which no more is put into a message.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// What this node's own rules say of operations of others.
-pub trait Gate: Send + Sync {
-    /// Whether the operation is let in.
+/// What this node's own rules say of what others made, as they stand while one message is taken.
+pub trait Rules: Send + Sync {
+    /// Whether they look at the memory that an operation is about, and not at the operation alone.
+    fn look_at_memories(&self) -> bool;
+
+    /// Whether the operation is let in, which is about this memory: the one that it changes or links from, as it is
+    /// here before. `None` where that is not here, or nobody looks at it.
     ///
     /// # Errors
     /// Why not.
-    fn lets_in(&self, op: &Op) -> Result<(), Reject>;
+    fn lets_in(&self, op: &Op, about: Option<&About>) -> Result<(), Reject>;
 
     /// Whether a record is let in as state.
     ///
     /// # Errors
     /// Why not.
     fn lets_state_in(&self, record: &Record) -> Result<(), Reject>;
+}
+
+/// What decides here over what others made.
+pub trait Gate: Send + Sync {
+    /// The rules that count now.
+    ///
+    /// # Errors
+    /// Nothing can be judged now: the message is refused as a whole, to be sent again.
+    fn rules(&self) -> Result<Arc<dyn Rules>, Reject>;
+
+    /// Limits of each author's quota; the store holds what it takes against them.
+    fn quota(&self) -> Option<QuotaLimits>;
 }
 
 /// A nonce that is used up with what it came with.
@@ -197,11 +218,13 @@ impl Plan {
     fn fates(self, results: Vec<Result<Applied, Reject>>) -> Vec<(OpId, Fate)> {
         let decided = self.of.into_iter().zip(results).filter_map(|(of, result)| {
             let (id, fate) = of?;
-            let fate = fate.unwrap_or(match result {
-                Ok(Applied::Refused(reject)) | Err(reject) => Fate::Refused(reject),
-                Ok(Applied::Known) => Fate::Known,
-                Ok(_) => Fate::Applied,
-            });
+            let fate = match (fate, result) {
+                // It was let in before the rules were what they are.
+                (Some(Fate::Refused(_)) | None, Ok(Applied::Known)) => Fate::Known,
+                (Some(fate), _) => fate,
+                (None, Ok(Applied::Refused(reject)) | Err(reject)) => Fate::Refused(reject),
+                (None, Ok(_)) => Fate::Applied,
+            };
             Some((id, fate))
         });
         decided.collect()
@@ -265,7 +288,7 @@ impl Exchange {
             idempotency: None,
             intents,
             atomic,
-            quota: None,
+            quota: self.gate.quota(),
             reflection_depth_max: REFLECTION_DEPTH_DEFAULT,
         }
     }
@@ -332,7 +355,18 @@ impl Exchange {
             operations.into_iter().map(Piece::read).collect::<Result<_, _>>()?;
         let feeds = self.store.feeds().await.map_err(refused)?;
         let (vouched, believed) = self.believe(members, &feeds, &pieces, proofs)?;
-        let mut plan = self.plan(from, pieces, &vector(&feeds), &believed);
+        let rules = self.gate.rules()?;
+        let mut subjects = match rules.look_at_memories() {
+            true => Subjects::of(&*self.store, &pieces).await?,
+            false => Subjects::default(),
+        };
+        let mut let_in = |op: &Op, now_ms: u64| -> Result<(), Reject> {
+            admit::admit(op, &from.scope, now_ms)?;
+            rules.lets_in(op, subjects.of_op(op))?;
+            subjects.let_in(op);
+            Ok(())
+        };
+        let mut plan = plan(pieces, &vector(&feeds), &believed, &mut let_in);
         let first = once.map(Once::intent);
         vouched.into_iter().for_each(|word| plan.also(Intent::Vouch(word)));
         if let Some(intent) = first {
@@ -369,48 +403,6 @@ impl Exchange {
         let fates = plan.fates(results);
         fates.iter().for_each(|(id, _)| covers.raise(id.origin, id.seq));
         Taken { fates, behind, covers }
-    }
-
-    /// Decides what to do with each operation, in order, up to the first that comes too early.
-    fn plan(
-        &self,
-        from: &Member,
-        pieces: Vec<Piece>,
-        covered: &VersionVector,
-        believed: &BTreeSet<NodeId>,
-    ) -> Plan {
-        let (mut plan, mut running) = (Plan::default(), covered.clone());
-        let now_ms = clock::now_unix_ms();
-        for Piece { id, hash, what } in pieces {
-            let is_covered = id.seq <= covered.get(id.origin);
-            let is_next = believed.contains(&id.origin) && id.seq == running.get(id.origin) + 1;
-            let too_early = match &what {
-                What::Whole(op, _) => !running.covers(&op.context),
-                _ => false,
-            };
-            if !is_covered && (!is_next || too_early) {
-                plan.behind = true;
-                break;
-            }
-            match what {
-                What::Whole(op, bytes) => match self.let_in(from, &op, now_ms) {
-                    Ok(()) => plan.take(*op, bytes),
-                    Err(reject) => {
-                        let about = Some(op.payload.memory());
-                        plan.pass(id, hash, Fate::Refused(reject), about);
-                    }
-                },
-                What::Unreadable(reject) => plan.pass(id, hash, Fate::Refused(reject), None),
-                What::Hidden => plan.pass(id, hash, Fate::Hidden, None),
-            }
-            running.raise(id.origin, id.seq);
-        }
-        plan
-    }
-
-    fn let_in(&self, from: &Member, op: &Op, now_ms: u64) -> Result<(), Reject> {
-        admit::admit(op, &from.scope, now_ms)?;
-        self.gate.lets_in(op)
     }
 
     /// What a member lacks that covers this much.
@@ -481,6 +473,42 @@ impl Exchange {
         let signature = signature.unwrap_or_else(|| self.identity.sign(&head.digest()));
         convert::told_proof(SignedHead { head, signature }, &tail)
     }
+}
+
+/// Decides what to do with each operation, in order, up to the first that comes too early.
+fn plan(
+    pieces: Vec<Piece>,
+    covered: &VersionVector,
+    believed: &BTreeSet<NodeId>,
+    let_in: &mut impl FnMut(&Op, u64) -> Result<(), Reject>,
+) -> Plan {
+    let (mut plan, mut running) = (Plan::default(), covered.clone());
+    let now_ms = clock::now_unix_ms();
+    for Piece { id, hash, what } in pieces {
+        let is_covered = id.seq <= covered.get(id.origin);
+        let is_next = believed.contains(&id.origin) && id.seq == running.get(id.origin) + 1;
+        let too_early = match &what {
+            What::Whole(op, _) => !running.covers(&op.context),
+            _ => false,
+        };
+        if !is_covered && (!is_next || too_early) {
+            plan.behind = true;
+            break;
+        }
+        match what {
+            What::Whole(op, bytes) => match let_in(&op, now_ms) {
+                Ok(()) => plan.take(*op, bytes),
+                Err(reject) => {
+                    let about = Some(op.payload.memory());
+                    plan.pass(id, hash, Fate::Refused(reject), about);
+                }
+            },
+            What::Unreadable(reject) => plan.pass(id, hash, Fate::Refused(reject), None),
+            What::Hidden => plan.pass(id, hash, Fate::Hidden, None),
+        }
+        running.raise(id.origin, id.seq);
+    }
+    plan
 }
 
 /// An operation as a member may see it (`EXC-3`).

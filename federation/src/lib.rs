@@ -22,4 +22,4 @@ mod exchange;
 pub mod members;
 pub mod sealed;
 
-pub use exchange::Gate;
+pub use exchange::{About, Gate, Rules};

@@ -32,7 +32,7 @@ use crate::{
     config::{Config, FederationConfig},
     embed::{self, EmbedError, Embedder},
     identity::{IdentityError, Keyring, SecretError, read_secret},
-    peers::{self, Peers, PeersStartError},
+    peers::{self, OwnRules, Peers, PeersStartError},
     root::{Root, RootStartError},
 };
 
@@ -197,15 +197,19 @@ async fn start_peers(
     disk: DiskRef,
     config: &Config,
     id: NodeId,
-    store: Arc<dyn Store>,
+    (store, root): (Arc<dyn Store>, Option<&Root>),
     shutdown: &Shutdown,
 ) -> Result<Option<Peers>, StartError> {
     let Some(federation) = &config.federation else { return Ok(None) };
     let ring = Keyring::new(disk.clone(), &config.data_dir);
     let (identity, retired) = (ring.load_or_generate()?, ring.retired()?);
-    let reflection_depth_max = config.reflection_depth_max;
+    let own = OwnRules {
+        reflection_depth_max: config.reflection_depth_max,
+        quota: config.quota,
+        rules: root.map(Root::rules),
+    };
     let key = peers_key(&disk, config, federation)?;
-    let node = peers::Node { disk, id, store, identity, retired, reflection_depth_max, key };
+    let node = peers::Node { disk, id, store, identity, retired, own, key };
     let tls = config.server.tls.as_ref();
     Ok(Some(Peers::start(node, federation, tls, shutdown).await?))
 }
@@ -242,13 +246,12 @@ impl Node {
         let own_row = own_row(&Keyring::new(files.clone(), &config.data_dir), id)?;
         let certificates = own_certificates(files.clone(), config);
         let shutdown = Shutdown::new();
-        let (root, peers) = match in_root {
-            true => (
-                start_root(files.clone(), config, id, store.clone()).await?,
-                start_peers(files, config, id, store.clone(), &shutdown).await?,
-            ),
-            false => (None, None),
-        };
+        let (mut root, mut peers) = (None, None);
+        if in_root {
+            root = start_root(files.clone(), config, id, store.clone()).await?;
+            let near = (store.clone(), root.as_ref());
+            peers = start_peers(files, config, id, near, &shutdown).await?;
+        }
         let service = service
             .with_root(root, config.root.is_some())
             .with_own_row(own_row, certificates)

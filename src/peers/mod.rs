@@ -7,6 +7,7 @@
 //! Not here: how memories travel (`federation`), who may ask (`node::service`).
 
 pub mod doorway;
+mod gate;
 pub mod list;
 mod standing;
 pub mod trust;
@@ -16,7 +17,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::Request, middleware};
 use federation::{
-    Gate,
     admit::Scope,
     driver::{Federation, Home, Keep, NotMet},
     engine::{Options, Short},
@@ -31,7 +31,7 @@ use runtime::{
 use storage::{Store, answer::Made};
 use thiserror::Error;
 use tonic::server::NamedService;
-use types::{NodeId, Op, Payload, Reason, Record, Reject};
+use types::{NodeId, Reason, Reject};
 use wire::{
     admission::Admission,
     errors::status,
@@ -40,9 +40,9 @@ use wire::{
     tls::TlsError,
 };
 
-pub use self::list::PeersError;
 pub use self::standing::Standing;
 use self::{doorway::Doorway, list::Listed, standing::Counts, way::Way};
+pub use self::{gate::OwnRules, list::PeersError};
 use crate::{
     config::{FederationConfig, Quorum, TlsConfig},
     identity::Identity,
@@ -102,38 +102,6 @@ struct Inner {
     counts: Counts,
 }
 
-/// What is let in whatever the peers' lists say.
-struct Rules {
-    reflection_depth_max: u8,
-}
-
-impl Rules {
-    fn check_depth(&self, depth: u8) -> Result<(), Reject> {
-        if depth <= self.reflection_depth_max {
-            return Ok(());
-        }
-        let detail = format!(
-            "a reflection of depth {depth}; at most {} is let in here",
-            self.reflection_depth_max
-        );
-        let reject = Reject::new(Reason::ReflectionDepth, detail);
-        Err(reject.with("limit", self.reflection_depth_max))
-    }
-}
-
-impl Gate for Rules {
-    fn lets_in(&self, op: &Op) -> Result<(), Reject> {
-        match &op.payload {
-            Payload::Store(new) => self.check_depth(new.reflection_depth),
-            _ => Ok(()),
-        }
-    }
-
-    fn lets_state_in(&self, record: &Record) -> Result<(), Reject> {
-        self.check_depth(record.reflection_depth)
-    }
-}
-
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -179,8 +147,8 @@ pub struct Node {
     pub identity: Identity,
     /// Keys that it had before.
     pub retired: Vec<ed25519_dalek::VerifyingKey>,
-    /// Greatest depth of reflections that it lets in.
-    pub reflection_depth_max: u8,
+    /// What it lets in of what others made.
+    pub own: OwnRules,
     /// What peers present to each other.
     pub key: Option<String>,
 }
@@ -203,7 +171,7 @@ impl Peers {
         tls: Option<&TlsConfig>,
         shutdown: &Shutdown,
     ) -> Result<Self, PeersStartError> {
-        let Node { disk, id, store, identity, retired, reflection_depth_max, key } = node;
+        let Node { disk, id, store, identity, retired, own: own_rules, key } = node;
         let me = own(id, &identity, retired);
         let (listed, read) = list::load(&*disk, &config.peers_file)?;
         let Listed { members: listed, certificates } = others(listed, id);
@@ -217,7 +185,7 @@ impl Peers {
             me: id,
             store,
             identity: Arc::new(identity) as Arc<dyn Signs>,
-            gate: Arc::new(Rules { reflection_depth_max }),
+            gate: Arc::new(own_rules),
             dial: way.clone().dialer()?,
             keep: keep(config.keep),
         };

@@ -23,7 +23,7 @@ use types::{
 };
 use wire::v1::{SyncState, SyncStated};
 
-use super::{Exchange, refused};
+use super::{Exchange, Rules, refused};
 use crate::{
     admit::AgentPattern,
     compare, convert, convert_state as told,
@@ -111,9 +111,9 @@ impl Exchange {
         nonce: &str,
     ) -> Result<TakenItems, Reject> {
         let now_ms = clock::now_unix_ms();
-        let count = items.len();
+        let (count, rules) = (items.len(), self.gate.rules()?);
         let admitted: Vec<Item> =
-            items.into_iter().filter(|item| self.lets_state_in(from, item, now_ms)).collect();
+            items.into_iter().filter(|item| lets_state_in(&*rules, from, item, now_ms)).collect();
         let mut taken = TakenItems { joined: 0, refused: (count - admitted.len()) as u64 };
         if admitted.is_empty() {
             return Ok(taken);
@@ -130,22 +130,6 @@ impl Exchange {
             }
         }
         Ok(taken)
-    }
-
-    fn lets_state_in(&self, from: &Member, item: &Item, now_ms: u64) -> bool {
-        let is_of_the_future =
-            told::newest(item).wall_ms().saturating_sub(now_ms) > CLOCK_SKEW_MAX_MS;
-        let sends_all = from.scope.agents.contains(&AgentPattern::Any);
-        let may_send = match item {
-            Item::Memory(record) => sends_all || from.scope.sends(&record.author),
-            Item::Link(link) => sends_all || from.scope.sends(&link.author),
-            Item::Alias(_) | Item::Agent(_) => sends_all,
-        };
-        let fits = match item {
-            Item::Memory(record) => self.gate.lets_state_in(record).is_ok(),
-            _ => true,
-        };
-        !is_of_the_future && may_send && fits
     }
 
     /// Drops items of which a member has seen everything, and does not hold them.
@@ -221,6 +205,22 @@ impl Exchange {
         }
         Ok(())
     }
+}
+
+/// Whether an item is let in from this member.
+fn lets_state_in(rules: &dyn Rules, from: &Member, item: &Item, now_ms: u64) -> bool {
+    let is_of_the_future = told::newest(item).wall_ms().saturating_sub(now_ms) > CLOCK_SKEW_MAX_MS;
+    let sends_all = from.scope.agents.contains(&AgentPattern::Any);
+    let may_send = match item {
+        Item::Memory(record) => sends_all || from.scope.sends(&record.author),
+        Item::Link(link) => sends_all || from.scope.sends(&link.author),
+        Item::Alias(_) | Item::Agent(_) => sends_all,
+    };
+    let fits = match item {
+        Item::Memory(record) => rules.lets_state_in(record).is_ok(),
+        _ => true,
+    };
+    !is_of_the_future && may_send && fits
 }
 
 /// The ids of items, by what they are.

@@ -48,7 +48,21 @@ impl Signer for Key {
 struct NotOf(&'static str);
 
 impl Gate for NotOf {
-    fn lets_in(&self, op: &Op) -> Result<(), Reject> {
+    fn rules(&self) -> Result<Arc<dyn Rules>, Reject> {
+        Ok(Arc::new(Self(self.0)))
+    }
+
+    fn quota(&self) -> Option<QuotaLimits> {
+        None
+    }
+}
+
+impl Rules for NotOf {
+    fn look_at_memories(&self) -> bool {
+        false
+    }
+
+    fn lets_in(&self, op: &Op, _about: Option<&About>) -> Result<(), Reject> {
         match op.author.as_str() == self.0 {
             true => Err(Reject::new(Reason::QuotaExceeded, "no more of that")),
             false => Ok(()),
@@ -60,6 +74,37 @@ impl Gate for NotOf {
             true => Err(Reject::new(Reason::QuotaExceeded, "no more of that")),
             false => Ok(()),
         }
+    }
+}
+
+/// Lets no memory be promoted whose title says so.
+struct Frozen;
+
+impl Gate for Frozen {
+    fn rules(&self) -> Result<Arc<dyn Rules>, Reject> {
+        Ok(Arc::new(Self))
+    }
+
+    fn quota(&self) -> Option<QuotaLimits> {
+        None
+    }
+}
+
+impl Rules for Frozen {
+    fn look_at_memories(&self) -> bool {
+        true
+    }
+
+    fn lets_in(&self, op: &Op, about: Option<&About>) -> Result<(), Reject> {
+        let frozen = about.is_some_and(|about| about.title == "frozen");
+        match frozen && matches!(op.payload, types::Payload::Promote { .. }) {
+            true => Err(Reject::new(Reason::Forbidden, "it is frozen")),
+            false => Ok(()),
+        }
+    }
+
+    fn lets_state_in(&self, _record: &types::Record) -> Result<(), Reject> {
+        Ok(())
     }
 }
 
@@ -242,6 +287,63 @@ async fn one_that_is_not_let_in_keeps_no_other_out() {
     let taken = b.exchange.take(&members, &a.member, again, &[], None).await.expect("taken");
     assert_eq!(fates(&taken), [&Fate::Applied, &Fate::Known]);
     assert!(b.has(3).await);
+}
+
+#[tokio::test]
+async fn what_is_here_is_known_whatever_is_let_in_by_now() {
+    let (a, mut b) = (side(1, ""), side(2, ""));
+    let members = members(&[&a, &b]);
+    a.puts("greedy", 1, "acme").await;
+    let (operations, proofs) = a.told(&b).await;
+    b.exchange.take(&members, &a.member, operations.clone(), &proofs, None).await.expect("taken");
+    b.exchange.gate = Arc::new(NotOf("greedy"));
+    a.puts("greedy", 2, "acme").await;
+    let (more, proofs) = a.told(&b).await;
+    let all = [operations, more].concat();
+    let taken = b.exchange.take(&members, &a.member, all.clone(), &proofs, None).await;
+    let taken = taken.expect("taken");
+    assert!(matches!(fates(&taken)[..], [Fate::Known, Fate::Refused(_)]), "{taken:?}");
+    // What is refused stays so when it comes again.
+    let again = b.exchange.take(&members, &a.member, all, &[], None).await.expect("taken");
+    assert!(matches!(fates(&again)[..], [Fate::Known, Fate::Refused(_)]), "{again:?}");
+}
+
+#[tokio::test]
+async fn an_operation_is_judged_by_its_memory_as_those_before_it_leave_it() {
+    let (a, mut b) = (side(1, ""), side(2, ""));
+    let members = members(&[&a, &b]);
+    a.puts("ann", 1, "acme").await;
+    let retitle = |number: u128, title: &str| {
+        let title = Some(title.parse().expect("a title"));
+        let patch = Box::new(types::Patch { title, ..types::Patch::default() });
+        Intent::Update { id: IdRef::Full(id(number)), patch, expected_version: None }
+    };
+    let promote = |number| Intent::Promote {
+        id: IdRef::Full(id(number)),
+        tier: types::Tier::Long,
+        expires_at_ms: None,
+        automatic: false,
+        expected_version: None,
+    };
+    let (operations, proofs) = a.told(&b).await;
+    b.exchange.take(&members, &a.member, operations, &proofs, None).await.expect("taken");
+    b.exchange.gate = Arc::new(Frozen);
+    // One that is here, and one that comes with the same message.
+    let intents = vec![
+        promote(1),
+        retitle(1, "frozen"),
+        promote(1),
+        a.store_intent(2, "acme"),
+        retitle(2, "frozen"),
+        promote(2),
+    ];
+    a.exchange.done(intents).await.expect("done");
+    let (operations, proofs) = a.told(&b).await;
+    let taken = b.exchange.take(&members, &a.member, operations, &proofs, None).await;
+    let taken = taken.expect("taken");
+    let refused: Vec<bool> =
+        taken.fates.iter().map(|(_, fate)| matches!(fate, Fate::Refused(_))).collect();
+    assert_eq!(refused, [false, false, true, false, false, true]);
 }
 
 #[tokio::test]

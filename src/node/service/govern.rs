@@ -70,7 +70,7 @@ fn patched(mut request: RuleRequest, patch: &Patch) -> RuleRequest {
 }
 
 /// What the rules refuse, in words that say what to do.
-pub(super) fn refusal(verdict: &Verdict) -> Option<Reject> {
+pub(crate) fn refusal(verdict: &Verdict) -> Option<Reject> {
     let version = verdict.rules_version;
     let reject = match &verdict.decision {
         Decision::Allow => return None,
@@ -103,6 +103,12 @@ pub(super) fn refusal(verdict: &Verdict) -> Option<Reject> {
         }
     };
     Some(reject.with("rules_version", version))
+}
+
+/// There are rules, and nobody here knows them yet.
+pub(crate) fn rules_unknown() -> Reject {
+    let detail = "the rules are not confirmed with a leader of the root yet; try again";
+    Reject::new(Reason::RulesUnknown, detail).with("retry_after_ms", 500)
 }
 
 /// What rules want the caller to be told, in words.
@@ -143,10 +149,7 @@ impl Service {
             return Ok(None);
         }
         let rules = self.root().and_then(|root| root.rules().borrow().clone());
-        rules.map(Some).ok_or_else(|| {
-            let detail = "the rules are not confirmed with a leader of the root yet; try again";
-            Reject::new(Reason::RulesUnknown, detail).with("retry_after_ms", 500)
-        })
+        rules.map(Some).ok_or_else(rules_unknown)
     }
 
     /// Holds a batch against the rules.

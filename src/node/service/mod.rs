@@ -13,7 +13,7 @@ pub mod admin;
 pub mod audit;
 pub mod caller;
 pub mod forget;
-mod govern;
+pub(crate) mod govern;
 pub mod governance;
 pub mod group;
 pub mod links;

@@ -21,7 +21,10 @@ use super::{
 use crate::{
     answer::Applied,
     request::{Incoming, Passed},
-    sqlite::row::{self, alias_key, signed},
+    sqlite::{
+        fault::SqlFault,
+        row::{self, alias_key, signed},
+    },
 };
 
 /// A covered operation that is not kept.
@@ -69,8 +72,8 @@ enum Place {
 }
 
 impl Group<'_> {
-    /// Takes an operation of another node. One that cannot be applied is answered with
-    /// [`Applied::Refused`], and its place is kept.
+    /// Takes an operation of another node. One that cannot be applied, or for which a quota is too small, is
+    /// answered with [`Applied::Refused`], and its place is kept.
     ///
     /// # Errors
     /// [`Reason::PositionNotReached`] when something before it is missing, [`Reason::ChainBroken`] when
@@ -82,7 +85,7 @@ impl Group<'_> {
         if matches!(place, Place::Here) {
             return Ok(Applied::Known);
         }
-        if let Err(reject) = self.applicable(&op)? {
+        if let Err(reject) = self.acceptable(terms, &op)? {
             if matches!(place, Place::Next) {
                 let about = Some(About::of(&op.payload));
                 self.pass_next(op.id, hash, Some(reject.reason.code()), about);
@@ -101,7 +104,8 @@ impl Group<'_> {
         Ok(Applied::Other)
     }
 
-    /// Goes past an operation that is hidden from this node.
+    /// Goes past an operation that is hidden from this node, or not let in; [`Applied::Known`] when there is nothing
+    /// to go past.
     ///
     /// # Errors
     /// As [`Group::take`].
@@ -115,6 +119,8 @@ impl Group<'_> {
                 });
                 self.pass_next(passed.id, passed.hash, reason, about);
             }
+            // What is kept is not refused any more, whatever the rules say by now.
+            Place::Unheld(_) if passed.refused.is_some() => {}
             Place::Unheld(_) | Place::Here => return Ok(Applied::Known),
         }
         Ok(Applied::Other)
@@ -174,6 +180,18 @@ impl Group<'_> {
             .query_row((origin, signed(id.seq)), |row| row.get(0))
             .optional()?;
         Ok((kept.map(|bytes| codec::op_hash(&bytes)), Place::Here))
+    }
+
+    /// Whether the operation can be applied, and is paid for.
+    fn acceptable(&mut self, terms: &Terms, op: &Op) -> Done<Result<(), Reject>> {
+        if let Err(reject) = self.applicable(op)? {
+            return Ok(Err(reject));
+        }
+        match self.charge_op(terms, op) {
+            Ok(()) => Ok(Ok(())),
+            Err(SqlFault::Rejected(reject)) => Ok(Err(reject)),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Whether what the operation rests on is here.

@@ -3,7 +3,8 @@
 //! Invariants: `JOI-1` a record is joined, never replaced, so that nothing is lost by taking an old one; `JOI-2`
 //! what this node refused of a record does not come in with it; `JOI-3` a feed is covered up to a head
 //! that its origin has signed, and never back; `JOI-4` the position of every such change is noted, because the
-//! log does not tell of it; `JOI-5` what this node has seen all of and forgotten does not come back as state.
+//! log does not tell of it; `JOI-5` what this node has seen all of and forgotten does not come back as state; `JOI-6`
+//! what comes as state is charged to its author's quota, and what that is too small for stays out.
 //!
 //! Not here: from whom to take state, and the event that says so (`federation`).
 
@@ -12,12 +13,13 @@ use types::{AgentRecord, Link, MemoryId, NodeId, OpId, Reason, Record, Reject, V
 
 use super::{
     feeds::key_of,
-    group::{Done, Group},
+    group::{Done, Group, Terms},
     overlay::{AliasEntry, Entry},
 };
 use crate::{
     answer::Applied,
     sqlite::{
+        fault::SqlFault,
         read::states::{gone, note_position},
         row::{alias_key, signed, unsigned},
     },
@@ -44,16 +46,23 @@ impl Joined {
 
 impl Group<'_> {
     /// Joins an item.
-    pub(crate) fn join(&mut self, item: Item) -> Done<Applied> {
-        match item {
-            Item::Memory(record) => self.join_record(*record),
-            Item::Link(link) => self.join_link(*link),
+    pub(crate) fn join(&mut self, terms: &Terms, item: Item) -> Done<Applied> {
+        let joined = match item {
+            Item::Memory(record) => self.join_record(terms, *record),
+            Item::Link(link) => self.join_link(terms, *link),
             Item::Alias(alias) => self.join_alias(alias),
             Item::Agent(agent) => self.join_agent(*agent),
+        };
+        match joined {
+            // One item that is not paid for keeps no other out.
+            Err(SqlFault::Rejected(reject)) if reject.reason == Reason::QuotaExceeded => {
+                Ok(Applied::Refused(reject))
+            }
+            joined => joined,
         }
     }
 
-    fn join_record(&mut self, record: Record) -> Done<Applied> {
+    fn join_record(&mut self, terms: &Terms, record: Record) -> Done<Applied> {
         if let Some(refused) = self.refused_part(&record)? {
             let detail =
                 format!("memory {} has an operation in it that was refused here", record.id);
@@ -68,6 +77,7 @@ impl Group<'_> {
             if self.is_gone(holding)? {
                 return Ok(Applied::Known);
             }
+            self.charge_record(terms, None, &record)?;
             let title_key = key_of(&record);
             self.head.row += 1;
             let entry = Entry {
@@ -83,11 +93,13 @@ impl Group<'_> {
             self.joined.any = true;
             return Ok(Applied::Other);
         };
-        let mut merged = known.record.clone();
+        let known = known.record.clone();
+        let mut merged = known.clone();
         merged.join(record);
-        if merged == known.record {
+        if merged == known {
             return Ok(Applied::Known);
         }
+        self.charge_record(terms, Some(&known), &merged)?;
         if let Some(entry) = self.overlay.edit(id) {
             entry.record = merged;
             entry.position = position;
@@ -104,14 +116,16 @@ impl Group<'_> {
         Ok(!gone(self.connection, &[holding])?.is_empty())
     }
 
-    /// An operation in the record that this node refused, by its reason.
+    /// An operation in the record that this node refused, by its reason. What was refused because something was not
+    /// here, or not paid for, may come: whether it is now is seen anew.
     fn refused_part(&self, record: &Record) -> Done<Option<String>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT u.seq, u.reason, n.node FROM unheld u JOIN nodes n ON n.id = u.origin
-             WHERE u.memory = ?1 AND u.reason <> ?2",
+             WHERE u.memory = ?1 AND u.reason NOT IN (?2, ?3)",
         )?;
+        let id = record.id.as_bytes().as_slice();
         let mut rows =
-            statement.query((record.id.as_bytes().as_slice(), Reason::NotFound.code()))?;
+            statement.query((id, Reason::NotFound.code(), Reason::QuotaExceeded.code()))?;
         while let Some(row) = rows.next()? {
             let origin = NodeId(uuid::Uuid::from_bytes(row.get(2)?));
             let seq = unsigned(row.get(0)?);
@@ -122,7 +136,7 @@ impl Group<'_> {
         Ok(None)
     }
 
-    fn join_link(&mut self, link: Link) -> Done<Applied> {
+    fn join_link(&mut self, terms: &Terms, link: Link) -> Done<Applied> {
         self.head.clock.pass(link.created.hlc.max(link.validity.stamp.hlc));
         let key = ItemKey { table: Table::Link, id: *link.id.0.as_bytes() };
         let merged = match self.find_link(link.id)? {
@@ -131,6 +145,7 @@ impl Group<'_> {
                 if self.is_gone(Holding { key, vector, created })? {
                     return Ok(Applied::Known);
                 }
+                self.charge_link(terms, &link)?;
                 link
             }
             Some(known) => {
@@ -168,15 +183,16 @@ impl Group<'_> {
     }
 
     /// Drops what another store has seen all of and does not hold.
-    pub(crate) fn drop_item(&mut self, key: ItemKey) -> Done<Applied> {
+    pub(crate) fn drop_item(&mut self, terms: &Terms, key: ItemKey) -> Done<Applied> {
         match key.table {
             Table::Memory => {
                 let id = MemoryId(uuid::Uuid::from_bytes(key.id));
                 let Some(entry) = self.overlay.memory(self.connection, id)? else {
                     return Ok(Applied::Known);
                 };
-                let stamp = entry.record.updated;
-                let position = self.head.position;
+                let dropped = entry.record.clone();
+                let (stamp, position) = (dropped.updated, self.head.position);
+                self.discharge(terms, &dropped)?;
                 // The indexes learn of it as of a deletion; the row goes when the group is written.
                 if let Some(entry) = self.overlay.edit(id) {
                     entry.record.deleted = Some(stamp);

@@ -1,18 +1,25 @@
 //! What agents use of their quotas.
 //!
 //! Invariants: `QUO-1` the counts are kept for every write, whether or not limits apply to it, so
-//! switching limits on needs no recount; `QUO-2` a charge and the operation it pays for are in one transaction.
+//! switching limits on needs no recount; `QUO-2` a charge and the operation it pays for are in one transaction;
+//! `QUO-3` what another node made is charged as it would have been here, on the day on which it was made: of a day
+//! that is over here, only its bytes count.
 //!
-//! Not here: who has which limits (they come with the request).
+//! Not here: who has which limits (they come with the request). A node that stamps its operations with days that
+//! are over escapes the limits of a day, but not that of bytes.
 
 use rusqlite::OptionalExtension;
-use types::{AgentId, Namespace, Reason, Reject};
+use types::{AgentId, Link, MemoryId, Namespace, Op, Payload, Reason, Record, Reject};
 
 use super::{
     group::{Done, Group, Terms},
     overlay::{QuotaEntry, QuotaKey},
+    store_memory::quota_bytes,
 };
-use crate::sqlite::row::{signed, unsigned};
+use crate::{
+    request::QuotaLimits,
+    sqlite::row::{signed, unsigned},
+};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -29,6 +36,38 @@ pub(crate) struct Charge {
     pub(crate) bytes_after: u64,
 }
 
+impl Charge {
+    fn of_new(bytes_after: u64) -> Self {
+        Self { memories: 1, bytes_after, ..Self::default() }
+    }
+
+    fn of_change((bytes_before, bytes_after): (u64, u64)) -> Self {
+        Self { bytes_before, bytes_after, ..Self::default() }
+    }
+
+    /// The same without what counts on its day alone.
+    fn without_counts(self) -> Self {
+        Self { memories: 0, links: 0, ..self }
+    }
+}
+
+/// Whose quota pays, and under which limits.
+struct Payer<'p> {
+    agent: &'p AgentId,
+    namespace: &'p Namespace,
+    /// When what is paid for was made, Unix milliseconds.
+    made_ms: u64,
+    limits: Option<&'p QuotaLimits>,
+}
+
+/// Bytes that a record keeps; a tombstone keeps none.
+fn kept_bytes(record: &Record) -> u64 {
+    match record.deleted {
+        Some(_) => 0,
+        None => quota_bytes(record.title.value.as_str(), record.content.value.as_str()),
+    }
+}
+
 impl Group<'_> {
     /// Charges `agent`, whose memory it is, in `namespace`.
     ///
@@ -41,17 +80,115 @@ impl Group<'_> {
         namespace: &Namespace,
         charge: Charge,
     ) -> Done<()> {
+        let (made_ms, limits) = (terms.now_ms, terms.quota.as_ref());
+        self.pay(terms.now_ms, &Payer { agent, namespace, made_ms, limits }, charge)
+    }
+
+    /// Charges for what an operation of another node uses (`QUO-3`). What a node did to keep house is in nobody's
+    /// limits, as on that node.
+    ///
+    /// # Errors
+    /// As [`Group::charge`].
+    pub(crate) fn charge_op(&mut self, terms: &Terms, op: &Op) -> Done<()> {
+        let (agent, namespace, charge) = match &op.payload {
+            Payload::Link(link) => {
+                let Some(namespace) = self.place_of(link.source)? else { return Ok(()) };
+                if self.find_link(link.id)?.is_some() {
+                    return Ok(());
+                }
+                (op.author.clone(), namespace, Charge { links: 1, ..Charge::default() })
+            }
+            Payload::Store(_) | Payload::Update(_) | Payload::Delete { .. } => {
+                let Some(id) = op.payload.memory() else { return Ok(()) };
+                match (self.overlay.memory(self.connection, id)?, &op.payload) {
+                    (Some(known), _) => {
+                        let record = &known.record;
+                        let mut changed = record.clone();
+                        changed.apply(op);
+                        let bytes = (kept_bytes(record), kept_bytes(&changed));
+                        (record.author.clone(), record.namespace.clone(), Charge::of_change(bytes))
+                    }
+                    (None, Payload::Store(new)) => {
+                        let bytes = quota_bytes(new.title.as_str(), new.content.as_str());
+                        (op.author.clone(), new.namespace.clone(), Charge::of_new(bytes))
+                    }
+                    (None, _) => return Ok(()),
+                }
+            }
+            _ => return Ok(()),
+        };
+        let limits = terms.quota.as_ref().filter(|_| op.author != AgentId::node());
+        let made_ms = op.hlc.wall_ms();
+        let payer = Payer { agent: &agent, namespace: &namespace, made_ms, limits };
+        self.pay(terms.now_ms, &payer, charge)
+    }
+
+    /// Charges for a record that is taken as state, in place of what is known of it.
+    ///
+    /// # Errors
+    /// As [`Group::charge`].
+    pub(crate) fn charge_record(
+        &mut self,
+        terms: &Terms,
+        known: Option<&Record>,
+        record: &Record,
+    ) -> Done<()> {
+        let bytes = kept_bytes(record);
+        let charge = match known {
+            Some(known) => Charge::of_change((kept_bytes(known), bytes)),
+            None if record.deleted.is_some() => return Ok(()),
+            None => Charge::of_new(bytes),
+        };
+        let (made_ms, limits) = (record.created.hlc.wall_ms(), terms.quota.as_ref());
+        let (agent, namespace) = (&record.author, &record.namespace);
+        self.pay(terms.now_ms, &Payer { agent, namespace, made_ms, limits }, charge)
+    }
+
+    /// Charges for a link that is taken as state and was not known.
+    ///
+    /// # Errors
+    /// As [`Group::charge`].
+    pub(crate) fn charge_link(&mut self, terms: &Terms, link: &Link) -> Done<()> {
+        let Some(namespace) = self.place_of(link.source)? else { return Ok(()) };
+        if link.removed {
+            return Ok(());
+        }
+        let limits = terms.quota.as_ref().filter(|_| link.author != AgentId::node());
+        let (agent, made_ms) = (&link.author, link.created.hlc.wall_ms());
+        let payer = Payer { agent, namespace: &namespace, made_ms, limits };
+        self.pay(terms.now_ms, &payer, Charge { links: 1, ..Charge::default() })
+    }
+
+    /// Gives back what a record keeps.
+    pub(crate) fn discharge(&mut self, terms: &Terms, record: &Record) -> Done<()> {
+        let charge = Charge::of_change((kept_bytes(record), 0));
+        let (agent, namespace) = (&record.author, &record.namespace);
+        let made_ms = record.created.hlc.wall_ms();
+        self.pay(terms.now_ms, &Payer { agent, namespace, made_ms, limits: None }, charge)
+    }
+
+    /// The namespace in which a link from there counts; `None` where its source is not here.
+    fn place_of(&mut self, source: MemoryId) -> Done<Option<Namespace>> {
+        let known = self.overlay.memory(self.connection, source)?;
+        Ok(known.map(|entry| entry.record.namespace.clone()))
+    }
+
+    fn pay(&mut self, now_ms: u64, payer: &Payer<'_>, charge: Charge) -> Done<()> {
+        let Payer { agent, namespace, made_ms, limits } = *payer;
         let key = (self.words.agent(agent.as_str()), self.words.namespace(namespace.as_str()));
         let mut usage = self.quota_usage(key)?;
-        let today = terms.now_ms / DAY_MS;
+        let today = now_ms / DAY_MS;
         // A clock that was set back stays on the later day: counts must not start anew.
         if usage.day < today {
             usage = QuotaEntry { day: today, bytes: usage.bytes, ..QuotaEntry::default() };
         }
+        // What was made on a day that is over was counted on it (`QUO-3`).
+        let is_over = made_ms / DAY_MS < today;
+        let charge = if is_over { charge.without_counts() } else { charge };
         usage.memories += charge.memories;
         usage.links += charge.links;
         usage.bytes = (usage.bytes + charge.bytes_after).saturating_sub(charge.bytes_before);
-        if let Some(limits) = &terms.quota {
+        if let Some(limits) = limits {
             let resets_at_ms = (usage.day + 1).saturating_mul(DAY_MS);
             let exceeded = |what: &str, used: u64, limit: Option<u64>| {
                 limit.filter(|limit| used > *limit).map(|limit| {

@@ -29,7 +29,7 @@ fn incoming(bytes: &[u8]) -> Incoming {
     Incoming { op: codec::decode_op(bytes).unwrap(), bytes: bytes.to_vec() }
 }
 
-fn taking(bytes: &[u8]) -> Intent {
+pub(super) fn taking(bytes: &[u8]) -> Intent {
     Intent::Take(Box::new(incoming(bytes)))
 }
 

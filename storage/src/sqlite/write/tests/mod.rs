@@ -11,6 +11,7 @@ mod filling;
 mod forgetting;
 mod lives;
 mod machine;
+mod quotas;
 mod rules;
 mod times;
 mod world;

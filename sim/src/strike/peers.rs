@@ -68,8 +68,14 @@ async fn until_acknowledged(world: &PeersWorld) {
     }
 }
 
+/// How many peers more may be lost in this run (`STR-5`).
+pub(super) fn spare(world: &PeersWorld) -> u64 {
+    let lost = world.fleet.all().len() as u64 - world.options.peers;
+    (world.options.needed() - 1).saturating_sub(lost)
+}
+
 /// So many peers that can be lost: half of the time the one that acknowledged last is among them.
-fn victims(blow: &mut Blow, world: &PeersWorld, count: u64) -> Vec<Arc<Host>> {
+pub(super) fn victims(blow: &mut Blow, world: &PeersWorld, count: u64) -> Vec<Arc<Host>> {
     let mut victims: Vec<Arc<Host>> = Vec::new();
     if blow.draw.percent(50) {
         victims.extend(latest(world));
@@ -92,8 +98,7 @@ fn victims(blow: &mut Blow, world: &PeersWorld, count: u64) -> Vec<Arc<Host>> {
 /// memory; half of those times the power of all others fails in that moment too.
 async fn wipe(blow: &mut Blow, world: &Arc<PeersWorld>) {
     let _alone = world.membership.lock().await;
-    let lost = world.fleet.all().len() as u64 - world.options.peers;
-    let left = (world.options.needed() - 1).saturating_sub(lost);
+    let left = spare(world);
     if left == 0 {
         return;
     }

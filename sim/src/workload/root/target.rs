@@ -170,6 +170,14 @@ impl Link {
         }
     }
 
+    /// The node's metrics, as text; `None` when it does not give them in time.
+    pub async fn metrics(&self, answer_ms: u64) -> Option<String> {
+        let headers = self.headers(&Question::get("", "operator", answer_ms).by_operator())?;
+        let asked = self.http.request(Method::GET, "/api/v1/metrics", &headers, None);
+        let told = clock::timeout(Duration::from_millis(answer_ms), asked).await.ok()?.ok()?;
+        String::from_utf8(told.body.to_vec()).ok().filter(|_| told.status == 200)
+    }
+
     /// Begins to listen to an agent's changes from the first on; the node sends them as they are read.
     pub async fn listen(&self, agent: &str, limit: Duration) -> Option<HttpStream> {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);

@@ -122,6 +122,16 @@ impl Fleet {
         }
     }
 
+    /// A node's figures, by the names of its metrics; `None` where it does not answer.
+    pub async fn figures(&self, host: &Host) -> Option<BTreeMap<String, u64>> {
+        let text = Link::new(&host.place(), ANSWER_MS).ok()?.metrics(ANSWER_MS).await?;
+        let figure = |line: &str| {
+            let (name, value) = line.split_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        Some(text.lines().filter_map(figure).collect())
+    }
+
     /// Starts machines again that have died; for ever.
     pub async fn supervise(self: Arc<Self>) {
         loop {

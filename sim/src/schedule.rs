@@ -56,11 +56,11 @@ pub enum Kind {
     RollingRestart,
     /// The process dies again and again while it starts.
     KillInStart,
-    /// A bit of the log or the snapshot flips at rest; the voter is replaced.
+    /// A bit of the log, the snapshot or a memory flips at rest; the node is replaced.
     BitFlip,
-    /// A file of the root is cut short at rest; the voter is replaced.
+    /// A file of the root or a peer's database is cut short at rest; the node is replaced.
     TruncatedFile,
-    /// The disk lies about syncs until the power is lost; the voter is replaced.
+    /// The disk lies about syncs until the power is lost; the node is replaced.
     LostFsync,
     /// A sync fails.
     SyncEio,
@@ -185,6 +185,9 @@ impl Kind {
         ("restart_storm", Kind::RestartStorm),
         ("rolling_restart", Kind::RollingRestart),
         ("kill_in_start", Kind::KillInStart),
+        ("bit_flip", Kind::BitFlip),
+        ("truncated_file", Kind::TruncatedFile),
+        ("lost_fsync", Kind::LostFsync),
         ("sync_eio", Kind::SyncEio),
         ("read_eio", Kind::ReadEio),
         ("write_eio", Kind::WriteEio),

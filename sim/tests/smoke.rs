@@ -32,7 +32,11 @@ fn nodes_survive_their_simulated_machines() {
     }
     print!("{}", sim(&["fuzz", "--scenario", "root", "--from", "1", "--count", "6"]));
     print!("{}", sim(&["fuzz", "--scenario", "peers", "--from", "1", "--count", "6"]));
-    for situation in ["delete", "title", "stale", "refused", "rejoiner", "exactly", "again"] {
+    let situations = [
+        "delete", "title", "stale", "refused", "rejoiner", "exactly", "again", "widened", "quota",
+        "policy", "schema", "away", "new",
+    ];
+    for situation in situations {
         let scenario = format!("peers-{situation}");
         print!("{}", sim(&["fuzz", "--scenario", &scenario, "--from", "1", "--count", "1"]));
     }

@@ -43,7 +43,7 @@ pub enum PeersScenario {
 
 impl PeersScenario {
     /// All scenarios with their names.
-    pub const ALL: [(&'static str, PeersScenario); 17] = [
+    pub const ALL: [(&'static str, PeersScenario); 22] = [
         ("peers", PeersScenario::Swarm),
         ("peers-smoke", PeersScenario::Smoke),
         ("peers-losses", PeersScenario::Losses),
@@ -61,6 +61,11 @@ impl PeersScenario {
         ("peers-hour", PeersScenario::Scripted(Script::HourAhead)),
         ("peers-restored", PeersScenario::Scripted(Script::Restored)),
         ("peers-widened", PeersScenario::Scripted(Script::Widened)),
+        ("peers-quota", PeersScenario::Scripted(Script::BeyondQuota)),
+        ("peers-policy", PeersScenario::Scripted(Script::AgainstPolicy)),
+        ("peers-schema", PeersScenario::Scripted(Script::AnotherSchema)),
+        ("peers-away", PeersScenario::Scripted(Script::Away)),
+        ("peers-new", PeersScenario::Scripted(Script::New)),
     ];
 
     /// The scenario of a name.
@@ -296,16 +301,20 @@ impl PeersOptions {
     }
 
     fn scripted(self, script: Script) -> Self {
+        let forgets = matches!(script, Script::Away | Script::New);
+        let compares = forgets || matches!(script, Script::BeyondQuota | Script::AgainstPolicy);
         Self {
             peers: if script == Script::Exactly { 5 } else { 3 },
             quorum: None,
             catch_up_ms: 1000,
+            keep_ms: if forgets { 1000 } else { self.keep_ms },
+            compare_ms: if compares { 2000 } else { self.compare_ms },
             narrow: false,
             refuses_strangers: script == Script::Refused,
             script: Some(script),
             strikes: 0,
             // What is asked of one peer is not asked of another, unless the script says so.
-            load: Load { elsewhere_percent: 0, ..self.load },
+            load: Load { elsewhere_percent: 0, twice_percent: 0, ..self.load },
             ..self
         }
     }

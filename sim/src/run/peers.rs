@@ -59,6 +59,15 @@ const RECOVER: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(250);
 /// Longest time for everything that is kept for others to be gone.
 const SETTLE: Duration = Duration::from_secs(30);
+/// Longest time for logs and tombstones to be forgotten, counted from the last look: every peer must have heard twice
+/// from every other.
+const FORGET: Duration = Duration::from_secs(150);
+/// Longest times, in milliseconds, with which a run may wait for that: between two rounds of catching up, and of keeping
+/// operations.
+const QUICK_MS: (u64, u64) = (4000, 5000);
+/// What is to be forgotten: names in histories, and those of the metrics.
+const FORGOTTEN: [(&str, &str); 2] =
+    [("log", "hivemem_log_operations"), ("tombstones", "hivemem_tombstones")];
 /// Time for an answer to a last look.
 const ANSWER_MS: u64 = 30_000;
 
@@ -279,7 +288,36 @@ async fn last_look(world: &PeersWorld, ground: &Ground) {
             }
         }
     }
+    settle_logs(world).await;
     recorder.record(What::End);
+}
+
+/// Samples logs and tombstones of all peers until they are empty, or the time for that is over. What a peer refuses is
+/// kept until an operator gives it up, so the logs of those runs have no floor.
+async fn settle_logs(world: &PeersWorld) {
+    let options = &world.options;
+    let (catch_up_ms, keep_ms) = QUICK_MS;
+    let quick = options.catch_up_ms <= catch_up_ms && options.keep_ms <= keep_ms;
+    if !quick || options.refuses_strangers {
+        return;
+    }
+    let deadline = Instant::now() + FORGET;
+    for host in world.fleet.hosts() {
+        loop {
+            let figures = world.fleet.figures(&host).await.unwrap_or_default();
+            let sizes = FORGOTTEN.map(|(table, name)| (table, figures.get(name).copied()));
+            for (table, size) in sizes {
+                if let Some(size) = size {
+                    record(world, &host, table, size, 0);
+                }
+            }
+            let empty = sizes.iter().all(|(_, size)| *size == Some(0));
+            if empty || Instant::now() >= deadline {
+                break;
+            }
+            clock::sleep(LOOK).await;
+        }
+    }
 }
 
 /// Whether a peer's own check finds nothing.

@@ -17,7 +17,6 @@ use super::peers::{record, sample};
 use crate::{
     judge::history::{History, What},
     options::PeersOptions,
-    workload::root::target::{Link, Question},
     world::{fleet::Host, peers::PeersWorld},
 };
 
@@ -93,20 +92,16 @@ pub(super) async fn watch(world: Arc<PeersWorld>) {
 /// Samples a peer; how much there is beyond the floors. `None` where it does not answer.
 async fn look(world: &PeersWorld, host: &Host) -> Option<u64> {
     let (mut beyond, _) = sample(world, host).await?;
-    let link = Link::new(&host.place(), ANSWER_MS).ok()?;
-    let text = link.text(&Question::get("/metrics", "operator", ANSWER_MS).by_operator()).await?;
+    let figures = world.fleet.figures(host).await?;
     let mut note = |table: &str, size: u64| {
         let floor = floor(&world.options, table);
         beyond += size.saturating_sub(floor);
         record(world, host, table, size, floor);
     };
-    for line in text.lines() {
-        let Some((name, value)) = line.strip_prefix("hivemem_").and_then(|l| l.split_once(' '))
-        else {
-            continue;
-        };
-        if let (true, Ok(size)) = (FIGURES.contains(&name), value.parse()) {
-            note(name, size);
+    for (name, value) in &figures {
+        let Some(name) = name.strip_prefix("hivemem_") else { continue };
+        if FIGURES.contains(&name) {
+            note(name, *value);
         }
     }
     note("disk_bytes", host.disk.used_bytes());

@@ -9,7 +9,7 @@
 //! | `client` | clients that send too much, read too slowly, or have no right |
 //! | `members` | changes of membership, leader transfers, backups put back |
 //! | `recovery` | the quorum is lost for ever |
-//! | `peers`, `replay` | peers that lose their disks, and messages that come again |
+//! | `peers`, `replay`, `rot` | peers that lose their disks or have bad ones, and messages that come again |
 //!
 //! Invariants: `STR-1` a strike undoes what it did before it ends, but for what it destroyed; `STR-2` it
 //! is counted when it has taken hold, not when it was tried.
@@ -24,7 +24,8 @@ mod network;
 pub mod peers;
 mod process;
 mod recovery;
-mod replay;
+pub(crate) mod replay;
+mod rot;
 
 use std::sync::Arc;
 
@@ -161,6 +162,9 @@ pub async fn carry_out(world: World, strike: Strike) {
         | Kind::RestartStorm
         | Kind::RollingRestart
         | Kind::KillInStart => process::carry_out(&mut blow).await,
+        Kind::BitFlip | Kind::TruncatedFile | Kind::LostFsync if blow.peers().is_some() => {
+            rot::carry_out(&mut blow).await
+        }
         Kind::BitFlip
         | Kind::TruncatedFile
         | Kind::LostFsync

@@ -38,7 +38,7 @@ pub(super) async fn carry_out(blow: &mut Blow) {
 }
 
 /// How many peers may still lose what they have (`STR-5`). One that is put back loses what came after its backup.
-fn may_be_lost(world: &PeersWorld) -> u64 {
+pub(super) fn may_be_lost(world: &PeersWorld) -> u64 {
     let lost = world.fleet.all().len() as u64 - world.options.peers;
     let set_back = world.ground.get().map_or(0, |ground| ground.set_backs());
     (world.options.needed() - 1).saturating_sub(lost + set_back)
@@ -82,7 +82,7 @@ async fn until_acknowledged(world: &PeersWorld) {
 }
 
 /// So many peers that can be lost: half of the time the one that acknowledged last is among them.
-fn victims(blow: &mut Blow, world: &PeersWorld, count: u64) -> Vec<Arc<Host>> {
+pub(super) fn victims(blow: &mut Blow, world: &PeersWorld, count: u64) -> Vec<Arc<Host>> {
     let mut victims: Vec<Arc<Host>> = Vec::new();
     if blow.draw.percent(50) {
         victims.extend(latest(world));

@@ -163,7 +163,8 @@ async fn rolling(blow: &mut Blow) {
 }
 
 async fn kill_in_start(blow: &mut Blow) {
-    let Some(voter) = blow.target().await else { return };
+    // Who is held down may have lost what it had promised.
+    let Some(voter) = blow.target().await.filter(|voter| !voter.is_held()) else { return };
     let fault = blow.begin(&[&voter.name]);
     for _ in 0..1 + blow.draw.below(5) {
         voter.crash();

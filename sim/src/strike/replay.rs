@@ -18,7 +18,7 @@ use types::{Reason, Reject, VersionVector};
 use wire::{
     client::{Channel, ChannelTimes},
     errors::reject_from_status,
-    v1::{SyncPurpose, SyncPush, SyncQuestion, sync_peer_client::SyncPeerClient},
+    v1::{SyncHeader, SyncPurpose, SyncPush, SyncQuestion, sync_peer_client::SyncPeerClient},
 };
 
 use super::Blow;
@@ -34,19 +34,28 @@ const TIMES: ChannelTimes = ChannelTimes {
 /// Longest wait for a receiver that restarts.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A message of one peer for another.
-fn message(blow: &mut Blow, world: &PeersWorld, from: &Host, to: &Host) -> Option<SyncQuestion> {
+/// A message of one peer for another, with this nonce and a header that may be changed.
+pub(crate) fn message(
+    world: &PeersWorld,
+    (from, to): (&Host, &Host),
+    nonce: String,
+    change: impl FnOnce(&mut SyncHeader),
+) -> Option<SyncQuestion> {
     let disk: DiskRef = Arc::new(from.disk.clone());
     let identity = Keyring::new(disk, Path::new("data")).load().ok()??;
     let (me, to) = (world.row_of(&from.name)?.node, world.row_of(&to.name)?.node);
     let (purpose, now_ms) = (SyncPurpose::Push, clock::now_unix_ms());
-    let header = sealed::header(purpose, to.parse().ok()?, now_ms, &VersionVector::default());
+    let mut header = sealed::header(purpose, to.parse().ok()?, now_ms, &VersionVector::default());
+    change(&mut header);
     let push = SyncPush { header: Some(header), operations: Vec::new(), proofs: Vec::new() };
-    let nonce = format!("again-{:016x}", blow.draw.bits());
     Some(sealed::question(&identity, me.parse().ok()?, push.encode_to_vec(), nonce))
 }
 
-async fn send(to: &Host, message: &SyncQuestion) -> Result<(), Reject> {
+/// Has a peer hear a message.
+///
+/// # Errors
+/// Why it does not take it.
+pub(crate) async fn send(to: &Host, message: &SyncQuestion) -> Result<(), Reject> {
     let channel = Channel::new(to.address().parse()?, TIMES);
     let asked = async { SyncPeerClient::new(channel).push(named(message.clone())).await };
     match clock::timeout(TIMES.call, asked).await {
@@ -74,7 +83,8 @@ pub(super) async fn carry_out(blow: &mut Blow, world: &PeersWorld) {
     if from.name == to.name {
         return;
     }
-    let Some(message) = message(blow, world, &from, &to) else { return };
+    let nonce = format!("again-{:016x}", blow.draw.bits());
+    let Some(message) = message(world, (&from, &to), nonce, |_| {}) else { return };
     if send(&to, &message).await.is_err() || !is_refused(&to, &message).await {
         return;
     }

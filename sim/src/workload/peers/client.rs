@@ -122,6 +122,39 @@ impl Client {
         question: &Question,
         read: impl FnOnce(&Told) -> Outcome,
     ) -> Outcome {
+        let (told, outcome) = self.ask(node, call, request, question, read).await;
+        self.note(&told);
+        outcome
+    }
+
+    /// Asks twice at once and records both; says what is known of the request then.
+    async fn twice(
+        &mut self,
+        node: usize,
+        call: &Call,
+        request: Request,
+        question: &Question,
+        read: &impl Fn(&Told) -> Outcome,
+    ) -> Outcome {
+        let ask = || self.ask(node, call, Some(request), question, read);
+        let ((one, first), (two, second)) = futures::join!(ask(), ask());
+        self.note(&one);
+        self.note(&two);
+        match (first, second) {
+            (done @ Outcome::Done(_), _) | (_, done @ Outcome::Done(_)) => done,
+            (open @ Outcome::Unknown { .. }, _) | (_, open @ Outcome::Unknown { .. }) => open,
+            (refused, _) => refused,
+        }
+    }
+
+    async fn ask(
+        &self,
+        node: usize,
+        call: &Call,
+        request: Option<Request>,
+        question: &Question,
+        read: impl FnOnce(&Told) -> Outcome,
+    ) -> (Told, Outcome) {
         let (recorder, link) = (self.ground.recorder(), &self.links[node]);
         let op = recorder.invoke(&self.name, &link.name, request, call.clone());
         let told = link.ask(question).await;
@@ -129,13 +162,17 @@ impl Client {
             self.notice(node, op, answer);
         }
         let outcome = read(&told);
-        self.ground.recorder().complete(op, outcome.clone());
+        recorder.complete(op, outcome.clone());
+        (told, outcome)
+    }
+
+    /// Learns from an answer whether nodes are to be left alone for a while.
+    fn note(&mut self, told: &Told) {
         match told {
             Told::Yes(_) => self.failures = 0,
             Told::No(reject) if !wire::errors::row(reject.reason).retryable => self.failures = 0,
             _ => self.failures = self.failures.saturating_add(1),
         }
-        outcome
     }
 
     /// Looks for text in an answer that its node may not know.
@@ -204,10 +241,14 @@ impl Client {
     ) -> Outcome {
         let question = question.named(Some(name.key.clone()));
         let at = self.links[node].name.clone();
-        let mut open = None;
-        for _ in 0..ATTEMPTS {
+        let (mut open, twice_percent) = (None, self.ground.load().twice_percent);
+        for attempt in 0..ATTEMPTS {
             let answered = |told: &Told| told.outcome(|answer| read(&at, answer));
-            let last = self.once(node, call, Some(name.request), &question, answered).await;
+            let request = name.request;
+            let last = match attempt == 0 && self.draw.percent(twice_percent) {
+                true => self.twice(node, call, request, &question, &answered).await,
+                false => self.once(node, call, Some(request), &question, answered).await,
+            };
             match last {
                 Outcome::Unknown { .. } => open = Some(last),
                 Outcome::Rejected { ref reason, .. }

@@ -53,6 +53,8 @@ pub struct Load {
     pub answer_ms: u64,
     /// Requests of a hundred that are asked of another peer too, when nobody can say what became of them.
     pub elsewhere_percent: u64,
+    /// Requests of a hundred that are asked twice at once, of the same peer.
+    pub twice_percent: u64,
     /// The peer that may not see the closed namespace, if there is one.
     pub narrow: Option<String>,
     /// Whether some memories are a stranger's, whose operations the peers refuse.
@@ -81,6 +83,7 @@ impl Load {
             keep_max: usize::MAX,
             answer_ms: pick(draw, [2500, 4000, 4000]),
             elsewhere_percent: draw.between((0, 50)),
+            twice_percent: draw.between((0, 10)),
             narrow: None,
             strangers: false,
         }

@@ -67,20 +67,25 @@ impl Vacant {
 
     /// The settings of every node, and those of this one.
     pub fn config(&self, own: &[(&'static str, String)]) -> Config {
-        let mut layers = Layers::default();
-        let settings = [
-            ("data_dir", "data".to_owned()),
-            ("server.listen", self.address()),
-            ("server.drain_timeout", "1s".to_owned()),
-            ("auth.api_key", API_KEY.to_owned()),
-            ("auth.operator_key_file", "operator.key".to_owned()),
-            ("storage.reserve_mib", "0".to_owned()),
-        ];
-        for (key, value) in settings.into_iter().chain(own.iter().cloned()) {
-            layers.add(key, value, Origin::Flag).expect("the settings above exist");
-        }
-        Config::build(&layers, PathBuf::from("data")).expect("the settings above fit")
+        config(&self.address(), own)
     }
+}
+
+/// The settings of every node, and those of the one with this address.
+pub fn config(address: &str, own: &[(&'static str, String)]) -> Config {
+    let mut layers = Layers::default();
+    let settings = [
+        ("data_dir", "data".to_owned()),
+        ("server.listen", address.to_owned()),
+        ("server.drain_timeout", "1s".to_owned()),
+        ("auth.api_key", API_KEY.to_owned()),
+        ("auth.operator_key_file", "operator.key".to_owned()),
+        ("storage.reserve_mib", "0".to_owned()),
+    ];
+    for (key, value) in settings.into_iter().chain(own.iter().cloned()) {
+        layers.add(key, value, Origin::Flag).expect("the settings above exist");
+    }
+    Config::build(&layers, PathBuf::from("data")).expect("the settings above fit")
 }
 
 /// A machine: its disk, its clock, and the node that runs on it.
@@ -93,7 +98,7 @@ pub struct Host {
     pub id: NodeId,
     /// The machine's disk.
     pub disk: FaultyDisk,
-    config: Config,
+    config: Arc<Mutex<Config>>,
     address: String,
     recorder: Recorder,
     state: Mutex<State>,
@@ -108,12 +113,16 @@ impl Host {
         let address = vacant.address();
         let Vacant { number, disk, ip, vfs } = vacant;
         let shared: DiskRef = Arc::new(disk.clone());
+        let config = Arc::new(Mutex::new(config));
         let settings = config.clone();
         let node = Handle::current()
             .create_node()
             .name(&name)
             .ip(ip)
-            .init(move || fatal::sim::contain(daemon(shared.clone(), settings.clone())))
+            .init(move || {
+                let settings = settings.lock().clone();
+                fatal::sim::contain(daemon(shared.clone(), settings))
+            })
             .build();
         recorder.node(&name, true);
         Arc::new(Self {
@@ -137,7 +146,12 @@ impl Host {
 
     /// Its settings.
     pub fn config(&self) -> Config {
-        self.config.clone()
+        self.config.lock().clone()
+    }
+
+    /// Its settings from its next start on.
+    pub fn configure(&self, config: Config) {
+        *self.config.lock() = config;
     }
 
     /// How clients reach it.

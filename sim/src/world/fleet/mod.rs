@@ -122,6 +122,17 @@ impl Fleet {
         }
     }
 
+    /// A node's figures, by the names of its metrics; `None` where it does not answer.
+    pub async fn figures(&self, host: &Host) -> Option<BTreeMap<String, u64>> {
+        let question = Question::get("/metrics", "operator", ANSWER_MS).by_operator();
+        let text = Link::new(&host.place(), ANSWER_MS).ok()?.text(&question).await?;
+        let figure = |line: &str| {
+            let (name, value) = line.split_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        Some(text.lines().filter_map(figure).collect())
+    }
+
     /// Starts machines again that have died, looking so often; for ever.
     pub async fn supervise(self: Arc<Self>, look: Duration) {
         loop {

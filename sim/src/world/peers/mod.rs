@@ -28,7 +28,7 @@ use runtime::{
     disk::{DiskRef, write_atomically},
 };
 
-use super::fleet::{Fleet, Host, LOOK, Vacant};
+use super::fleet::{Fleet, Host, LOOK, Vacant, host};
 use crate::{
     options::PeersOptions,
     schedule::Kind,
@@ -156,6 +156,25 @@ impl PeersWorld {
         if let Some(row) = self.rows.lock().iter_mut().find(|row| row.name == name) {
             change(row);
         }
+    }
+
+    /// Takes a peer off the list, which goes to everybody.
+    pub fn take_row(&self, name: &str) -> Option<Row> {
+        let mut rows = self.rows.lock();
+        let at = rows.iter().position(|row| row.name == name)?;
+        Some(rows.remove(at))
+    }
+
+    /// Puts a peer on the list, which goes to everybody.
+    pub fn put_row(&self, row: Row) {
+        self.rows.lock().push(row);
+    }
+
+    /// Settings of a peer from its next start on, beside those of every peer.
+    pub fn configure(&self, host: &Host, more: &[(&'static str, String)]) {
+        let mut all = settings(&self.options);
+        all.extend_from_slice(more);
+        host.configure(host::config(host.address(), &all));
     }
 
     /// The row of a peer.

@@ -5,6 +5,9 @@
 //!
 //! Not here: agreeing and looking afterwards (`run::peers`).
 
+mod behind;
+mod refusals;
+
 use std::{sync::Arc, time::Duration};
 
 use runtime::{
@@ -54,6 +57,16 @@ pub enum Script {
     Restored,
     /// A peer that may see more than before.
     Widened,
+    /// A peer's quota is used up, then there is room again.
+    BeyondQuota,
+    /// A peer's rules forbid something, then they do not.
+    AgainstPolicy,
+    /// A peer is of another build, then it is upgraded.
+    AnotherSchema,
+    /// A peer that was off the list for so long that the others forgot what it missed.
+    Away,
+    /// A peer with an empty disk, after the others forgot how they came to what they have.
+    New,
 }
 
 /// Who plays, and with whom.
@@ -78,6 +91,11 @@ pub async fn play(world: &Arc<PeersWorld>, script: Script) {
         Script::HourAhead => play.hour_ahead().await,
         Script::Restored => play.restored().await,
         Script::Widened => play.widened().await,
+        Script::BeyondQuota => play.beyond_quota().await,
+        Script::AgainstPolicy => play.against_policy().await,
+        Script::AnotherSchema => play.another_schema().await,
+        Script::Away => play.away_behind_the_cut().await,
+        Script::New => play.new_behind_the_cut().await,
     }
 }
 

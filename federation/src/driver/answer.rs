@@ -97,8 +97,8 @@ impl Federation {
         let push = read(&question.body)?;
         let header = push.header.as_ref();
         let heard = self.heed(&question.nonce, header, SyncPurpose::Push, from.node)?;
-        // Until it is taken (`DRV-13`).
-        let _start = self.0.starts.pushes(from.node, heard.start).await?;
+        // Until it is taken (`DRV-13`, `DRV-17`).
+        let _turn = self.0.starts.pushes(from.node, heard.start).await?;
         let exchange = &self.0.exchange;
         let once = Some(heard.once);
         let taken = exchange.take(&members, from, push.operations, &push.proofs, once).await?;

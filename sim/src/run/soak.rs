@@ -24,8 +24,6 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(60);
 /// Longest time until everything is at its floor.
 const SETTLE: Duration = Duration::from_secs(1800);
-/// Time for a peer's answer, milliseconds.
-const ANSWER_MS: u64 = 5000;
 /// Time after which everything has been seen that comes and goes within minutes.
 const WARM_MS: u64 = 3_600_000;
 /// Longest time that a nonce is remembered: the asker's clock may be ahead.

@@ -22,7 +22,7 @@ use wire::{
 };
 
 use super::Blow;
-use crate::world::{fleet::Host, peers::PeersWorld};
+use crate::world::{API_KEY, fleet::Host, peers::PeersWorld};
 
 /// Times of the connection that the messages come on.
 const TIMES: ChannelTimes = ChannelTimes {
@@ -57,7 +57,10 @@ pub(crate) fn message(
 /// Why it does not take it.
 pub(crate) async fn send(to: &Host, message: &SyncQuestion) -> Result<(), Reject> {
     let channel = Channel::new(to.address().parse()?, TIMES);
-    let asked = async { SyncPeerClient::new(channel).push(named(message.clone())).await };
+    let mut request = named(message.clone());
+    // What the peers' doors ask for.
+    request.metadata_mut().insert("x-api-key", API_KEY.parse().expect("visible characters"));
+    let asked = async { SyncPeerClient::new(channel).push(request).await };
     match clock::timeout(TIMES.call, asked).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(status)) => Err(reject_from_status(&status)),

@@ -134,7 +134,7 @@ pub const TABLE: &[Row] = &[
     refused(Reason::StaleEpoch, Code::FailedPrecondition, 409, -32041, "Of an earlier epoch"),
     refused(Reason::ApprovalNeeded, Code::PermissionDenied, 403, -32042, "Needs an approval"),
     later(Reason::RulesUnknown, Code::Unavailable, 503, -32043, "Rules not known yet"),
-    later(Reason::Starting, Code::Unavailable, 503, -32044, "Starting"),
+    later(Reason::Starting, Code::Unavailable, 503, -32046, "Starting"),
 ];
 
 /// The row of a reason.

@@ -193,7 +193,7 @@ async fn what_was_refused_does_not_come_in_with_a_record() {
     put(&a, &viewer("ann"), 2, "two").await;
     let feed = log(folders[0].path());
     let Intent::Pass(mut passed) = passing(&feed[0]) else { panic!("a passed one") };
-    (passed.refused, passed.about) = (Some(Reason::QuotaExceeded), Some(Some(id(1))));
+    (passed.refused, passed.about) = (Some(Reason::Forbidden), Some(Some(id(1))));
     act(&b, &peer(), Intent::Pass(passed)).await.unwrap();
     let keys = items(&a).await.into_iter().map(|item| item.key).collect();
     let (states, _) = a.states(keys, everything(), u64::MAX).await.unwrap();

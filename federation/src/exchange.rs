@@ -411,11 +411,14 @@ impl Exchange {
     /// What the store refuses.
     pub async fn tell(
         &self,
+        members: &Members,
         to: &Member,
         has: VersionVector,
         items_max: u32,
     ) -> Result<Telling, Reject> {
-        let query = LackingQuery { has, items_max, bytes_max: BYTES_MAX };
+        let left = members.iter().filter(|m| m.endpoint.is_none() && m.node != self.me);
+        let left = left.map(|member| member.node).collect();
+        let query = LackingQuery { has, left, items_max, bytes_max: BYTES_MAX };
         let lacking = self.store.lacking(query).await.map_err(refused)?;
         let Lacking { items, proofs, more, is_cut } = lacking;
         let operations = items.into_iter().map(|item| told(to, item)).collect();

@@ -138,7 +138,7 @@ impl Federation {
             has.join(&exchange.store.covered_at(before_ms).await.map_err(refused)?);
         }
         let Telling { operations, proofs, more, is_cut } =
-            exchange.tell(from, has, items_max).await?;
+            exchange.tell(&members, from, has, items_max).await?;
         self.happened(Input::Heard { peer: from.node, vector }).await;
         Ok(SyncTold { covers, operations, proofs, more, is_cut })
     }

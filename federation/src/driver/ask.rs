@@ -63,7 +63,10 @@ pub(super) async fn push(federation: Federation, peer: NodeId, push: PushId, par
     let input = match end {
         Ok(End::Judged(verdicts, vector)) => Input::Judged { peer, push, verdicts, vector },
         // What it lacks is not to be had here either, for now.
-        Ok(End::Behind(_)) if brings_all => Input::Failed { peer, push },
+        Ok(End::Behind(_)) if brings_all => {
+            tracing::debug!(%peer, first, "a peer lacks something that is not to be had here");
+            Input::Failed { peer, push }
+        }
         Ok(End::Behind(vector)) => Input::Behind { peer, push, vector },
         Ok(End::Cut(vector)) => {
             tracing::debug!(%peer, first, "the log does not reach back to where a push begins");
@@ -90,7 +93,8 @@ async fn send_part(
     let mut has = part.lacks.unwrap_or_else(|| covers.clone());
     has = has.iter().filter(|(origin, _)| *origin != part.origin).collect();
     has.raise(part.origin, part.first - 1);
-    let Telling { operations, proofs, .. } = exchange.tell(member, has, OPERATIONS_MAX).await?;
+    let Telling { operations, proofs, .. } =
+        exchange.tell(&members, member, has, OPERATIONS_MAX).await?;
     let mine = |origin: &[u8]| origin == part.origin.as_bytes();
     let last = operations.iter().filter(|op| mine(&op.origin)).map(|op| op.seq).next_back();
     // With none of this node's own it is still worth sending: the others come first.

@@ -179,7 +179,11 @@ impl Side {
     /// Everything that `to` lacks.
     async fn told(&self, to: &Side) -> (Vec<SyncOperation>, Vec<SyncProof>) {
         let has = to.exchange.covers().await.expect("covered");
-        let told = self.exchange.tell(&to.member, has, OPERATIONS_MAX).await.expect("told");
+        let told = self
+            .exchange
+            .tell(&Members::default(), &to.member, has, OPERATIONS_MAX)
+            .await
+            .expect("told");
         (told.operations, told.proofs)
     }
 }
@@ -377,7 +381,8 @@ async fn nothing_is_taken_up_before_what_its_author_had_seen() {
     // Only its own: the first one's is missing.
     let mut has = b.exchange.covers().await.expect("covered");
     has = has.iter().filter(|(origin, _)| *origin != b.member.node).collect();
-    let own = b.exchange.tell(&c.member, has, OPERATIONS_MAX).await.expect("told");
+    let own =
+        b.exchange.tell(&Members::default(), &c.member, has, OPERATIONS_MAX).await.expect("told");
     let Telling { operations: own, proofs, .. } = own;
     let early = c.exchange.take(&members, &b.member, own, &proofs, None).await.expect("an answer");
     assert!(early.behind && early.fates.is_empty(), "EXC-4");
@@ -431,7 +436,11 @@ async fn a_long_feed_is_taken_batch_by_batch() {
     let mut batches = 0;
     loop {
         let has = b.exchange.covers().await.expect("covered");
-        let told = a.exchange.tell(&b.member, has, OPERATIONS_MAX).await.expect("told");
+        let told = a
+            .exchange
+            .tell(&Members::default(), &b.member, has, OPERATIONS_MAX)
+            .await
+            .expect("told");
         let Telling { operations, proofs, more, .. } = told;
         let count = operations.len();
         let once = Once { peer: a.member.node, nonce: [batches; 16], until_ms: u64::MAX >> 1 };

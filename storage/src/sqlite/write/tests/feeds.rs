@@ -1,6 +1,9 @@
 //! Operations of other nodes: in order, once, as they came, and past what cannot be had.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use types::{
     AgentRecord, DeadLetter, FeedHead, Hlc, Kind, LinkId, NodeId, Op, OpId, Payload, Reason,
@@ -223,7 +226,7 @@ pub(super) async fn catch_up(from: &SqliteStore, to: &SqliteStore, items_max: u3
     for parts in 1.. {
         let feeds = to.feeds().await.unwrap();
         let has = feeds.values().map(|feed| (feed.origin, feed.seq)).collect();
-        let query = LackingQuery { has, items_max, bytes_max: 1 << 20 };
+        let query = LackingQuery { has, left: BTreeSet::new(), items_max, bytes_max: 1 << 20 };
         let Lacking { items, proofs, more, .. } = from.lacking(query).await.unwrap();
         let vouches = proofs.iter().map(|proof| Intent::Vouch(proven(&feeds, &items, proof)));
         let vouches: Vec<Intent> = vouches.collect();
@@ -269,8 +272,12 @@ async fn a_store_catches_up_from_any_other_in_parts() {
     let feed = log(folders[0].path());
     act(&d, &peer(), refusing(&feed[0], Reason::Malformed)).await.unwrap();
     catch_up(&a, &d, 4).await;
-    let query =
-        LackingQuery { has: types::VersionVector::default(), items_max: 1000, bytes_max: 1 << 20 };
+    let query = LackingQuery {
+        has: types::VersionVector::default(),
+        left: BTreeSet::new(),
+        items_max: 1000,
+        bytes_max: 1 << 20,
+    };
     let told = d.lacking(query).await.unwrap();
     assert!(matches!(told.items[0].said, Said::Hash(_)), "FDR-2");
     let mut next = std::collections::BTreeMap::new();
@@ -287,7 +294,12 @@ async fn a_store_catches_up_from_any_other_in_parts() {
 
 /// Everything that a store tells who has nothing.
 async fn told_by(store: &SqliteStore) -> Vec<FeedItem> {
-    let query = LackingQuery { has: VersionVector::default(), items_max: 1000, bytes_max: 1 << 20 };
+    let query = LackingQuery {
+        has: VersionVector::default(),
+        left: BTreeSet::new(),
+        items_max: 1000,
+        bytes_max: 1 << 20,
+    };
     store.lacking(query).await.unwrap().items
 }
 
@@ -333,6 +345,16 @@ async fn what_is_hidden_here_is_passed_over_by_nobody_else() {
         assert_eq!(store.feeds().await.unwrap(), a.feeds().await.unwrap());
         let told: Vec<u64> = told_by(store).await.iter().map(|item| item.id.seq).collect();
         assert_eq!(told, [1], "FDR-4");
+        // Once its origin has left, nobody waits for it any more.
+        let query = LackingQuery {
+            has: VersionVector::default(),
+            left: BTreeSet::from([a.node_id()]),
+            items_max: 9,
+            bytes_max: 1 << 20,
+        };
+        let told: Vec<u64> =
+            store.lacking(query).await.unwrap().items.iter().map(|item| item.id.seq).collect();
+        assert_eq!(told, [1, 2, 3], "FDR-4");
     }
     for store in [a, b, c] {
         store.close().await.unwrap();
@@ -350,7 +372,12 @@ async fn what_is_not_kept_is_told_in_parts_too() {
     // What nobody can read is told on as its hash.
     let all = feed.iter().map(|bytes| refusing(bytes, Reason::Malformed));
     b.write(request(&peer(), all.chain([Intent::Vouch(word)]).collect())).await.unwrap();
-    let query = LackingQuery { has: VersionVector::default(), items_max: 3, bytes_max: 1 << 20 };
+    let query = LackingQuery {
+        has: VersionVector::default(),
+        left: BTreeSet::new(),
+        items_max: 3,
+        bytes_max: 1 << 20,
+    };
     let told = b.lacking(query).await.unwrap();
     assert_eq!((told.items.len(), told.more, told.is_cut), (3, true, false), "FDR-1");
     assert!(catch_up(&b, &c, 3).await >= feed.len().div_ceil(3), "in parts");
@@ -407,8 +434,12 @@ async fn nobody_is_told_what_cannot_be_shown_to_be_all_there() {
     }
     let feed = log(folders[0].path());
     take_all(&b, &feed[..4]).await;
-    let everything =
-        || LackingQuery { has: VersionVector::default(), items_max: 100, bytes_max: 1 << 20 };
+    let everything = || LackingQuery {
+        has: VersionVector::default(),
+        left: BTreeSet::new(),
+        items_max: 100,
+        bytes_max: 1 << 20,
+    };
     let told = b.lacking(everything()).await.unwrap();
     assert!(told.items.is_empty() && told.proofs.is_empty() && !told.more, "FDR-3");
     let head = |last: usize| {

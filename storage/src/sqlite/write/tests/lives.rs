@@ -1,6 +1,6 @@
 //! Names under which a node speaks: stores that were put back to an earlier time.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use runtime::disk::OsDisk;
 use types::{OpId, Reason, SignedHead, VersionVector};
@@ -80,7 +80,12 @@ async fn a_store_that_cannot_know_what_it_had_said_takes_another_name() {
     let five = store_intent(memory(&viewer("ann"), 5, "m5", types::Scope::Private));
     let made = again.write(request(&viewer("ann"), vec![five])).await.unwrap().operations;
     assert_eq!(made, Some(Made { origin: node.life(77), first: 1, last: 1 }));
-    let query = LackingQuery { has: VersionVector::default(), items_max: 9, bytes_max: 1 << 20 };
+    let query = LackingQuery {
+        has: VersionVector::default(),
+        left: BTreeSet::new(),
+        items_max: 9,
+        bytes_max: 1 << 20,
+    };
     let told = again.lacking(query).await.unwrap();
     let names: Vec<OpId> = told.items.iter().map(|item| item.id).collect();
     let one = |seq| OpId { origin: node, seq };

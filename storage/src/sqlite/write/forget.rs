@@ -53,6 +53,17 @@ impl Group<'_> {
         Ok(Applied::Forgot(forgot))
     }
 
+    /// Up to where the log does not reach back: a log without operations reaches back to nothing, also not to what was
+    /// taken as state behind its last one.
+    fn reach(&self, begins: u64) -> Result<u64, SqlFault> {
+        let has_more = !self.log.is_empty()
+            || self
+                .connection
+                .prepare_cached("SELECT 1 FROM ops WHERE position > ?1 LIMIT 1")?
+                .exists([signed(begins)])?;
+        Ok(if has_more { begins } else { self.head.position })
+    }
+
     fn find_cut(&self, forget: &Forget, begins: u64) -> Result<Cut, SqlFault> {
         let mut cut = Cut { position: begins, ..Cut::default() };
         let heads = self.last_heads(forget)?;
@@ -137,6 +148,7 @@ impl Group<'_> {
     }
 
     fn forget_tombstones(&mut self, forget: &Forget, begins: u64) -> Result<Forgot, SqlFault> {
+        let reach = self.reach(begins)?;
         let mut forgot = Forgot::default();
         let (mut gone, mut seen) = (Vec::new(), 0);
         {
@@ -146,7 +158,7 @@ impl Group<'_> {
                 " FROM memories WHERE life = 2 AND position > ?1 AND position <= ?2
                  ORDER BY position LIMIT ?3"
             ))?;
-            let bounds = (signed(forget.after), signed(begins), forget.rows_max);
+            let bounds = (signed(forget.after), signed(reach), forget.rows_max);
             let mut rows = statement.query(bounds)?;
             while let Some(row) = rows.next()? {
                 seen += 1;

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     answer::Applied,
     request::{Incoming, Passed},
-    sqlite::row::{self, alias_key, signed},
+    sqlite::row::{alias_key, key_of, signed},
 };
 
 /// A covered operation that is not kept.
@@ -245,15 +245,7 @@ impl Group<'_> {
         let record = Record::create(op, new);
         let title_key = key_of(&record);
         self.head.row += 1;
-        let entry = Entry {
-            row: self.head.row,
-            record,
-            position: self.head.position,
-            kept: None,
-            dirty: true,
-            text_changed: true,
-            indexed: None,
-        };
+        let entry = Entry::fresh(self.head.row, self.head.position, record);
         self.overlay.create(title_key, entry);
         Ok(())
     }
@@ -342,9 +334,4 @@ impl Group<'_> {
         }
         Ok(())
     }
-}
-
-/// Key of the title that a record has.
-pub(super) fn key_of(record: &Record) -> i64 {
-    row::title_key(&record.namespace, &record.author, &record.scope.value.1, &record.title.value)
 }

@@ -11,7 +11,6 @@ use rusqlite::{Connection, OptionalExtension};
 use types::{AgentRecord, Link, MemoryId, NodeId, OpId, Reason, Record, Reject, VersionVector};
 
 use super::{
-    feeds::key_of,
     group::{Done, Group},
     overlay::{AliasEntry, Entry},
 };
@@ -19,7 +18,7 @@ use crate::{
     answer::Applied,
     sqlite::{
         read::states::{gone, note_position},
-        row::{alias_key, signed, unsigned},
+        row::{alias_key, key_of, signed, unsigned},
     },
     state::{Alias, CoveredFeed, Holding, Item, ItemKey, Table},
 };
@@ -70,15 +69,7 @@ impl Group<'_> {
             }
             let title_key = key_of(&record);
             self.head.row += 1;
-            let entry = Entry {
-                row: self.head.row,
-                record,
-                position,
-                kept: None,
-                dirty: true,
-                text_changed: true,
-                indexed: None,
-            };
+            let entry = Entry::fresh(self.head.row, position, record);
             self.overlay.create(title_key, entry);
             self.joined.any = true;
             return Ok(Applied::Other);

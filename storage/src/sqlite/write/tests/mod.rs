@@ -12,4 +12,5 @@ mod forgetting;
 mod machine;
 mod rules;
 mod times;
+mod views;
 mod world;

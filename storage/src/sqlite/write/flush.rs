@@ -165,6 +165,7 @@ struct MemoryTables<'c> {
     add_tag: CachedStatement<'c>,
     drop_tag: CachedStatement<'c>,
     drop_vector: CachedStatement<'c>,
+    drop_old_vector: CachedStatement<'c>,
 }
 
 impl<'c> MemoryTables<'c> {
@@ -192,6 +193,8 @@ impl<'c> MemoryTables<'c> {
             drop_tag: connection
                 .prepare_cached("DELETE FROM memory_tags WHERE tag = ?1 AND row = ?2")?,
             drop_vector: connection.prepare_cached("DELETE FROM vectors WHERE row = ?1")?,
+            drop_old_vector: connection
+                .prepare_cached("DELETE FROM vectors WHERE row = ?1 AND text_sha256 <> ?2")?,
         })
     }
 
@@ -240,6 +243,10 @@ impl<'c> MemoryTables<'c> {
         ])?;
         if life == DELETED || life == BEHIND {
             self.drop_vector.execute([entry.row])?;
+        } else if entry.text_changed && entry.kept.is_some() {
+            // Whoever computes vectors looks for memories that have none.
+            let text = row::text_sha256(shown.title.value.as_str(), shown.content.value.as_str());
+            self.drop_old_vector.execute(params![entry.row, text])?;
         }
         self.write_tags(entry, words)
     }

@@ -12,5 +12,6 @@ mod forgetting;
 mod machine;
 mod rules;
 mod times;
+mod vectors;
 mod views;
 mod world;

@@ -179,13 +179,15 @@ pub(super) async fn pull(federation: Federation, peer: NodeId) {
 }
 
 /// What a pull has brought.
-struct Fetched {
-    vector: VersionVector,
+pub(super) struct Fetched {
+    /// What the peer covers.
+    pub(super) vector: VersionVector,
     more: bool,
-    is_cut: bool,
+    /// Whether its log does not reach back to where this node is.
+    pub(super) is_cut: bool,
 }
 
-async fn fetch(federation: &Federation, peer: NodeId) -> Result<Fetched, Reject> {
+pub(super) async fn fetch(federation: &Federation, peer: NodeId) -> Result<Fetched, Reject> {
     let members = federation.members();
     let (member, exchange) = (members.get(peer)?, &federation.0.exchange);
     let before = exchange.covers().await?;

@@ -6,6 +6,7 @@
 //! | `ask` | pushes and pulls: one task each, one message each |
 //! | `compare` | comparing what is held, and taking what differs |
 //! | `forget` | forgetting what every member has seen |
+//! | `level` | being as far as others, for reads |
 //! | `answer` | answers to what other nodes ask of this one, by whichever door |
 //! | `seen` | when peers were heard, and what they said of themselves |
 //! | `serve` | the gRPC door |
@@ -20,6 +21,7 @@ mod answer;
 mod ask;
 mod compare;
 mod forget;
+mod level;
 mod run;
 mod seen;
 mod serve;

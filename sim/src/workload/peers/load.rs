@@ -51,6 +51,8 @@ pub struct Load {
     pub answer_ms: u64,
     /// Requests of a hundred that are asked of another peer too, when nobody can say what became of them.
     pub elsewhere_percent: u64,
+    /// Reads of a hundred that ask for what a quorum has.
+    pub quorum_reads_percent: u64,
     /// The peer that may not see the closed namespace, if there is one.
     pub narrow: Option<String>,
     /// Whether some memories are a stranger's, whose operations the peers refuse.
@@ -78,6 +80,7 @@ impl Load {
             stores_max: draw.between((10, 30)),
             answer_ms: pick(draw, [2500, 4000, 4000]),
             elsewhere_percent: draw.between((0, 50)),
+            quorum_reads_percent: draw.between((0, 60)),
             narrow: None,
             strangers: false,
         }

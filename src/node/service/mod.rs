@@ -36,7 +36,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use storage::{Store, StoreError, answer::WriteReceipt, request::Viewer};
 use tokio::sync::watch as signal;
-use types::{AgentId, AgentRecord, Audience, Durability, NodeId, OpId, Reason, Reject, Scope};
+use types::{AgentId, AgentRecord, Audience, Durability, OpId, Reason, Reject, Scope};
 
 pub use self::caller::{AccessKeys, Caller, Credentials};
 use self::peering::{OwnCertificates, OwnRowOut};

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 pub mod doors;
 pub mod embed;
+mod gather;
 pub mod identity;
 pub mod node;
 pub mod peers;

@@ -96,39 +96,75 @@ fn what_was_lowered_removed_or_shortened_stays_so_against_a_stale_peer() {
 }
 
 #[test]
-fn one_title_written_on_two_sides_converges_and_both_ids_resolve() {
+fn one_title_written_on_two_sides_is_one_memory_under_either_id() {
     // Each side acknowledges alone, as an operator may choose.
     let alone = ["federation.quorum=1", "federation.quorum_below_majority=true"];
     let mut fleet = Fleet::at_rest(&alone);
-    let body = |words: &str| json!({ "title": "same", "content": words, "scope": "collective" });
+    let body = |words: &str, tag: &str, priority: u8| {
+        json!({
+            "title": "same", "content": words, "scope": "collective", "tags": [tag, "both"],
+            "priority": priority, "metadata": { tag: words },
+        })
+    };
     let mut ids = Vec::new();
-    for (at, words) in [(0, "the first"), (1, "the second")] {
+    for (at, words, tag, priority) in [(0, "the first", "x", 3), (1, "the second", "y", 4)] {
         fleet.nodes[at].start();
-        ids.push(fleet.stored(at, &body(words)));
+        ids.push(fleet.stored(at, &body(words, tag, priority)));
         fleet.nodes[at].kill();
     }
     fleet.nodes.iter_mut().for_each(fleet::Node::start);
     let both = |fleet: &Fleet, at: usize| json!([fleet.seen(at, &ids[0]), fleet.seen(at, &ids[1])]);
-    let resolve = |seen: &Value| seen[0]["status"] == 200 && seen[1]["status"] == 200;
-    fleet.agree("both ids resolve", |at| both(&fleet, at), resolve);
-    // A change by either id, at any node, arrives everywhere.
-    for (at, id, priority) in [(0, 1, 7), (2, 0, 3)] {
+    let one = |seen: &Value| {
+        let memory = &seen[0]["memory"];
+        seen[0] == seen[1]
+            && memory["content"] == "the second"
+            && memory["tags"] == json!(["both", "x", "y"])
+            && memory["priority"] == 7
+            && memory["metadata"] == json!({ "x": "the first", "y": "the second" })
+    };
+    fleet.agree("both ids are one memory", |at| both(&fleet, at), one);
+    fleet.all_have(&ALL, &["same"]);
+    let data = fleet.nodes[2].data();
+    let conflicts = json_of(&ok(&data, &["conflicts", "list", "--json"]));
+    let conflict = &conflicts["items"][0];
+    assert_eq!(conflict["records"][0]["id"], json!(ids[0]), "{conflicts}");
+    assert_eq!(conflict["records"][1]["id"], json!(ids[1]), "{conflicts}");
+    assert_ne!(conflict["records"][0]["origin"], conflict["records"][1]["origin"]);
+    assert_eq!(conflict["differs"], json!(["content", "metadata", "priority", "tags"]));
+    // A change by either id, at any node, is a change of what all see, and sticks.
+    for (at, id, priority) in [(0, 1, 9), (2, 0, 2)] {
         let path = format!("/api/v1/memories/{}", ids[id]);
-        fleet.changed(at, Method::PATCH, &path, Some(&json!({ "priority": priority })));
-        let changed = |seen: &Value| seen[id]["memory"]["priority"] == priority;
+        let patch = json!({ "priority": priority, "remove_tags": ["both"] });
+        fleet.changed(at, Method::PATCH, &path, Some(&patch));
+        let changed = |seen: &Value| {
+            let memory = &seen[0]["memory"];
+            seen[0] == seen[1]
+                && memory["priority"] == priority
+                && memory["tags"] == json!(["x", "y"])
+        };
         fleet.agree("changed by either id", |at| both(&fleet, at), changed);
     }
+    // So does a link, which each end shows of the other.
     let other = fleet.stored(2, &memory("other"));
     fleet.agree("the other", |at| fleet.seen(at, &other), |seen| seen["status"] == 200);
-    let link = json!({ "source": ids[1], "target": other, "relation": "related_to" });
+    let link = json!({ "source": other, "target": ids[1], "relation": "contradicts" });
     fleet.changed(1, Method::POST, "/api/v1/links", Some(&link));
-    let links = |at: usize| {
-        let told = fleet.ask(at, Method::GET, &format!("/api/v1/memories/{other}/links"), None);
-        json!(told.body["items"].as_array().map(Vec::len))
+    let ends = |at: usize| {
+        let of = |id: &str| {
+            let told = fleet.ask(at, Method::GET, &format!("/api/v1/memories/{id}/links"), None);
+            let link = &told.body["items"][0];
+            json!([told.body["items"].as_array().map(Vec::len), link["source"], link["target"]])
+        };
+        json!([of(&ids[0]), of(&ids[1]), of(&other)])
     };
-    fleet.agree("the link", links, |count| *count == 1);
+    let expected = json!([1, ids[0], other]);
+    let alike =
+        |seen: &Value| seen.as_array().is_some_and(|all| all.iter().all(|one| *one == expected));
+    fleet.agree("the contradiction, from every end", ends, alike);
     fleet.changed(0, Method::DELETE, &format!("/api/v1/memories/{}", ids[1]), None);
-    fleet.agree("deleted", |at| both(&fleet, at), |seen| seen[1]["status"] == 404);
+    let gone = |seen: &Value| seen[0]["status"] == 404 && seen[1]["status"] == 404;
+    fleet.agree("deleted under both", |at| both(&fleet, at), gone);
+    fleet.all_have(&ALL, &["other"]);
 }
 
 /// The rows of others on one node's list, with what they may send.

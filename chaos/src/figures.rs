@@ -128,6 +128,7 @@ fn kind(call: &Call) -> &'static str {
         Call::Observe { .. } => "observe",
         Call::Store { .. } => "store",
         Call::Read { .. } => "read",
+        Call::ReadQuorum { .. } => "quorum_read",
         Call::Change { .. } => "change",
         Call::Delete { .. } => "delete",
         Call::Link { .. } => "link",

@@ -152,6 +152,9 @@ pub enum Command {
         /// Show how every score came about.
         #[arg(long)]
         explain: bool,
+        /// How new.
+        #[command(flatten)]
+        fresh: FreshArgs,
         /// What may be returned.
         #[command(flatten)]
         filter: FilterArgs,
@@ -160,6 +163,9 @@ pub enum Command {
     Get {
         /// Its id, or a unique prefix.
         id: String,
+        /// How new.
+        #[command(flatten)]
+        fresh: FreshArgs,
     },
     /// List memories, newest first.
     List {
@@ -169,6 +175,9 @@ pub enum Command {
         /// The cursor that the page before ended with.
         #[arg(long)]
         after: Option<String>,
+        /// How new.
+        #[command(flatten)]
+        fresh: FreshArgs,
         /// What may be returned.
         #[command(flatten)]
         filter: FilterArgs,
@@ -351,6 +360,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: DeadLetterCommand,
+    },
+    /// Memories that several nodes made without having heard of each other.
+    Conflicts {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConflictsCommand,
     },
     /// Show what the node says of itself.
     Status,
@@ -591,6 +606,31 @@ pub enum PeersCommand {
 pub enum SyncCommand {
     /// Show of each peer how far it is, when it was heard, and what it refuses.
     Status,
+}
+
+/// Conflicts.
+#[derive(Subcommand, Debug)]
+pub enum ConflictsCommand {
+    /// List them, oldest first: the ids that stand for one memory, and what differs.
+    List {
+        /// At most so many.
+        #[arg(long, short, default_value_t = 20)]
+        limit: u32,
+        /// The cursor that the page before ended with.
+        #[arg(long)]
+        after: Option<String>,
+    },
+}
+
+/// How new an answer must be.
+#[derive(Args, Debug, Default, Clone)]
+pub struct FreshArgs {
+    /// Token of a write that must be seen, or a position of the node that is asked.
+    #[arg(long, value_name = "TOKEN")]
+    pub min_position: Option<String>,
+    /// local, or quorum: every write that was acknowledged before is seen.
+    #[arg(long, value_name = "LEVEL")]
+    pub consistency: Option<String>,
 }
 
 /// Dead letters.

@@ -9,6 +9,7 @@
 pub mod doorway;
 mod gate;
 pub mod list;
+mod reading;
 mod standing;
 pub mod trust;
 mod way;
@@ -41,7 +42,7 @@ use wire::{
 };
 
 pub use self::standing::Standing;
-use self::{doorway::Doorway, list::Listed, standing::Counts, way::Way};
+use self::{doorway::Doorway, list::Listed, reading::Readers, standing::Counts, way::Way};
 pub use self::{gate::OwnRules, list::PeersError};
 use crate::{
     config::{FederationConfig, Quorum, TlsConfig},
@@ -100,6 +101,7 @@ struct Inner {
     doorway: Doorway,
     way: Way,
     counts: Counts,
+    readers: Readers,
 }
 
 fn ms(duration: Duration) -> u64 {
@@ -192,8 +194,8 @@ impl Peers {
         let options = Options { catch_up_ms: ms(config.catch_up), compare_ms: ms(config.compare) };
         let federation = Federation::start(home, members, options).await?;
         let (quorum, within) = (config.quorum, config.quorum_timeout);
-        let inner =
-            Inner { federation, quorum, within, me, doorway, way, counts: Counts::default() };
+        let (counts, readers) = (Counts::default(), reading::readers(&federation, within));
+        let inner = Inner { federation, quorum, within, me, doorway, way, counts, readers };
         let peers = Self(Arc::new(inner));
         let reload = peers.clone().reload(disk, config.peers_file.clone(), read, shutdown.clone());
         task::spawn_named("peers reload", reload);
@@ -343,13 +345,18 @@ fn check_quorum(config: &FederationConfig, nodes: u32) -> Result<(), PeersStartE
     Err(PeersStartError::Quorum { wanted, nodes, majority, problem })
 }
 
-fn not_met(short: NotMet) -> Reject {
-    let NotMet { got, needed, short } = short;
-    let cause = match short {
+/// Why there are too few, in a word.
+fn short_cause(short: Short) -> &'static str {
+    match short {
         Short::Timeout => "timeout",
         Short::Refused(reason) => reason.code(),
         Short::TooFewNodes => "too_few_nodes",
-    };
+    }
+}
+
+fn not_met(short: NotMet) -> Reject {
+    let NotMet { got, needed, short } = short;
+    let cause = short_cause(short);
     let detail = format!(
         "{got} of the {needed} nodes that must have this write have it ({cause}); it may reach the others \
          later: the same idempotency key finds out"

@@ -10,7 +10,6 @@
 //! | `feed` | what has happened, for watchers |
 //! | `audit` | what has happened, for the node's audit chain |
 //! | `tasks` | registering this start, following the log, proposing what is due |
-//! | `gather` | calls that several askers share |
 //! | `peers`, `serve` | members among each other |
 //! | `group` | founding, status, changes of membership |
 //! | `recover` | going on after the quorum is lost, offline |
@@ -25,7 +24,6 @@
 
 mod audit;
 mod feed;
-mod gather;
 mod group;
 mod machine;
 mod peers;

@@ -24,11 +24,11 @@ use wire::{
 
 use super::{
     RootStartError,
-    gather::{Gather, NoAnswer, Question},
     read::{self, ASKING_MAX, Reads},
 };
 use crate::{
     config::{RootConfig, TlsConfig},
+    gather::{Gather, NoAnswer, Question},
     secure::{Secure, secure},
 };
 

@@ -10,11 +10,8 @@ use futures::FutureExt;
 use runtime::clock::Instant;
 use types::{Reason, Reject, planted};
 
-use super::{
-    Root, RootMachine,
-    gather::{Gather, NoAnswer, Question},
-    propose::TRY,
-};
+use super::{Root, RootMachine, propose::TRY};
+use crate::gather::{Gather, NoAnswer, Question};
 
 /// Calls under way from one member to the leader: few enough to be shared, and more than one, so that
 /// nobody waits for a whole round before its own begins.

@@ -28,7 +28,8 @@ use wire::{
     },
 };
 
-use super::{Root, gather::TOGETHER_MAX};
+use super::Root;
+use crate::gather::TOGETHER_MAX;
 
 /// Calls of peers that are answered at the same time, apart from those of agents: a busy door must
 /// not cost the leader its followers.

@@ -76,6 +76,42 @@ pub struct MemoryView {
     pub archived_reason: Option<String>,
     /// Change position of its last change on this node.
     pub position: u64,
+    /// Ids of the other records with the same title by the same author that are shown as this one; ascending.
+    pub other_ids: Vec<MemoryId>,
+}
+
+/// Several live records that are shown as one memory, because nodes that had not heard of each other made them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The id under which they are shown.
+    pub id: MemoryId,
+    /// Where they belong.
+    pub namespace: Namespace,
+    /// What they are about.
+    pub title: String,
+    /// Who wrote them.
+    pub author: AgentId,
+    /// All of them, in order of id.
+    pub records: Vec<ConflictRecord>,
+    /// Names of the fields in which they differ, in order.
+    pub differs: Vec<String>,
+}
+
+/// One of the records of a conflict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConflictRecord {
+    /// Its id.
+    pub id: MemoryId,
+    /// The node that made it.
+    pub origin: NodeId,
+    /// Created, Unix milliseconds.
+    pub created_at_ms: u64,
+    /// Last edit, Unix milliseconds.
+    pub updated_at_ms: u64,
+    /// Edits so far.
+    pub version: u64,
+    /// Nodes that changed it or made it, in order.
+    pub changed_by: Vec<NodeId>,
 }
 
 /// One page and where the next begins.

@@ -17,13 +17,13 @@ use types::{
 
 use crate::{
     answer::{
-        AuditRow, Candidates, ChainReport, Change, FeedItem, Finding, Graph, Lacking, MemoryView,
-        NamespaceInfo, Page, Path, PendingVector, QuotaUsage, StoreStats, WriteReceipt,
+        AuditRow, Candidates, ChainReport, Change, Conflict, FeedItem, Finding, Graph, Lacking,
+        MemoryView, NamespaceInfo, Page, Path, PendingVector, QuotaUsage, StoreStats, WriteReceipt,
     },
     error::StoreError,
     request::{
-        CandidateQuery, ComputedVector, DuplicateQuery, ForgetQuery, GraphQuery, LackingQuery,
-        ListQuery, PathQuery, Reader, TimelineQuery, WriteRequest,
+        CandidateQuery, ComputedVector, ConflictQuery, DuplicateQuery, ForgetQuery, GraphQuery,
+        LackingQuery, ListQuery, PathQuery, Reader, TimelineQuery, WriteRequest,
     },
 };
 
@@ -84,6 +84,13 @@ pub trait ReadStore: Send + Sync {
 
     /// A page of memories, newest first.
     fn list<'a>(&'a self, reader: Reader<'a>, query: ListQuery) -> Answer<'a, Page<MemoryView>>;
+
+    /// A page of the records that are shown as one, because nodes that had not heard of each other made them.
+    fn conflicts<'a>(
+        &'a self,
+        reader: Reader<'a>,
+        query: ConflictQuery,
+    ) -> Answer<'a, Page<Conflict>>;
 
     /// Candidates for a recall, from both indexes, already limited to what the reader may see.
     fn candidates<'a>(

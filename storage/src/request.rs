@@ -430,6 +430,17 @@ pub struct TimelineQuery {
     pub now_ms: u64,
 }
 
+/// Keys with more than one live record, oldest first.
+#[derive(Clone, Debug)]
+pub struct ConflictQuery {
+    /// Continue behind this one.
+    pub after: Option<MemoryId>,
+    /// At most so many, 1 to `PAGE_MAX`.
+    pub limit: u32,
+    /// The node's wall clock, Unix milliseconds.
+    pub now_ms: u64,
+}
+
 /// Memories that say nearly the same as a text.
 #[derive(Clone, Debug)]
 pub struct DuplicateQuery {

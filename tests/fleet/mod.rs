@@ -221,37 +221,41 @@ impl Fleet {
         body: Option<&Value>,
         idempotency: Option<&str>,
     ) -> Told {
-        let answer = self.answer(at, agent, method, path, body, idempotency);
+        let pairs = [("x-agent-id", agent), ("idempotency-key", idempotency.unwrap_or_default())];
+        let answer = self.answer(at, method, path, body, &pairs);
+        let body = answer.json().unwrap_or(Value::Null);
+        Told { status: answer.status, headers: answer.headers, body }
+    }
+
+    /// Asks a node, which may take so many milliseconds.
+    pub fn ask_within(&self, at: usize, method: Method, path: &str, body: &Value, ms: u64) -> Told {
+        let pairs = [("x-agent-id", "local"), ("x-timeout-ms", &ms.to_string())];
+        let answer = self.answer(at, method, path, Some(body), &pairs);
         let body = answer.json().unwrap_or(Value::Null);
         Told { status: answer.status, headers: answer.headers, body }
     }
 
     /// What a node shows of itself to a monitor.
     pub fn metrics(&self, at: usize) -> String {
-        let answer = self.answer(at, "local", Method::GET, "/metrics", None, None);
+        let answer = self.answer(at, Method::GET, "/metrics", None, &[("x-agent-id", "local")]);
         String::from_utf8(answer.body.to_vec()).expect("text")
     }
 
     fn answer(
         &self,
         at: usize,
-        agent: &str,
         method: Method,
         path: &str,
         body: Option<&Value>,
-        idempotency: Option<&str>,
+        pairs: &[(&'static str, &str)],
     ) -> HttpAnswer {
         let node = &self.nodes[at];
         let who = identity(self.client.path(), "client");
         let limits = HttpLimits { answer: Duration::from_secs(20), ..HttpLimits::default() };
         let client = HttpClient::with_limits(over_tls(&node.address, node.pin, Some(&who)), limits);
         let mut headers = HeaderMap::new();
-        let pairs = [
-            ("x-api-key", Some(API)),
-            ("x-agent-id", Some(agent)),
-            ("idempotency-key", idempotency),
-        ];
-        for (name, value) in pairs.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        let given = pairs.iter().copied().filter(|(_, value)| !value.is_empty());
+        for (name, value) in given.chain([("x-api-key", API)]) {
             let value = HeaderValue::from_str(value).expect("a header value");
             headers.insert(HeaderName::from_static(name), value);
         }

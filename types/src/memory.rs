@@ -122,6 +122,8 @@ pub struct NewMemory {
     pub persona_version: u32,
     /// Vector supplied by the writer.
     pub embedding: Option<Embedding>,
+    /// Whether it stays a memory of its own beside others with its title: its writer wanted both.
+    pub apart: bool,
 }
 
 impl NewMemory {
@@ -149,6 +151,7 @@ impl NewMemory {
             reflection_depth: 0,
             persona_version: 0,
             embedding: None,
+            apart: false,
         }
     }
 

@@ -5,7 +5,7 @@
 //!
 //! Not here: the mapping to status codes (`wire::errors`).
 
-use crate::Reject;
+use crate::{OpId, Reject};
 
 /// The three-way result of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Durability {
     pub acks: u32,
     /// Nodes that had to.
     pub needed: u32,
-    /// This node's change position that contains the write; pass it as `min_position` to read it.
+    /// This node's change position that contains the write; pass it as `min_position` to read it here.
     pub position: u64,
+    /// The last operation that the write made, if it made any: its name means the same on every node.
+    pub last: Option<OpId>,
 }

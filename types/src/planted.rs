@@ -90,6 +90,8 @@ pub const ALL: &[Bug] = bugs! {
         "a peer that refuses a write counts as one that has it";
     "tie-by-arrival", "peers-ties", ["converge"],
         "of two changes in one millisecond the one that arrives later wins";
+    "quorum-read-alone", "peers-restarts", ["acknowledged"],
+        "a read of a quorum asks nobody";
     "vector-not-persisted", "peers-restarts", ["acknowledged", "converge", "chains", "run"],
         "how far the feeds of others are covered is forgotten in a restart";
     "nonces-forgotten", "peers-restarts", ["run"],

@@ -10,7 +10,7 @@
 //! No method looks at a current value to decide whether a write counts: that is what makes the order
 //! of arrival irrelevant. Every operation that names the record counts, even when nothing shows.
 //!
-//! Not here: the view of records that share a namespace and title, and storage.
+//! Not here: what is shown of records that share a namespace and title ([`view`]), and storage.
 
 use std::{
     cmp::Ordering,
@@ -27,6 +27,8 @@ use crate::{
     register::{Register, Stamp},
     tags::Tags,
 };
+
+pub mod view;
 
 /// Where a record is in its life. Ordered only for the join of equal stamps, which cannot happen
 /// between distinct operations.
@@ -108,6 +110,8 @@ pub struct Record {
     pub reflection_depth: u8,
     /// Version of a persona; never changes.
     pub persona_version: u32,
+    /// Whether it is never shown as one with others of its title; never changes.
+    pub apart: bool,
     /// Live or archived.
     pub life: Register<Life>,
     /// Deleted for good: a tombstone. The greatest deletion seen. Title, content, tags, source,
@@ -156,6 +160,7 @@ impl Record {
             sources: new.sources.clone(),
             reflection_depth: new.reflection_depth,
             persona_version: new.persona_version,
+            apart: new.apart,
             life: Register::new(Life::Live, stamp),
             deleted: None,
             accesses: Counter::default(),
@@ -346,6 +351,7 @@ impl Record {
             self.sources = other.sources;
             self.reflection_depth = other.reflection_depth;
             self.persona_version = other.persona_version;
+            self.apart = other.apart;
         }
         self.title.join(other.title);
         self.content.join(other.content);

@@ -115,8 +115,9 @@ pub fn version_vector(vector: &VersionVector) -> Vec<v1::VersionVectorEntry> {
 
 /// How a write was kept.
 pub fn durability(kept: Durability) -> v1::Durability {
-    let Durability { fsynced, acks, needed, position } = kept;
-    v1::Durability { fsynced, acks, needed, position }
+    let Durability { fsynced, acks, needed, position, last } = kept;
+    let token = last.map(|last| last.to_string()).unwrap_or_default();
+    v1::Durability { fsynced, acks, needed, position, token }
 }
 
 /// Metadata as a protobuf object.

@@ -204,6 +204,7 @@ pub(super) struct Fetched {
     /// What is covered here now.
     pub(super) here: VersionVector,
     pub(super) more: bool,
+    /// Whether its log does not reach back to where this node is.
     pub(super) is_cut: bool,
 }
 

@@ -50,7 +50,15 @@ pub(super) async fn run(federation: Federation, peer: NodeId, all: bool) {
     federation.happened(Input::Compared { peer, whole }).await;
 }
 
-async fn compare(federation: &Federation, peer: NodeId, all: bool) -> Result<(), Reject> {
+/// Takes what a peer shows and differs: all of it, or what both may see.
+///
+/// # Errors
+/// The peer did not answer, or not to the end; what was taken stays.
+pub(super) async fn compare(
+    federation: &Federation,
+    peer: NodeId,
+    all: bool,
+) -> Result<(), Reject> {
     let members = federation.members();
     let member = members.get(peer)?;
     let mut comparison = Comparison {

@@ -9,6 +9,7 @@
 //! | `ask` | pushes and pulls: one task each, one message each |
 //! | `compare` | comparing what is held, and taking what differs |
 //! | `forget` | forgetting what every member has seen |
+//! | `level` | being as far as others, for reads |
 //! | `answer` | answers to what other nodes ask of this one, by whichever door |
 //! | `time` | whether this node's clock may be believed |
 //! | `seen` | when peers were heard, and what they said of themselves |
@@ -26,6 +27,7 @@ mod ask;
 mod compare;
 mod forget;
 mod former;
+mod level;
 mod naming;
 mod run;
 mod seen;

@@ -169,6 +169,15 @@ impl Exchange {
         }))
     }
 
+    /// Whether something is covered here that only came as a hash: whoever may see it may have it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn has_passed(&self) -> Result<bool, Reject> {
+        let feeds = self.store.covered_feeds().await.map_err(refused)?;
+        Ok(feeds.iter().any(|feed| feed.unseen_seq > 0))
+    }
+
     /// Covers what a member covered when its state began to be taken (`EXS-4`, `EXS-5`). Where only a part of that
     /// could be taken, that is noted.
     ///

@@ -22,6 +22,12 @@ pub const SURVIVES: Rule = Rule {
 /// An acknowledgement says that enough nodes have it.
 pub const ENOUGH: Rule =
     Rule { judge: "acknowledged", name: "enough", source: "requirement C1: answer when W have it" };
+/// A read of a quorum sees what was acknowledged before it began.
+pub const FRESH: Rule = Rule {
+    judge: "acknowledged",
+    name: "fresh",
+    source: "PRS-3: of N nodes, any N - W + 1 have one that has an acknowledged write",
+};
 /// What is asked again under its key is done once.
 pub const ONCE: Rule = Rule {
     judge: "acknowledged",
@@ -30,12 +36,13 @@ pub const ONCE: Rule = Rule {
 };
 
 /// Rules of this judge.
-pub const RULES: &[&Rule] = &[&SURVIVES, &ENOUGH, &ONCE];
+pub const RULES: &[&Rule] = &[&SURVIVES, &ENOUGH, &FRESH, &ONCE];
 
 /// Judges every acknowledged store and link against the last looks.
 pub fn judge(case: &Case<'_>, findings: &mut Findings) {
     let Some(replicas) = Replicas::of(case) else { return };
     enough(case, replicas.federation, findings);
+    fresh(case, replicas.federation, findings);
     if !replicas.were_seen() {
         return;
     }
@@ -60,11 +67,48 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
     once(case, &replicas, findings);
 }
 
-/// Where nobody has left yet, a quorum has it; nobody counts who refuses it.
-fn enough(case: &Case<'_>, federation: &Federation, findings: &mut Findings) {
+/// The rank at which somebody left for good.
+fn somebody_left(case: &Case<'_>) -> u64 {
     let mut events = case.history.events().iter().enumerate();
     let left = events.find(|(_, event)| matches!(event.what, What::Lost { .. }));
-    let left = left.map_or(u64::MAX, |(position, _)| case.history.rank(position));
+    left.map_or(u64::MAX, |(position, _)| case.history.rank(position))
+}
+
+/// Where nobody has left yet, whoever asks a quorum sees what a quorum has and nobody asked to delete.
+fn fresh(case: &Case<'_>, federation: &Federation, findings: &mut Findings) {
+    let (left, doomed) = (somebody_left(case), doomed(case));
+    let mut stores: BTreeMap<&str, (&Operation<'_>, &str)> = BTreeMap::new();
+    for operation in &case.operations {
+        if let (Call::Store { namespace, .. }, Some(Answer::Stored { id, .. })) =
+            (operation.call, operation.answer())
+        {
+            let first = stores.entry(id).or_insert((operation, namespace));
+            if operation.effective() < first.0.effective() {
+                *first = (operation, namespace);
+            }
+        }
+    }
+    for read in case.operations.iter().filter(|operation| operation.effective() < left) {
+        let (Call::ReadQuorum { id }, Some(Answer::Memory { seen: None })) =
+            (read.call, read.answer())
+        else {
+            continue;
+        };
+        let Some((store, namespace)) = stores.get(id.as_str()) else { continue };
+        if store.precedes(read)
+            && federation.sees(read.node, namespace)
+            && !doomed.contains(id.as_str())
+        {
+            let detail = format!("{} does not see {}", read.describe(), store.describe());
+            let violation = Violation::of(&FRESH, detail).by([store.id, read.id]);
+            findings.violated(violation.on([read.node]));
+        }
+    }
+}
+
+/// Where nobody has left yet, a quorum has it; nobody counts who refuses it.
+fn enough(case: &Case<'_>, federation: &Federation, findings: &mut Findings) {
+    let left = somebody_left(case);
     for operation in case.operations.iter().filter(|operation| operation.effective() < left) {
         let (Call::Store { agent, .. }, Some(Answer::Stored { acks, .. })) =
             (operation.call, operation.answer())

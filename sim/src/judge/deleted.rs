@@ -69,7 +69,10 @@ fn never_back(case: &Case<'_>, findings: &mut Findings) {
     for operation in &ended {
         let at = |id: &'_ str| (operation.node.to_owned(), id.to_owned());
         match (operation.call, operation.answer()) {
-            (Call::Read { id }, Some(Answer::Memory { seen: Some(_) })) => {
+            (
+                Call::Read { id } | Call::ReadQuorum { id },
+                Some(Answer::Memory { seen: Some(_) }),
+            ) => {
                 let key = (operation.node, id.as_str());
                 if let Some((rank, by)) = gone.get(&key)
                     && *rank < operation.invoked
@@ -82,7 +85,7 @@ fn never_back(case: &Case<'_>, findings: &mut Findings) {
                 present.entry(key).or_insert(operation.ended.unwrap_or(u64::MAX));
             }
             // That it is not there means that it is deleted where it was there before.
-            (Call::Read { id }, Some(Answer::Memory { seen: None })) => {
+            (Call::Read { id } | Call::ReadQuorum { id }, Some(Answer::Memory { seen: None })) => {
                 let key = (operation.node, id.as_str());
                 if present.get(&key).is_some_and(|rank| *rank < operation.invoked) {
                     gone.entry(key).or_insert((operation.effective(), operation.id));

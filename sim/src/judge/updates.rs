@@ -111,9 +111,10 @@ fn had_seen(
     field == "content"
         && case.operations.iter().any(|read| {
             let shows = match (read.call, read.answer()) {
-                (Call::Read { id: of }, Some(Answer::Memory { seen: Some(seen) })) => {
-                    of == id && seen.fields.get(field).map(String::as_str) == earlier.value
-                }
+                (
+                    Call::Read { id: of } | Call::ReadQuorum { id: of },
+                    Some(Answer::Memory { seen: Some(seen) }),
+                ) => of == id && seen.fields.get(field).map(String::as_str) == earlier.value,
                 _ => false,
             };
             shows && read.node == later.operation.node && read.precedes(later.operation)

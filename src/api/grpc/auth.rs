@@ -18,7 +18,10 @@ use wire::{
 };
 
 use super::convert::{consistency, some_text};
-use crate::node::service::{Caller, Consistency, Credentials, Reply, Service};
+use crate::node::{
+    model::{Fresh, MinPosition},
+    service::{Caller, Credentials, Reply, Service},
+};
 
 /// Who a call says it is from, for `node::service` to prove.
 fn credentials_of(presented: &Presented, extensions: &Extensions) -> Credentials {
@@ -78,15 +81,26 @@ pub(super) fn writing(mut caller: Caller, options: Option<WriteOptions>) -> Repl
 /// Makes this node fresh enough for a read.
 ///
 /// # Errors
-/// `unimplemented` for a consistency that needs a root tier, `position_not_reached`, `invalid_argument`.
+/// `unimplemented` for a consistency that needs a root tier, `position_not_reached`, `quorum_not_met`,
+/// `invalid_argument`.
 pub(super) async fn reading(
     service: &Service,
     caller: &Caller,
     options: Option<ReadOptions>,
 ) -> Reply<()> {
-    let ReadOptions { min_position, consistency: level } = options.unwrap_or_default();
-    Consistency::parse(consistency(level)?)?;
-    service.reach(caller, (min_position > 0).then_some(min_position)).await
+    let ReadOptions { min_position, consistency: level, min_token } = options.unwrap_or_default();
+    let consistency = consistency(level)?.map(str::to_owned);
+    let position = (min_position > 0).then_some(MinPosition::Own(min_position));
+    service.fresh(caller, &Fresh { min_position: position, consistency }).await?;
+    match some_text(min_token) {
+        None => Ok(()),
+        Some(token) => {
+            let min_position =
+                token.parse().map_err(|e: Invalid| Invalid::new("min_token", e.problem))?;
+            let fresh = Fresh { min_position: Some(min_position), consistency: None };
+            service.fresh(caller, &fresh).await
+        }
+    }
 }
 
 #[cfg(test)]

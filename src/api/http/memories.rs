@@ -17,7 +17,7 @@ use super::{
     App,
     body::{Json, JsonOrDefault},
     etag::{Expected, tag, tagged, unchanged},
-    params::{Id, Params},
+    params::{Id, Params, take_fresh},
     problem::Answer,
     routes::Routes,
     who::Who,
@@ -25,7 +25,7 @@ use super::{
 use crate::node::{
     model::{
         FilterInput, MemoryDraft, MemoryOut, MemoryPatch, Written,
-        vocabulary::{MemoryRefKey, TierName},
+        vocabulary::{MemoryRefKey, PositionText, TierName},
         write::{
             BulkInput, BulkResult, ConsolidateInput, DuplicateInput, DuplicateOut, ForgetInput,
             ForgetResult, MemoryRef,
@@ -124,10 +124,13 @@ async fn bulk(
         FilterInput,
         ("after" = Option<String>, Query, description = "The `next` of the page before.", min_length = 1),
         ("limit" = Option<u32>, Query, description = "At most so many. Default 50.", minimum = 1, maximum = 1000),
+        ("min_position" = Option<PositionText>, Query, description = "Wait until this node has reached the position, or has what the token of a write names."),
+        ("consistency" = Option<String>, Query, description = "`local` (default), or `quorum`: every write that was acknowledged before is seen.", pattern = "^(local|quorum)$"),
     ),
     responses((status = 200, description = "A page.", body = MemoryPage)),
 )]
-async fn list(State(app): State<App>, who: Who, params: Params) -> Answer<Reply<MemoryPage>> {
+async fn list(State(app): State<App>, who: Who, mut params: Params) -> Answer<Reply<MemoryPage>> {
+    app.service.fresh(&who.caller, &take_fresh(&mut params.0)?).await?;
     Ok(Reply(app.service.list(&who.caller, &params.list()?, false).await?))
 }
 
@@ -137,7 +140,8 @@ async fn list(State(app): State<App>, who: Who, params: Params) -> Answer<Reply<
     description = "Archived memories are returned too, with `archived_reason`.",
     params(
         ("id" = MemoryRefKey, Path, description = "Id or unique prefix."),
-        ("min_position" = Option<u64>, Query, description = "Wait until this node has reached the position (read your writes).", minimum = 0),
+        ("min_position" = Option<PositionText>, Query, description = "Wait until this node has reached the position, or has what the token of a write names (read your writes)."),
+        ("consistency" = Option<String>, Query, description = "`local` (default), or `quorum`: every write that was acknowledged before is seen.", pattern = "^(local|quorum)$"),
         ("If-None-Match" = Option<String>, Header, description = "Answer 304 when the version is one of these.", pattern = "^[ -~]*$"),
     ),
     responses(
@@ -152,9 +156,10 @@ async fn get(
     Params(mut query): Params,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let min_position = query.take("min_position")?;
+    let fresh = take_fresh(&mut query)?;
     query.done()?;
-    let memory = app.service.get(&who.caller, &id, min_position).await?;
+    app.service.fresh(&who.caller, &fresh).await?;
+    let memory = app.service.get(&who.caller, &id).await?;
     let version = memory.version;
     if unchanged(&headers, version) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag(version))]).into_response());

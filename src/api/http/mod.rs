@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`memories`], [`recalls`], [`links`], [`archive`], [`agents`], [`transfer`], [`watch`], [`admin`], [`locks`], [`governance`], [`root`], [`peers`], [`sync`], [`probes`] | the routes, by family |
+//! | [`memories`], [`recalls`], [`links`], [`conflicts`], [`archive`], [`agents`], [`transfer`], [`watch`], [`admin`], [`locks`], [`governance`], [`root`], [`peers`], [`sync`], [`probes`] | the routes, by family |
 //! | [`who`], [`body`], [`params`], [`etag`] | from a request to typed values |
 //! | [`decode`] | the strict decoder below them |
 //! | [`admit`], [`finish`] | what every request passes through |
@@ -21,6 +21,7 @@ mod agents;
 mod archive;
 mod audit;
 mod body;
+mod conflicts;
 mod decode;
 mod etag;
 mod finish;
@@ -121,6 +122,7 @@ fn guarded() -> Routes {
     archive::add(&mut all);
     recalls::add(&mut all);
     links::add(&mut all);
+    conflicts::add(&mut all);
     agents::add(&mut all);
     transfer::add(&mut all);
     watch::add(&mut all);

@@ -10,7 +10,7 @@ use http::request::Parts;
 use types::{Reason, Reject};
 
 use super::{App, decode::Query, problem::Refusal};
-use crate::node::model::{FilterInput, ListInput, RecallInput};
+use crate::node::model::{FilterInput, Fresh, ListInput, RecallInput};
 
 /// The one variable segment of a path, decoded.
 pub(super) struct Id(pub String);
@@ -49,6 +49,7 @@ impl Params {
     pub(super) fn recall(mut self) -> Result<RecallInput, Reject> {
         let q = &mut self.0;
         let query: Option<String> = q.take("q")?;
+        let fresh = take_fresh(q)?;
         Ok(RecallInput {
             query: query.ok_or_else(|| required("q"))?,
             limit: q.take("limit")?,
@@ -56,8 +57,8 @@ impl Params {
             mode: q.take("mode")?,
             explain: q.take("explain")?.unwrap_or(false),
             keep_duplicates: q.take("keep_duplicates")?.unwrap_or(false),
-            min_position: q.take("min_position")?,
-            consistency: q.take("consistency")?,
+            min_position: fresh.min_position,
+            consistency: fresh.consistency,
             filter: self.0.rest::<FilterInput>()?,
             // A vector and what is rarely wanted go in a body.
             ..RecallInput::default()
@@ -68,6 +69,14 @@ impl Params {
     pub(super) fn none(self) -> Result<(), Reject> {
         self.0.done()
     }
+}
+
+/// How new the answer must be.
+pub(super) fn take_fresh(query: &mut Query) -> Result<Fresh, Reject> {
+    // A token has commas in it, which a query takes for a list.
+    let parts: Option<Vec<String>> = query.take("min_position")?;
+    let min_position = parts.map(|parts| parts.join(",").parse()).transpose()?;
+    Ok(Fresh { min_position, consistency: query.take("consistency")? })
 }
 
 /// The refusal of a request without a parameter that it needs.

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{App, body::Json, params::Params, problem::Answer, routes::Routes, who::Who};
-use crate::node::model::{FilterInput, RecallAnswer, RecallInput};
+use crate::node::model::{
+    FilterInput, MinPosition, RecallAnswer, RecallInput, vocabulary::PositionText,
+};
 
 /// Words to look for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -36,10 +38,14 @@ pub(super) struct SearchInput {
     /// Keep hits that say nearly the same as a better one.
     #[serde(default)]
     keep_duplicates: bool,
-    /// Wait until this node has reached the position (read your writes).
+    /// Wait until this node has reached the position, or has what the token of a write names.
     #[serde(default)]
-    #[schema(minimum = 0)]
-    min_position: Option<u64>,
+    #[schema(value_type = Option<PositionText>)]
+    min_position: Option<MinPosition>,
+    /// `local` (default), or `quorum`: every write that was acknowledged before is seen.
+    #[serde(default)]
+    #[schema(pattern = "^(local|quorum)$")]
+    consistency: Option<String>,
 }
 
 impl From<SearchInput> for RecallInput {
@@ -53,6 +59,7 @@ impl From<SearchInput> for RecallInput {
             explain: input.explain,
             keep_duplicates: input.keep_duplicates,
             min_position: input.min_position,
+            consistency: input.consistency,
             ..RecallInput::default()
         }
     }
@@ -86,8 +93,8 @@ async fn recall(
         ("mode" = Option<String>, Query, description = "Which signals. Default hybrid.", pattern = "^(hybrid|lexical|dense)$"),
         ("explain" = Option<bool>, Query, description = "Show every signal's score."),
         ("keep_duplicates" = Option<bool>, Query, description = "Keep hits that say nearly the same as a better one."),
-        ("min_position" = Option<u64>, Query, description = "Wait until this node has reached the position.", minimum = 0),
-        ("consistency" = Option<String>, Query, description = "`local` (default), or `quorum`: what a majority of the replicas has, which on a node without peers is the node itself.", pattern = "^(local|quorum)$"),
+        ("min_position" = Option<PositionText>, Query, description = "Wait until this node has reached the position, or has what the token of a write names."),
+        ("consistency" = Option<String>, Query, description = "`local` (default), or `quorum`: every write that was acknowledged before is seen, because enough nodes are asked first; on a node without peers that is the node itself.", pattern = "^(local|quorum)$"),
         FilterInput,
     ),
     responses((status = 200, description = "Best first.", body = RecallAnswer)),

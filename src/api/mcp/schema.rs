@@ -101,8 +101,11 @@ pub(super) fn items<T: ToSchema>() -> Schema {
     }))
 }
 
-/// An object of plain properties: name, type, description, whether it is required.
-pub(super) fn plain(properties: &[(&str, &str, &str, bool)]) -> Schema {
+/// A plain property: name, type, description, whether it is required.
+pub(super) type Argument = (&'static str, &'static str, &'static str, bool);
+
+/// An object of plain properties.
+pub(super) fn plain(properties: &[Argument]) -> Schema {
     let fields: Map<String, Value> = properties
         .iter()
         .map(|(name, kind, text, _)| {

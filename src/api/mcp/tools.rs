@@ -10,7 +10,7 @@ use http::Method;
 use rmcp::model::{Tool, ToolAnnotations};
 use serde_json::{Map, Value, json};
 
-use super::schema::{self, Schema};
+use super::schema::{self, Argument, Schema};
 use crate::node::{
     model::{
         GraphInput, LinkInput, MemoryDraft, MemoryOut, MemoryPatch, PathInput, RecallAnswer,
@@ -24,6 +24,7 @@ use crate::node::{
     },
     service::{
         admin::StatusOut,
+        conflicts::ConflictPage,
         reads::{MemoryPage, NamespaceOut},
     },
 };
@@ -103,11 +104,24 @@ fn list_input() -> Schema {
         ("tags", "string", "All of these tags, comma-separated.", false),
         ("after", "string", "The `next` of the page before.", false),
         ("limit", "integer", "At most so many, 1 to 1000.", false),
+        MIN_POSITION,
+        CONSISTENCY,
     ])
 }
 
+/// What every read takes that asks for how new it is.
+const MIN_POSITION: Argument =
+    ("min_position", "string", "Token of a write that must be seen, from its durability.", false);
+const CONSISTENCY: Argument =
+    ("consistency", "string", "local (default), or quorum: sees every acknowledged write.", false);
+
 fn id_input() -> Schema {
     schema::plain(&[("id", "string", "Id of the memory, or a unique prefix of it.", true)])
+}
+
+fn get_input() -> Schema {
+    let id = ("id", "string", "Id of the memory, or a unique prefix of it.", true);
+    schema::plain(&[id, MIN_POSITION, CONSISTENCY])
 }
 
 fn none_input() -> Schema {
@@ -144,7 +158,7 @@ const DEFAULT: &[Spec] = &[
         title: "Get a memory",
         description: "Read one memory by its id or a unique prefix of it.",
         effect: Effect::Reads,
-        input: id_input,
+        input: get_input,
         output: schema::of::<MemoryOut>,
         list: false,
         request: |mut arguments| {
@@ -295,6 +309,22 @@ const MORE: &[Spec] = &[
         output: schema::of::<Written<MemoryRef>>,
         list: false,
         request: |arguments| post("/api/v1/consolidate", arguments),
+    },
+    Spec {
+        name: "conflicts",
+        title: "List conflicts",
+        description: "Memories that several nodes made under one title without having heard of each other, with \
+            what differs. They are shown as one; update or delete it by any of the ids to settle it.",
+        effect: Effect::Reads,
+        input: || {
+            schema::plain(&[
+                ("after", "string", "The `next` of the page before.", false),
+                ("limit", "integer", "At most so many, 1 to 1000.", false),
+            ])
+        },
+        output: schema::of::<ConflictPage>,
+        list: false,
+        request: |arguments| query("/api/v1/conflicts", arguments),
     },
     Spec {
         name: "namespaces",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{confirm, encode, filter_json, json_argument, object, query, show};
 use crate::api::call::Conditions;
 use crate::cli::{
-    args::{ArchiveCommand, Command, DraftArgs, FilterArgs, UpdateArgs},
+    args::{ArchiveCommand, Command, ConflictsCommand, DraftArgs, FreshArgs, UpdateArgs},
     client::{Client, Method},
     exit::Failure,
     render,
@@ -18,13 +18,16 @@ pub(super) async fn run(client: &Client, command: &Command, json: bool) -> Resul
         Command::Store(draft) => store(client, draft, json).await,
         Command::CheckDuplicate(draft) => check_duplicate(client, draft, json).await,
         Command::Recall { .. } => recall(client, command, json).await,
-        Command::Get { id } => {
-            let memory = client.call(Method::Get, &memory_path(id, ""), None).await?;
+        Command::Get { id, fresh } => {
+            let path = memory_path(id, &query(&fresh_json(fresh)));
+            let memory = client.call(Method::Get, &path, None).await?;
             show(json, &memory, render::memory);
             Ok(())
         }
-        Command::List { limit, after, filter } => {
-            list(client, "memories", *limit, after.as_deref(), filter, json).await
+        Command::List { limit, after, fresh, filter } => {
+            let mut fields = filter_json(filter);
+            merge(&mut fields, fresh_json(fresh));
+            list(client, "memories", *limit, after.as_deref(), fields, json).await
         }
         Command::Update(patch) => update(client, patch, json).await,
         Command::Promote { id, tier } => {
@@ -38,6 +41,7 @@ pub(super) async fn run(client: &Client, command: &Command, json: bool) -> Resul
         }
         Command::Forget { .. } => forget(client, command, json).await,
         Command::Archive { command } => archive(client, command, json).await,
+        Command::Conflicts { command } => conflicts(client, command, json).await,
         other => Err(Failure::usage(format!("{other:?} is no command of this family"))),
     }
 }
@@ -133,10 +137,11 @@ pub(super) fn items(value: &Value) -> Vec<Value> {
 }
 
 async fn recall(client: &Client, command: &Command, json: bool) -> Result<(), Failure> {
-    let Command::Recall { query, limit, token_budget, mode, explain, filter } = command else {
+    let Command::Recall { query, limit, token_budget, mode, explain, fresh, filter } = command
+    else {
         return Err(Failure::usage("not a recall"));
     };
-    let body = object([
+    let mut body = object([
         ("query", json!(query)),
         ("limit", json!(limit)),
         ("token_budget", json!(token_budget)),
@@ -144,6 +149,7 @@ async fn recall(client: &Client, command: &Command, json: bool) -> Result<(), Fa
         ("explain", json!(explain)),
         ("filter", filter_json(filter)),
     ]);
+    merge(&mut body, fresh_json(fresh));
     let answer = client.call(Method::Post, "/api/v1/recall", Some(body)).await?;
     show(json, &answer, render::hits);
     Ok(())
@@ -154,10 +160,9 @@ async fn list(
     what: &str,
     limit: u32,
     after: Option<&str>,
-    filter: &FilterArgs,
+    mut fields: Value,
     json: bool,
 ) -> Result<(), Failure> {
-    let mut fields = filter_json(filter);
     fields["limit"] = json!(limit);
     if let Some(after) = after {
         fields["after"] = json!(after);
@@ -169,6 +174,58 @@ async fn list(
         render::memories(&items(page)) + &more
     });
     Ok(())
+}
+
+/// How new an answer must be, as a request says it.
+fn fresh_json(fresh: &FreshArgs) -> Value {
+    object([("min_position", json!(fresh.min_position)), ("consistency", json!(fresh.consistency))])
+}
+
+fn merge(into: &mut Value, more: Value) {
+    if let (Value::Object(into), Value::Object(more)) = (into, more) {
+        into.extend(more);
+    }
+}
+
+async fn conflicts(client: &Client, command: &ConflictsCommand, json: bool) -> Result<(), Failure> {
+    let ConflictsCommand::List { limit, after } = command;
+    let fields = object([("limit", json!(limit)), ("after", json!(after))]);
+    let path = format!("/api/v1/conflicts{}", query(&fields));
+    let page = client.call(Method::Get, &path, None).await?;
+    show(json, &page, conflicts_text);
+    Ok(())
+}
+
+fn conflicts_text(page: &Value) -> String {
+    let texts = |value: &Value| -> Vec<String> {
+        let all = value.as_array().into_iter().flatten();
+        all.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    let mut out = String::new();
+    for conflict in items(page) {
+        out.push_str(&format!(
+            "{}  {}  {}  differ in: {}\n",
+            render::field(&conflict, "id"),
+            render::field(&conflict, "namespace"),
+            render::field(&conflict, "title"),
+            texts(&conflict["differs"]).join(", ")
+        ));
+        for record in conflict["records"].as_array().into_iter().flatten() {
+            out.push_str(&format!(
+                "  {}  made by {} at {}, changed {}\n",
+                render::field(record, "id"),
+                render::field(record, "origin"),
+                render::field(record, "created_at"),
+                render::field(record, "updated_at")
+            ));
+        }
+    }
+    let next = render::field(page, "next");
+    match (out.is_empty(), next.is_empty()) {
+        (true, _) => "no conflicts\n".to_owned(),
+        (false, true) => out,
+        (false, false) => format!("{out}more: --after {next}\n"),
+    }
 }
 
 async fn update(client: &Client, patch: &UpdateArgs, json: bool) -> Result<(), Failure> {
@@ -268,7 +325,7 @@ async fn forget(client: &Client, command: &Command, json: bool) -> Result<(), Fa
 async fn archive(client: &Client, command: &ArchiveCommand, json: bool) -> Result<(), Failure> {
     let done = match command {
         ArchiveCommand::List { limit, filter } => {
-            return list(client, "archive", *limit, None, filter, json).await;
+            return list(client, "archive", *limit, None, filter_json(filter), json).await;
         }
         ArchiveCommand::Restore { id } => {
             let path = format!("/api/v1/archive/{}/restore", encode(id));

@@ -46,6 +46,7 @@ pub async fn run(client: &Client, cli: &Cli, config: &Config) -> Result<(), Fail
         | Command::Delete { .. }
         | Command::Forget { .. }
         | Command::Archive { .. }
+        | Command::Conflicts { .. }
         | Command::CheckDuplicate(_) => memory::run(client, &cli.command, json).await,
         Command::Export { file, archived, filter } => {
             transfer::export(client, file, *archived, filter).await

@@ -442,6 +442,11 @@ pub struct MemoryOut {
     /// Change position of its last change on this node.
     #[serde(default)]
     pub position: u64,
+    /// Ids of the other memories with this title by this author that are shown as this one, because nodes that
+    /// had not heard of each other made them. Each of them stands for this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<MemoryKey>)]
+    pub other_ids: Vec<String>,
 }
 
 impl From<MemoryView> for MemoryOut {
@@ -480,6 +485,7 @@ impl From<MemoryView> for MemoryOut {
             persona_version: view.persona_version,
             archived_reason: view.archived_reason,
             position: view.position,
+            other_ids: view.other_ids.iter().map(MemoryId::to_string).collect(),
         }
     }
 }

@@ -11,7 +11,10 @@ use types::{
 };
 use utoipa::ToSchema;
 
-use super::{FilterInput, MemoryOut, filter::page_limit, memory::EmbeddingInput};
+use super::{
+    FilterInput, Fresh, MemoryOut, MinPosition, filter::page_limit, memory::EmbeddingInput,
+    vocabulary::PositionText,
+};
 
 /// A question to memory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -39,11 +42,11 @@ pub struct RecallInput {
     pub explain: bool,
     /// Keep hits that say nearly the same as a better one.
     pub keep_duplicates: bool,
-    /// Wait until this node has reached the position (read your writes).
-    #[schema(minimum = 0)]
-    pub min_position: Option<u64>,
-    /// `local` (default), or `quorum`: what a majority of the replicas has, which on a node without
-    /// peers is the node itself. `root` needs a root tier.
+    /// Wait until this node has reached the position, or has what the token of a write names.
+    #[schema(value_type = Option<PositionText>)]
+    pub min_position: Option<MinPosition>,
+    /// `local` (default), or `quorum`: every write that was acknowledged before is seen, because enough nodes
+    /// are asked first; on a node without peers that is the node itself. `root` needs a root tier.
     #[schema(pattern = "^(local|quorum)$")]
     pub consistency: Option<String>,
 }
@@ -61,6 +64,12 @@ pub enum Mode {
 }
 
 impl RecallInput {
+    /// How new the answer must be.
+    pub fn fresh(&self) -> Fresh {
+        let (min_position, consistency) = (self.min_position.clone(), self.consistency.clone());
+        Fresh { min_position, consistency }
+    }
+
     /// Number of hits wanted.
     ///
     /// # Errors

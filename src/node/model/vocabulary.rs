@@ -18,7 +18,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         KnownFormat, ObjectBuilder, RefOr, SchemaFormat,
-        schema::{Schema, Type},
+        schema::{OneOfBuilder, Schema, Type},
     },
 };
 
@@ -52,6 +52,17 @@ word!(
     text()
         .description(Some("How long a memory lives by default: hours, days, or for ever."))
         .enum_values(Some(Tier::ALL.iter().map(|t| t.as_str())))
+);
+word!(
+    /// How new a read must be.
+    PositionText,
+    "MinPosition",
+    OneOfBuilder::new()
+        .description(Some(
+            "A position of the node that is asked, or the token of a write, which means the same on every node."
+        ))
+        .item(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)))
+        .item(text().pattern(Some("^([0-9]{1,19}|[0-9a-f-]{36}:[0-9]{1,19}(,[0-9a-f-]{36}:[0-9]{1,19}){0,255})$")))
 );
 word!(
     /// What a memory is.

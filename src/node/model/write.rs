@@ -16,7 +16,7 @@ use super::{
 };
 
 /// How durable a write is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DurabilityOut {
     /// Fsynced on this node, with its audit row, before the answer.
     pub fsynced: bool,
@@ -24,13 +24,17 @@ pub struct DurabilityOut {
     pub acks: u32,
     /// Nodes that had to.
     pub needed: u32,
-    /// Pass as `min_position` to read this write.
+    /// Pass as `min_position` to read this write on this node.
     pub position: u64,
+    /// Pass as `min_position` to read this write on any node; absent where nothing was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 impl From<Durability> for DurabilityOut {
     fn from(d: Durability) -> Self {
-        Self { fsynced: d.fsynced, acks: d.acks, needed: d.needed, position: d.position }
+        let Durability { fsynced, acks, needed, position, last } = d;
+        Self { fsynced, acks, needed, position, token: last.map(|last| last.to_string()) }
     }
 }
 

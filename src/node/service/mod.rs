@@ -12,7 +12,9 @@
 pub mod admin;
 pub mod audit;
 pub mod caller;
+pub mod conflicts;
 pub mod forget;
+mod fresh;
 pub(crate) mod govern;
 pub mod governance;
 pub mod group;
@@ -32,10 +34,9 @@ pub(crate) mod write;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use runtime::clock;
 use storage::{Store, StoreError, answer::WriteReceipt, request::Viewer};
 use tokio::sync::watch as signal;
-use types::{AgentId, AgentRecord, Audience, Durability, Reason, Reject, Scope};
+use types::{AgentId, AgentRecord, Audience, Durability, OpId, Reason, Reject, Scope};
 
 pub use self::caller::{AccessKeys, Caller, Credentials};
 use self::peering::{OwnCertificates, OwnRowOut};
@@ -208,30 +209,6 @@ impl Service {
         Ok(())
     }
 
-    /// Waits until this node has reached `position`.
-    pub(crate) async fn reach(&self, caller: &Caller, position: Option<u64>) -> Reply<()> {
-        let Some(wanted) = position else { return Ok(()) };
-        let mut signal = self.position.clone();
-        let now = clock::Instant::now();
-        // Before the caller's time is up, or it would hear of a deadline instead of the position.
-        let most = |deadline: clock::Instant| deadline.saturating_duration_since(now) * 9 / 10;
-        let wait = self.settings.position_wait;
-        let wait = caller.deadline.map_or(wait, |deadline| most(deadline).min(wait));
-        let reached = clock::timeout(wait, signal.wait_for(|p| *p >= wanted)).await;
-        match reached {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(Reject::new(Reason::Stopping, "the node is stopping")),
-            Err(_) => Err(Reject::new(
-                Reason::PositionNotReached,
-                format!(
-                    "position {wanted} was not reached in time; this node is at {}",
-                    *self.position.borrow()
-                ),
-            )
-            .with("position", *self.position.borrow())),
-        }
-    }
-
     /// Refuses to write where peers would have to have it and are not reached.
     fn check_reaches_peers(&self) -> Reply<()> {
         if self.has_peers && self.peers.is_none() {
@@ -243,7 +220,7 @@ impl Service {
 
     /// Durability of what changed nothing.
     pub(crate) fn unchanged(position: u64) -> Durability {
-        Durability { fsynced: true, acks: 1, needed: 1, position }
+        Durability { fsynced: true, acks: 1, needed: 1, position, last: None }
     }
 
     /// Durability of a write that this node has committed, once as many nodes have it as must.
@@ -255,7 +232,8 @@ impl Service {
         caller: &Caller,
         receipt: &WriteReceipt,
     ) -> Reply<Durability> {
-        let alone = Self::unchanged(receipt.position);
+        let last = receipt.operations.map(|made| OpId { origin: made.origin, seq: made.last });
+        let alone = Durability { last, ..Self::unchanged(receipt.position) };
         match (&self.peers, receipt.operations) {
             (Some(peers), Some(made)) => {
                 let acks = peers.durable(made, caller.deadline).await?;

@@ -40,15 +40,9 @@ impl Service {
     /// One memory by id or unique prefix.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_prefix`, `position_not_reached`.
-    pub async fn get(
-        &self,
-        caller: &Caller,
-        id: &str,
-        min_position: Option<u64>,
-    ) -> Reply<MemoryOut> {
+    /// `not_found`, `ambiguous_prefix`.
+    pub async fn get(&self, caller: &Caller, id: &str) -> Reply<MemoryOut> {
         let id = id.parse()?;
-        self.reach(caller, min_position).await?;
         let view = self.store.get(Reader::Agent(&caller.viewer), id, clock::now_unix_ms()).await;
         view.map(Into::into).map_err(reject)
     }

@@ -14,7 +14,7 @@ use storage::{
 };
 use types::{Invalid, Reason, Reject, memory::Embedding, op::Accessed};
 
-use super::{Caller, Consistency, Reply, Service, reject};
+use super::{Caller, Reply, Service, reject};
 use crate::node::{
     model::{
         RecallAnswer, RecallHit, RecallInput,
@@ -43,14 +43,14 @@ impl Service {
     /// Answers a question from memory.
     ///
     /// # Errors
-    /// `invalid_argument`, `position_not_reached`, `unimplemented` for a consistency that needs a root tier.
+    /// `invalid_argument`, `position_not_reached`, `quorum_not_met`, `unimplemented` for a consistency that needs a root
+    /// tier.
     pub async fn recall(&self, caller: &Caller, input: &RecallInput) -> Reply<RecallAnswer> {
-        Consistency::parse(input.consistency.as_deref())?;
         let wanted = input.wanted()?;
         let mode = input.signals()?;
         let question = input.question()?;
         let filter = input.filter.to_filter()?;
-        self.reach(caller, input.min_position).await?;
+        self.fresh(caller, &input.fresh()).await?;
         let vector = match mode {
             Mode::Lexical => None,
             Mode::Hybrid | Mode::Dense => match &input.embedding {

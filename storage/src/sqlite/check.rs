@@ -10,12 +10,12 @@
 //! Not here: the audit chain (`verify`) and the content of the recall indexes.
 
 use rusqlite::{Connection, OptionalExtension, types::Value};
-use types::{MemoryId, Payload, Record, codec};
+use types::{MemoryId, Payload, Record, codec, record::view::fold};
 
 use super::{
     fault::SqlFault,
     read::states::{joined_at, log_begins},
-    row::{self, DELETED, STORED_COLUMNS, signed},
+    row::{self, BEHIND, DELETED, STORED_COLUMNS, Stored, signed},
     schema,
 };
 use crate::answer::Finding;
@@ -76,7 +76,7 @@ impl RowCheck {
             }
             Some(Err(fault)) => return Err(fault),
         };
-        for problem in mirror_problems(connection, number, id, &stored.record)? {
+        for problem in mirror_problems(connection, number, id, &stored)? {
             self.add("columns", format!("memory {id} (row {number}): {problem}"));
         }
         if let Some(problem) = replay_problem(connection, &stored.record)? {
@@ -144,21 +144,23 @@ fn mirror_problems(
     connection: &Connection,
     number: i64,
     id: MemoryId,
-    record: &Record,
+    stored: &Stored,
 ) -> Result<Vec<String>, SqlFault> {
     let mut problems = Vec::new();
+    let record = &stored.record;
     if record.id != id {
         problems.push(format!("its state is that of memory {}", record.id));
     }
     let mut statement = connection.prepare_cached(
         "SELECT n.name, u.name, a.name, m.life, m.kind, m.tier, m.scope, m.priority, \
          m.confidence_permille, m.created_ms, m.updated_ms, m.expires_ms, m.valid_from_ms, \
-         m.valid_until_ms, m.legal_hold, m.version, m.access_count, m.last_accessed_ms \
+         m.valid_until_ms, m.legal_hold, m.version, m.access_count, m.last_accessed_ms, m.others \
          FROM memories m LEFT JOIN namespaces n ON n.id = m.namespace \
          LEFT JOIN audiences u ON u.id = m.audience LEFT JOIN names a ON a.id = m.author \
          WHERE m.row = ?1",
     )?;
-    let expected = mirrored(record);
+    let together = together(connection, stored)?;
+    let expected = mirrored(record, &together);
     let found = statement
         .query_row([number], |found| {
             (0..expected.len()).map(|at| found.get::<_, Value>(at)).collect::<Result<Vec<_>, _>>()
@@ -172,8 +174,33 @@ fn mirror_problems(
     Ok(problems)
 }
 
-/// The columns that repeat a part of the record.
-fn mirrored(record: &Record) -> Vec<(&'static str, Value)> {
+/// The live records that share the key of one, itself among them, in order of id; none where it is shown by
+/// itself whatever its title.
+fn together(connection: &Connection, stored: &Stored) -> Result<Vec<Record>, SqlFault> {
+    let Some(key) = stored.record.key() else { return Ok(Vec::new()) };
+    let text = format!(
+        "SELECT {STORED_COLUMNS} FROM memories WHERE title_key = ?1 AND life IN (0, 3) ORDER BY id"
+    );
+    let mut statement = connection.prepare_cached(&text)?;
+    let mut rows = statement.query([stored.title_key])?;
+    let mut all = Vec::new();
+    while let Some(found) = rows.next()? {
+        // A damaged row is told of by itself.
+        let Ok(other) = row::stored(found) else { continue };
+        if other.record.key() == Some(key) {
+            all.push(other.record);
+        }
+    }
+    Ok(all)
+}
+
+/// The columns that repeat a part of the record, or of the view that it belongs to.
+fn mirrored(record: &Record, together: &[Record]) -> Vec<(&'static str, Value)> {
+    let others = together.len().saturating_sub(1);
+    let is_behind = others > 0 && together.first().is_some_and(|first| first.id != record.id);
+    let life = if is_behind { BEHIND } else { row::life(record) };
+    let view = if others > 0 { fold(together.iter().cloned()) } else { None };
+    let record = view.as_ref().unwrap_or(record);
     let text = |text: &str| Value::Text(text.to_owned());
     let time = |ms: Option<u64>| ms.map_or(Value::Null, |ms| Value::Integer(signed(ms)));
     let number = |number: u64| Value::Integer(signed(number));
@@ -181,7 +208,7 @@ fn mirrored(record: &Record) -> Vec<(&'static str, Value)> {
         ("namespace", text(record.namespace.as_str())),
         ("audience", text(record.scope.value.1.as_str())),
         ("author", text(record.author.as_str())),
-        ("life", row::life(record).into()),
+        ("life", life.into()),
         ("kind", number(record.kind.value.number().into())),
         ("tier", number(record.tier().number().into())),
         ("scope", number(record.scope.value.0.number().into())),
@@ -196,6 +223,7 @@ fn mirrored(record: &Record) -> Vec<(&'static str, Value)> {
         ("version", number(record.version())),
         ("access_count", number(record.accesses.total())),
         ("last_accessed_ms", number(record.last_accessed_ms)),
+        ("others", number(others as u64)),
     ]
 }
 

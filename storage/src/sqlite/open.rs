@@ -25,7 +25,7 @@ use super::{
     fault::SqlFault,
     row::signed,
     schema::{self, MigrateError},
-    write::{head::Head, vocabulary::Vocabulary},
+    write::{group::Group, head::Head, vocabulary::Vocabulary},
 };
 use crate::error::OpenError;
 
@@ -95,13 +95,34 @@ fn prepare(
         other => OpenError::Corrupt { path: path.to_path_buf(), problem: other.to_string() },
     };
     let node = begin_boot(connection, config).map_err(|error| refused(path, error))?;
-    let words = Vocabulary::load(connection).map_err(|error| refused(path, error))?;
+    let mut words = Vocabulary::load(connection).map_err(|error| refused(path, error))?;
     let (mut head, broken) = Head::load(connection, node).map_err(read)?;
+    look_at_old_titles(connection, config, &mut words, &mut head).map_err(read)?;
     head.is_mute = config.is_mute;
     if let Some(problem) = &broken {
         tracing::error!(problem, "the audit chain does not hold; writes will be refused");
     }
     Ok((node, words, head, broken))
+}
+
+/// Finds the memories of a store from before views that are shown as one now.
+fn look_at_old_titles(
+    connection: &Connection,
+    config: &StoreConfig,
+    words: &mut Vocabulary,
+    head: &mut Head,
+) -> Result<(), SqlFault> {
+    let due: Option<i64> = connection
+        .query_row("SELECT 1 FROM meta WHERE key = 'views_due'", [], |row| row.get(0))
+        .optional()?;
+    if due.is_none() {
+        return Ok(());
+    }
+    let transaction = connection.unchecked_transaction()?;
+    Group::new(&transaction, config, words, head).look_at_old_titles()?;
+    transaction.commit()?;
+    words.keep();
+    Ok(())
 }
 
 /// Takes the lock of a folder without opening what is in it, so that nobody else does meanwhile.

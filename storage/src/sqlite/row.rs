@@ -18,7 +18,7 @@ use crate::answer::MemoryView;
 /// [`STORED_COLUMNS`] as a literal, for `concat!`.
 macro_rules! stored_columns {
     () => {
-        "row, position, checksum, title, state, content, embedding"
+        "row, position, checksum, title, state, content, embedding, life, others, title_key"
     };
 }
 pub(crate) use stored_columns;
@@ -32,6 +32,8 @@ pub const LIVE: i64 = 0;
 pub const ARCHIVED: i64 = 1;
 /// `memories.life` of a tombstone.
 pub const DELETED: i64 = 2;
+/// `memories.life` of a live memory that is shown as part of another one.
+pub const BEHIND: i64 = 3;
 
 /// A row of `memories`.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +44,12 @@ pub struct Stored {
     pub position: u64,
     /// The record.
     pub record: Record,
+    /// `memories.life`.
+    pub life: i64,
+    /// With how many other records it is shown as one.
+    pub others: u32,
+    /// Key of the title that it has.
+    pub title_key: i64,
 }
 
 /// Reads a row whose columns are [`STORED_COLUMNS`].
@@ -69,11 +77,18 @@ pub fn stored(row: &Row<'_>) -> Result<Stored, SqlFault> {
         embedding_values: floats(embedding),
     };
     let record = codec::decode_state(state, columns).map_err(|e| damaged(e.to_string()))?;
-    Ok(Stored { row: number, position: unsigned(row.get(1)?), record })
+    Ok(Stored {
+        row: number,
+        position: unsigned(row.get(1)?),
+        record,
+        life: row.get(7)?,
+        others: row.get(8)?,
+        title_key: row.get(9)?,
+    })
 }
 
-/// What a reader sees of a record whose last change is at `position`.
-pub fn view(record: Record, position: u64) -> MemoryView {
+/// What a reader sees of a record, or of several that are shown as one, whose last change is at `position`.
+pub fn view(record: Record, position: u64, other_ids: Vec<MemoryId>) -> MemoryView {
     let archived_reason = match &record.life.value {
         Life::Live => None,
         Life::Archived { reason } => Some(reason.clone()),
@@ -111,6 +126,7 @@ pub fn view(record: Record, position: u64) -> MemoryView {
         namespace: record.namespace,
         archived_reason,
         position,
+        other_ids,
     }
 }
 
@@ -121,6 +137,11 @@ pub fn life(record: &Record) -> i64 {
         (None, Life::Archived { .. }) => ARCHIVED,
         (None, Life::Live) => LIVE,
     }
+}
+
+/// [`title_key`] of the title that a record has.
+pub fn key_of(record: &Record) -> i64 {
+    title_key(&record.namespace, &record.author, &record.scope.value.1, &record.title.value)
 }
 
 /// First 8 bytes of SHA-256 of a row's truth, each part preceded by its length.

@@ -11,7 +11,8 @@ use types::{Invalid, Reject};
 
 use super::{
     fault::SqlFault,
-    row::{self, LIVE, STORED_COLUMNS},
+    read::views::{is_indexed, shown},
+    row::{self, STORED_COLUMNS},
 };
 use crate::{port::EmbeddingSpace, request::ComputedVector};
 
@@ -58,9 +59,11 @@ fn keep_all<'v>(
         let Some(found) = rows.next()? else { continue };
         let stored = row::stored(found)?;
         drop(rows);
+        let indexed = is_indexed(&stored);
+        let stored = shown(connection, stored)?;
         let record = &stored.record;
         let text = row::text_sha256(record.title.value.as_str(), record.content.value.as_str());
-        if text != vector.text_sha256 || row::life(record) != LIVE {
+        if text != vector.text_sha256 || !indexed {
             continue;
         }
         let halves: Vec<u8> =

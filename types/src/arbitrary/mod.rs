@@ -224,10 +224,10 @@ pub fn new_memory_with(id: MemoryId) -> impl Strategy<Value = NewMemory> {
         collection::btree_set(memory_id(), 0..3),
         0u8..4,
         0u32..9,
-        option::of(embedding()),
+        (option::of(embedding()), any::<bool>()),
     )
         .prop_map(
-            |(new, kind, validity, legal_hold, pii_flags, sources, depth, version, vector)| {
+            |(new, kind, validity, legal_hold, pii_flags, sources, depth, version, last)| {
                 let reflection = kind == Kind::Reflection;
                 NewMemory {
                     kind,
@@ -237,7 +237,8 @@ pub fn new_memory_with(id: MemoryId) -> impl Strategy<Value = NewMemory> {
                     sources: if reflection { sources } else { BTreeSet::new() },
                     reflection_depth: if reflection { depth } else { 0 },
                     persona_version: if kind == Kind::Persona { version } else { 0 },
-                    embedding: vector,
+                    embedding: last.0,
+                    apart: last.1,
                     ..new
                 }
             },

@@ -62,6 +62,8 @@ pub(super) struct StoreMessage {
     persona_version: u32,
     #[prost(message, optional, tag = "21")]
     embedding: Option<EmbeddingMessage>,
+    #[prost(bool, tag = "22")]
+    apart: bool,
 }
 
 impl From<&NewMemory> for StoreMessage {
@@ -88,6 +90,7 @@ impl From<&NewMemory> for StoreMessage {
             reflection_depth: new.reflection_depth.into(),
             persona_version: new.persona_version,
             embedding: new.embedding.as_ref().map(Into::into),
+            apart: new.apart,
         }
     }
 }
@@ -118,6 +121,7 @@ impl TryFrom<StoreMessage> for NewMemory {
             reflection_depth: number("reflection_depth", message.reflection_depth)?,
             persona_version: message.persona_version,
             embedding: message.embedding.map(Into::into),
+            apart: message.apart,
         })
     }
 }

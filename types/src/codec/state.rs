@@ -202,6 +202,8 @@ struct StateMessage {
     embedding_stamp: u32,
     #[prost(uint32, tag = "48")]
     life_stamp: u32,
+    #[prost(bool, tag = "49")]
+    apart: bool,
 }
 
 /// The tables while a record is written. They are short, so a search through them beats a map.
@@ -306,6 +308,7 @@ fn values(record: &Record, tables: &mut Tables) -> StateMessage {
         },
         accesses: tables.slots(record.accesses.iter()),
         last_accessed_ms: record.last_accessed_ms,
+        apart: record.apart,
         ..StateMessage::default()
     }
 }
@@ -486,6 +489,7 @@ impl State {
             sources: ids(sources)?,
             reflection_depth: number("reflection_depth", m.reflection_depth)?,
             persona_version: m.persona_version,
+            apart: m.apart,
             life: self.register(life, m.life_stamp)?,
             deleted: m.deleted_stamp.map(|at| self.stamp(at)).transpose()?,
             accesses: self.slots(&m.accesses)?,

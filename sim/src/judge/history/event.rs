@@ -226,6 +226,8 @@ pub enum Call {
     Store { agent: String, namespace: String, title: String, fields: BTreeMap<String, String> },
     /// Reads a memory.
     Read { id: String },
+    /// Reads a memory as a quorum has it.
+    ReadQuorum { id: String },
     /// Changes a field of a memory; `None` takes a tag away.
     Change { id: String, field: String, value: Option<String> },
     /// Deletes a memory.

@@ -230,6 +230,7 @@ fn describe_memory_call(call: &Call) -> String {
             format!("{agent} stores {title:?} in {namespace}")
         }
         Call::Read { id } => format!("read {id}"),
+        Call::ReadQuorum { id } => format!("read {id} of a quorum"),
         Call::Change { id, field, value } => {
             format!("change {field}={} of {id}", shown(value.as_ref()))
         }

@@ -243,6 +243,7 @@ fn word(call: &Call) -> &'static str {
         Call::Observe { .. } => "observe",
         Call::Store { .. } => "store",
         Call::Read { .. } => "get",
+        Call::ReadQuorum { .. } => "quorum get",
         Call::Change { .. } => "change",
         Call::Delete { .. } => "delete",
         Call::Link { .. } => "link",

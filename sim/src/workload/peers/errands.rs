@@ -203,14 +203,24 @@ pub async fn store_named(
 async fn read(client: &mut Client) {
     let node = client.any_node();
     let Some(known) = client.any_memory(node) else { return };
-    read_this(client, node, &known.id).await;
+    let percent = client.ground.load().quorum_reads_percent;
+    let quorum = client.draw.percent(percent);
+    read_as(client, node, &known.id, quorum).await;
 }
 
 /// Reads a memory at a peer. That there is none is an answer.
 pub async fn read_this(client: &mut Client, node: usize, id: &str) -> Outcome {
+    read_as(client, node, id, false).await
+}
+
+async fn read_as(client: &mut Client, node: usize, id: &str, quorum: bool) -> Outcome {
     let answer_ms = client.ground.load().answer_ms;
-    let question = Question::get(format!("/api/v1/memories/{id}"), WRITER, answer_ms);
-    let call = Call::Read { id: id.to_owned() };
+    let (id, path) = (id.to_owned(), format!("/api/v1/memories/{id}"));
+    let (call, path) = match quorum {
+        true => (Call::ReadQuorum { id }, format!("{path}?consistency=quorum")),
+        false => (Call::Read { id }, path),
+    };
+    let question = Question::get(path, WRITER, answer_ms);
     let shown = |told: &Told| match told {
         Told::No(reject) if reject.reason == types::Reason::NotFound => {
             Outcome::Done(done_with(Answer::Memory { seen: None }, None))

@@ -55,6 +55,8 @@ pub struct Load {
     pub elsewhere_percent: u64,
     /// Requests of a hundred that are asked twice at once, of the same peer.
     pub twice_percent: u64,
+    /// Reads of a hundred that ask for what a quorum has.
+    pub quorum_reads_percent: u64,
     /// The peer that may not see the closed namespace, if there is one.
     pub narrow: Option<String>,
     /// Whether some memories are a stranger's, whose operations the peers refuse.
@@ -84,6 +86,7 @@ impl Load {
             answer_ms: pick(draw, [2500, 4000, 4000]),
             elsewhere_percent: draw.between((0, 50)),
             twice_percent: draw.between((0, 10)),
+            quorum_reads_percent: draw.between((0, 60)),
             narrow: None,
             strangers: false,
         }

@@ -126,6 +126,7 @@ pub(in crate::api::grpc) fn memory(memory: MemoryOut) -> v1::Memory {
         persona_version: memory.persona_version,
         archived_reason: memory.archived_reason,
         position: memory.position,
+        other_ids: memory.other_ids,
     }
 }
 

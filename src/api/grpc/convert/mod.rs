@@ -9,6 +9,7 @@
 //! Not here: validation of values (`node::model`), conversions without a request (`wire::convert`).
 
 mod admin;
+mod conflict;
 mod filter;
 mod graph;
 mod memory;
@@ -27,6 +28,7 @@ use wire::{
 
 pub(super) use self::{
     admin::{agent, agent_input, capabilities, chain, finding, quota, store_status},
+    conflict::conflict,
     filter::{filter, list, selector},
     graph::{change, direction, graph_node, link, path, relations},
     memory::{draft, memory, on_conflict},
@@ -148,8 +150,9 @@ pub(super) fn receipt(
     replayed: bool,
     warnings: Vec<String>,
 ) -> Option<v1::Receipt> {
-    let DurabilityOut { fsynced, acks, needed, position } = durability;
-    let durability = Some(v1::Durability { fsynced, acks, needed, position });
+    let DurabilityOut { fsynced, acks, needed, position, token } = durability;
+    let token = token.unwrap_or_default();
+    let durability = Some(v1::Durability { fsynced, acks, needed, position, token });
     Some(v1::Receipt { durability, replayed, warnings })
 }
 

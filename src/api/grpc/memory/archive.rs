@@ -41,7 +41,7 @@ pub(super) async fn forget(
     let written = service.forget(&caller, input).await?;
     let mut memories = Vec::with_capacity(written.result.ids.len());
     for id in &written.result.ids {
-        match service.get(&caller, id, None).await {
+        match service.get(&caller, id).await {
             Ok(found) => memories.push(memory(found)),
             // Purged by someone else since.
             Err(refusal) if refusal.reason == Reason::NotFound => {}

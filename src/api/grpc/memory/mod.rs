@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`write`] | store, bulk store, update, promote, delete, consolidate |
 //! | [`archive`] | forget, archive list, restore, purge |
-//! | [`read`] | get, list, duplicates, timeline, namespaces, entities |
+//! | [`read`] | get, list, duplicates, timeline, namespaces, conflicts, entities |
 //! | [`links`] | links, graph, paths, lineage, aliases |
 //!
 //! Invariant: every operation takes the service, the caller and its message, and nothing else.
@@ -138,6 +138,13 @@ impl MemoryService for Memories {
         call: Request<v1::NamespacesRequest>,
     ) -> Answer<v1::NamespacesResponse> {
         self.0.call(call, read::namespaces).await
+    }
+
+    async fn list_conflicts(
+        &self,
+        call: Request<v1::ListConflictsRequest>,
+    ) -> Answer<v1::ListConflictsResponse> {
+        self.0.call(call, read::list_conflicts).await
     }
 
     async fn entities(&self, call: Request<v1::EntitiesRequest>) -> Answer<v1::EntitiesResponse> {

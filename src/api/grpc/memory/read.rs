@@ -10,7 +10,7 @@ use wire::v1;
 
 use super::super::{
     auth::reading,
-    convert::{change, filter, list as page, memory, some_count, some_text, time_in},
+    convert::{change, conflict, filter, list as page, memory, some_count, some_text, time_in},
 };
 use crate::node::{
     model::{TimelineInput, write::DuplicateInput},
@@ -23,7 +23,7 @@ pub(super) async fn get(
     request: v1::GetRequest,
 ) -> Reply<v1::GetResponse> {
     reading(&service, &caller, request.read).await?;
-    let found = service.get(&caller, &request.id, None).await?;
+    let found = service.get(&caller, &request.id).await?;
     Ok(v1::GetResponse { memory: Some(memory(found)) })
 }
 
@@ -89,6 +89,21 @@ pub(super) async fn namespaces(
         .map(|n| v1::NamespaceInfo { namespace: n.namespace, memories: n.memories })
         .collect();
     Ok(v1::NamespacesResponse { namespaces })
+}
+
+pub(super) async fn list_conflicts(
+    service: Arc<Service>,
+    caller: Caller,
+    request: v1::ListConflictsRequest,
+) -> Reply<v1::ListConflictsResponse> {
+    reading(&service, &caller, request.read).await?;
+    let after = some_text(request.page_token);
+    let limit = some_count(request.page_size);
+    let page = service.conflicts(&caller, after.as_deref(), limit).await?;
+    Ok(v1::ListConflictsResponse {
+        conflicts: page.items.into_iter().map(conflict).collect(),
+        next_page_token: page.next.unwrap_or_default(),
+    })
 }
 
 pub(super) async fn entities(

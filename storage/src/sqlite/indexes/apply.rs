@@ -92,9 +92,11 @@ fn change(
     words: &mut Vocabulary,
     space: &EmbeddingSpace,
 ) -> Result<Option<WithVector>, SqlFault> {
-    let Entry { row: rowid, record, kept, text_changed, indexed, .. } = entry;
+    let is_behind = entry.is_behind();
+    let Entry { row: rowid, record, shown, kept, text_changed, indexed, .. } = entry;
+    let record = shown.map_or(record, |shown| shown.record);
     let was_live = kept.is_some_and(|kept| kept.life == LIVE);
-    if !record.is_live() {
+    if !record.is_live() || is_behind {
         return Ok(was_live.then_some((Change::Remove { rowid }, None)));
     }
     let attributes = attributes(&record, words)?;

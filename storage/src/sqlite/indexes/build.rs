@@ -29,8 +29,11 @@ use crate::{
     port::EmbeddingSpace,
     sqlite::{
         fault::SqlFault,
-        read::snapshot,
-        row::{self, STORED_COLUMNS, Stored, signed},
+        read::{
+            snapshot,
+            views::{Shown, shown},
+        },
+        row::{self, BEHIND, STORED_COLUMNS, signed},
     },
 };
 
@@ -84,8 +87,8 @@ pub(crate) struct Slice {
     next: Stage,
 }
 
-/// A row's number, and the row unless it is damaged.
-type Found = (i64, Option<Stored>);
+/// A row's number, and what is shown of it, unless it is damaged or part of another.
+type Found = (i64, Option<Shown>);
 
 impl Build {
     pub(super) fn new(into: Arc<Serving>, stage: Stage) -> Self {
@@ -208,6 +211,7 @@ impl Build {
                 let rows: Vec<i64> = left.iter().copied().take(SLICE_ROWS).collect();
                 // Rows that are gone count as read: they are taken from the list like the others.
                 let mut found = rows_numbered(connection, &rows)?;
+                found.retain(|(row, _)| rows.contains(row));
                 let gone: Vec<i64> = rows
                     .into_iter()
                     .filter(|row| !found.iter().any(|(met, _)| met == row))
@@ -255,7 +259,7 @@ impl Build {
     ) -> Result<(Vec<Change>, Vectors), SqlFault> {
         let mut numbers = Looked::new(connection, &mut self.known);
         let mut changes = Vec::with_capacity(found.len());
-        let live: Vec<&Stored> = found
+        let live: Vec<&Shown> = found
             .iter()
             .filter_map(|(_, stored)| stored.as_ref())
             .filter(|stored| stored.record.is_live())
@@ -310,7 +314,12 @@ fn found(
     while let Some(row) = rows.next()? {
         let number = row.get(0)?;
         match row::stored(row) {
-            Ok(stored) => all.push((number, Some(stored))),
+            // What it is part of may have to be indexed anew.
+            Ok(stored) if stored.life == BEHIND => {
+                let shown = shown(connection, stored)?;
+                all.extend([(number, None), (shown.row, Some(shown))]);
+            }
+            Ok(stored) => all.push((number, Some(shown(connection, stored)?))),
             Err(damaged @ SqlFault::Damaged { .. }) => {
                 tracing::error!(%damaged, "a row is left out of the recall index");
                 all.push((number, None));
@@ -372,13 +381,13 @@ fn changed_between(
 fn known_vectors<'r>(
     connection: &Connection,
     space: &EmbeddingSpace,
-    stored: impl IntoIterator<Item = &'r Stored>,
+    stored: impl IntoIterator<Item = &'r Shown>,
 ) -> Result<Vectors, SqlFault> {
     let mut vectors = Vectors::new();
     if space.dimension == 0 {
         return Ok(vectors);
     }
-    for Stored { row, record, .. } in stored {
+    for Shown { row, record, .. } in stored {
         let vector = match vector_of(record, space) {
             Some(vector) => Some(vector),
             None => kept_vector(connection, space, *row, record)?,

@@ -134,7 +134,8 @@ impl Indexes {
 /// The position from which on every change can be found in the log.
 fn changes_begin(sources: &Sources<'_>) -> Result<u64, SqlFault> {
     let begins = states::log_begins(sources.connection)?;
-    Ok(begins.max(states::joined_at(sources.connection)?))
+    let joined = states::joined_at(sources.connection)?;
+    Ok(begins.max(joined).max(states::regrouped_at(sources.connection)?))
 }
 
 fn every_row(connection: &Connection) -> Result<Stage, SqlFault> {

@@ -28,6 +28,7 @@ use super::{
     conditions::{Conditions, json_numbers, namespace_ids},
     memories,
     sight::{Sight, gettable},
+    views,
 };
 use crate::{
     answer::{Change, MemoryView},
@@ -195,7 +196,7 @@ impl Teller<'_> {
             return self.tell_other(logged);
         };
         match self.look(id)? {
-            Seen::Here(view) => Ok(Some(logged.change(Some(id), Some(*view)))),
+            Seen::Here(view) => Ok(Some(logged.change(Some(view.id), Some(*view)))),
             Seen::Gone => Ok(Some(logged.change(Some(id), None))),
             Seen::Hidden if self.took_away(id, &logged)? => Ok(Some(logged.change(Some(id), None))),
             Seen::Hidden => Ok(None),
@@ -208,8 +209,8 @@ impl Teller<'_> {
         }
         let seen = match memories::any_life(self.connection, self.sight, id)? {
             None => Seen::Hidden,
-            Some(stored) if stored.record.deleted.is_some() => Seen::Gone,
-            Some(stored) => Seen::Here(Box::new(memories::view(stored))),
+            Some(shown) if shown.record.deleted.is_some() => Seen::Gone,
+            Some(shown) => Seen::Here(Box::new(memories::view(shown))),
         };
         self.views.insert(id, seen.clone());
         Ok(seen)
@@ -237,7 +238,7 @@ impl Teller<'_> {
         if let Some((source, target)) = link
             && let (Seen::Here(view), Seen::Here(_)) = (self.look(source)?, self.look(target)?)
         {
-            return Ok(Some(logged.change(Some(source), Some(*view))));
+            return Ok(Some(logged.change(Some(view.id), Some(*view))));
         }
         let told = self.sight.audiences().is_none();
         Ok(told.then(|| logged.change(None, None)))
@@ -302,7 +303,8 @@ pub(crate) fn timeline(
     match &query.id {
         Some(id) => {
             let id = memories::resolve(connection, sight, id, query.now_ms)?;
-            conditions.and("id = ", id.as_bytes().to_vec(), "");
+            let ids = views::members(connection, id)?.into_iter().map(|id| id.as_bytes().to_vec());
+            conditions.any_of("id", ids);
         }
         None => {
             if let Some(namespaces) = &query.filter.namespaces {

@@ -61,6 +61,12 @@ impl Conditions {
         let _ = write!(self.text, " AND {before}{name}{after}");
     }
 
+    /// Adds that a column is one of these.
+    pub(crate) fn any_of(&mut self, column: &str, values: impl IntoIterator<Item = Vec<u8>>) {
+        let names: Vec<String> = values.into_iter().map(|value| self.bind(value)).collect();
+        let _ = write!(self.text, " AND {column} IN ({})", names.join(", "));
+    }
+
     /// Adds everything the filter asks for except the namespaces.
     pub(crate) fn filter(&mut self, filter: &MemoryFilter, now_ms: u64) {
         if !filter.kinds.is_empty() {

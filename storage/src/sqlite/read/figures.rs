@@ -7,7 +7,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::memories;
+use super::{memories, views};
 use crate::{
     answer::{PendingVector, StoreStats},
     port::EmbeddingSpace,
@@ -28,10 +28,11 @@ pub(crate) fn stats(connection: &Connection) -> Result<StoreStats, SqlFault> {
     let archived = count("SELECT count(*) FROM memories WHERE life = 1")?;
     // The two above have indexes of their own; so has the sum.
     let all = count("SELECT count(*) FROM memories")?;
+    let behind = views::behind(connection)?;
     Ok(StoreStats {
         memories,
         archived,
-        tombstones: all - memories - archived,
+        tombstones: all - memories - archived - behind,
         links: count("SELECT count(*) FROM links WHERE removed = 0")?,
         operations: count("SELECT count(*) FROM ops")?,
         unheld: count("SELECT count(*) FROM unheld")?,
@@ -40,6 +41,7 @@ pub(crate) fn stats(connection: &Connection) -> Result<StoreStats, SqlFault> {
         events: count("SELECT coalesce(max(sequence), 0) FROM signed_events")?,
         position: super::changes::head(connection)?,
         database_bytes: pages * count("PRAGMA page_size")?,
+        extra: [("shown_in_others".to_owned(), behind)].into(),
         ..StoreStats::default()
     })
 }
@@ -68,8 +70,8 @@ pub(crate) fn pending_vectors(
     let mut rows = statement.query([number])?;
     let mut pending = Vec::new();
     while let Some(found) = rows.next()? {
-        let stored = row::stored(found)?;
-        let is_supplied = stored.record.embedding.value.as_ref().is_some_and(|given| {
+        let shown = views::shown(connection, row::stored(found)?)?;
+        let is_supplied = shown.record.embedding.value.as_ref().is_some_and(|given| {
             given.model == space.model
                 && given.version == space.version
                 && given.values.len() == usize::from(space.dimension)
@@ -77,7 +79,7 @@ pub(crate) fn pending_vectors(
         if is_supplied {
             continue;
         }
-        let view = memories::view(stored);
+        let view = memories::view(shown);
         let text = row::embedded_text(&view.title, &view.content);
         let text_sha256 = row::text_sha256(&view.title, &view.content);
         pending.push(PendingVector { id: view.id, text, text_sha256 });

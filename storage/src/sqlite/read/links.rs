@@ -1,7 +1,8 @@
 //! Links, neighbourhoods and paths.
 //!
 //! Invariants: `STO-2` an edge is loaded only when both its ends may be seen, so a walk never passes
-//! through what the reader may not see and no answer hints at it. Graphs and paths consist of memories in
+//! through what the reader may not see and no answer hints at it; `LRD-1` a link of one of several records that are
+//! shown as one is a link of what is shown, and one between them is none. Graphs and paths consist of memories in
 //! use; [`links`] also shows links to archived ones, which `get` returns.
 //!
 //! Not here: the walk itself (`crate::graph`).
@@ -15,14 +16,14 @@ use types::{
     memory::Validity,
 };
 
-use super::{memories, sight::Sight};
+use super::{memories, sight::Sight, views};
 use crate::{
     answer::{Graph, Path},
     graph::{Edge, Walk, shortest_paths},
     request::{Direction, GraphQuery, PathQuery},
     sqlite::{
         fault::SqlFault,
-        row::{signed, unsigned},
+        row::{BEHIND, signed, unsigned},
     },
 };
 
@@ -84,6 +85,7 @@ pub(crate) fn links(
     if !memories::is_gettable(connection, sight, id, UNTIMED)? {
         return Err(memories::not_found(id));
     }
+    let members = views::members(connection, id)?;
     let mut all = Vec::new();
     // Two statements, each along its index; together they would be a scan of all links.
     for text in [
@@ -91,17 +93,29 @@ pub(crate) fn links(
         concat!(select_links!(), "WHERE l.removed = 0 AND l.target = ?1"),
     ] {
         let mut statement = connection.prepare_cached(text)?;
-        let mut rows = statement.query([id.as_bytes().as_slice()])?;
-        while let Some(row) = rows.next()? {
-            let link = link(row)?;
-            let other = if link.source == id { link.target } else { link.source };
-            if memories::is_gettable(connection, sight, other, UNTIMED)? {
-                all.push(link);
+        for member in &members {
+            let mut rows = statement.query([member.as_bytes().as_slice()])?;
+            while let Some(row) = rows.next()? {
+                let link = link(row)?;
+                let other = if link.source == *member { link.target } else { link.source };
+                if memories::is_gettable(connection, sight, other, UNTIMED)? {
+                    all.extend(as_shown(connection, link)?);
+                }
             }
         }
     }
     all.sort_unstable_by_key(|link| link.id);
     Ok(all)
+}
+
+/// The link between what its ends are shown as, if that is not one and the same (`LRD-1`).
+fn as_shown(connection: &Connection, link: Link) -> Result<Option<Link>, SqlFault> {
+    let mut source = views::face(connection, link.source)?;
+    let mut target = views::face(connection, link.target)?;
+    if link.relation.is_symmetric() && target < source {
+        std::mem::swap(&mut source, &mut target);
+    }
+    Ok((source != target).then_some(Link { source, target, ..link }))
 }
 
 /// The neighbourhood of a memory and all links among it that hold.
@@ -198,24 +212,20 @@ struct Steps<'a> {
     now_ms: u64,
 }
 
-/// Edges of one node: `$near` is the node's column, `$far` that of the other end. The far end must be a
-/// memory in use that may be seen, which `?1` and `?2` decide.
+/// Edges of one record: `$near` is its column, `$far` that of the other end. The far end must be a memory in use
+/// that may be seen, or be shown as one, which `?1` and `?2` decide.
 macro_rules! edges_of {
     ($near:literal, $far:literal) => {
         concat!(
-            "SELECT l.id, l.",
+            "SELECT l.id, m.id, m.life FROM links l CROSS JOIN memories m ON m.id = l.",
             $far,
-            " FROM links l WHERE l.removed = 0 AND l.",
+            " WHERE l.removed = 0 AND l.",
             $near,
             " = ?3 \
              AND ((1 << l.relation) & ?4) <> 0 \
              AND (l.valid_from_ms IS NULL OR l.valid_from_ms <= ?5) \
-             AND (l.valid_until_ms IS NULL OR l.valid_until_ms > ?5) \
-             AND EXISTS (SELECT 1 FROM memories WHERE id = l.",
-            $far,
-            " AND ",
-            super::sight::usable!(),
-            ")"
+             AND (l.valid_until_ms IS NULL OR l.valid_until_ms > ?5) AND ",
+            super::sight::present!()
         )
     };
 }
@@ -246,14 +256,17 @@ impl Steps<'_> {
             Direction::Outgoing => (self.relations, self.relations & symmetric_mask()),
             Direction::Incoming => (self.relations & symmetric_mask(), self.relations),
         };
-        self.select(edges_of!("source", "target"), node, outgoing, edges)?;
-        self.select(edges_of!("target", "source"), node, incoming, edges)
+        for member in views::members(self.connection, node)? {
+            self.select(edges_of!("source", "target"), (node, member), outgoing, edges)?;
+            self.select(edges_of!("target", "source"), (node, member), incoming, edges)?;
+        }
+        Ok(())
     }
 
     fn select(
         &self,
         text: &str,
-        node: MemoryId,
+        (node, member): (MemoryId, MemoryId),
         relations: i64,
         edges: &mut Vec<Edge>,
     ) -> Result<(), SqlFault> {
@@ -263,7 +276,7 @@ impl Steps<'_> {
         let values: [Value; 5] = [
             self.sight.parameter(),
             signed(self.now_ms).into(),
-            node.as_bytes().to_vec().into(),
+            member.as_bytes().to_vec().into(),
             relations.into(),
             signed(self.at_ms).into(),
         ];
@@ -275,11 +288,14 @@ impl Steps<'_> {
             problem: error.to_string(),
         };
         while let Some(row) = rows.next()? {
-            edges.push(Edge {
-                from: node,
-                link: LinkId::from_slice(&row.get::<_, Vec<u8>>(0)?).map_err(broken)?,
-                to: MemoryId::from_slice(&row.get::<_, Vec<u8>>(1)?).map_err(broken)?,
-            });
+            let link = LinkId::from_slice(&row.get::<_, Vec<u8>>(0)?).map_err(broken)?;
+            let mut to = MemoryId::from_slice(&row.get::<_, Vec<u8>>(1)?).map_err(broken)?;
+            if row.get::<_, i64>(2)? == BEHIND {
+                to = views::face(self.connection, to)?;
+            }
+            if to != node {
+                edges.push(Edge { from: node, link, to });
+            }
         }
         Ok(())
     }
@@ -293,16 +309,19 @@ impl Steps<'_> {
              AND (l.valid_until_ms IS NULL OR l.valid_until_ms > ?3)"
         ))?;
         let mut all = Vec::new();
-        for member in members {
-            let mut rows = statement.query((
-                member.as_bytes().as_slice(),
-                self.relations,
-                signed(self.at_ms),
-            ))?;
-            while let Some(row) = rows.next()? {
-                let link = link(row)?;
-                if members.contains(&link.target) {
-                    all.push(link);
+        for shown in members {
+            for member in views::members(self.connection, *shown)? {
+                let mut rows = statement.query((
+                    member.as_bytes().as_slice(),
+                    self.relations,
+                    signed(self.at_ms),
+                ))?;
+                while let Some(row) = rows.next()? {
+                    let found = as_shown(self.connection, link(row)?)?;
+                    let among = |link: &Link| {
+                        members.contains(&link.source) && members.contains(&link.target)
+                    };
+                    all.extend(found.filter(among));
                 }
             }
         }

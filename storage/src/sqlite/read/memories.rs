@@ -1,5 +1,7 @@
 //! Memories one by one, by prefix, by page and by pattern.
 //!
+//! Records that are shown as one are read as one (`views`), whichever of them is asked for.
+//!
 //! Invariants: `STO-2`; `LST-1` pages of one query, taken one after the other while nothing is
 //! written, hold every row exactly once, in descending order of id; `LST-2` a page costs a bounded number
 //! of index steps per row returned when the filter names at most [`NAMESPACES_MERGED`] namespaces.
@@ -16,6 +18,7 @@ use types::{
 use super::{
     conditions::{Conditions, namespace_ids, sqlite_glob},
     sight::{Sight, gettable, usable, visible},
+    views::{self, Shown},
 };
 use crate::{
     answer::{MemoryView, Page},
@@ -23,7 +26,7 @@ use crate::{
     request::{ForgetQuery, ListQuery, MemoryFilter, Viewer},
     sqlite::{
         fault::SqlFault,
-        row::{self, STORED_COLUMNS, Stored, signed},
+        row::{self, STORED_COLUMNS, signed},
     },
 };
 
@@ -35,24 +38,27 @@ pub(crate) fn not_found(what: impl std::fmt::Display) -> SqlFault {
     Reject::new(Reason::NotFound, format!("no memory {what} that you may see; check the id")).into()
 }
 
-/// Rows of a statement that selects [`STORED_COLUMNS`].
+/// Records of one view that a prefix may fit besides those of another.
+const PREFIX_ROWS: u32 = 16;
+
+/// What is shown of the rows of a statement that selects [`STORED_COLUMNS`].
 pub(crate) fn query<'v>(
     connection: &Connection,
     text: &str,
     values: impl IntoIterator<Item = &'v Value>,
-) -> Result<Vec<Stored>, SqlFault> {
+) -> Result<Vec<Shown>, SqlFault> {
     let mut statement = connection.prepare_cached(text)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
-        all.push(row::stored(row)?);
+        all.push(views::shown(connection, row::stored(row)?)?);
     }
     Ok(all)
 }
 
-/// The view of a row.
-pub(crate) fn view(stored: Stored) -> MemoryView {
-    row::view(stored.record, stored.position)
+/// What a reader is given.
+pub(crate) fn view(shown: Shown) -> MemoryView {
+    row::view(shown.record, shown.position, shown.other_ids)
 }
 
 /// One memory, live or archived.
@@ -64,7 +70,7 @@ pub(crate) fn get(
 ) -> Result<MemoryView, SqlFault> {
     let (low, high) = id.range();
     let text = format!(
-        "SELECT {STORED_COLUMNS} FROM memories WHERE id BETWEEN ?3 AND ?4 AND {} LIMIT 2",
+        "SELECT {STORED_COLUMNS} FROM memories WHERE id BETWEEN ?3 AND ?4 AND {} LIMIT {PREFIX_ROWS}",
         gettable!()
     );
     let values = [
@@ -74,6 +80,8 @@ pub(crate) fn get(
         high.as_bytes().to_vec().into(),
     ];
     let mut found = query(connection, &text, &values)?;
+    found.sort_by_key(|shown| shown.record.id);
+    found.dedup_by_key(|shown| shown.record.id);
     match (found.pop(), found.pop()) {
         (Some(only), None) => Ok(view(only)),
         (None, _) => Err(not_found(shown(id))),
@@ -108,7 +116,7 @@ pub(crate) fn any_life(
     connection: &Connection,
     sight: &Sight,
     id: MemoryId,
-) -> Result<Option<Stored>, SqlFault> {
+) -> Result<Option<Shown>, SqlFault> {
     let text = format!("SELECT {STORED_COLUMNS} FROM memories WHERE id = ?2 AND {}", visible!());
     let values = [sight.parameter(), id.as_bytes().to_vec().into()];
     Ok(query(connection, &text, &values)?.pop())
@@ -185,7 +193,7 @@ pub(crate) fn newest(
     mut conditions: Conditions,
     filter: &MemoryFilter,
     wanted: usize,
-) -> Result<Vec<Stored>, SqlFault> {
+) -> Result<Vec<Shown>, SqlFault> {
     let select = |conditions: &Conditions| {
         format!(
             "SELECT {STORED_COLUMNS} FROM memories WHERE {} ORDER BY id DESC LIMIT {wanted}",

@@ -5,6 +5,7 @@
 //! | [`sight`] | what a reader may see, as a condition |
 //! | [`conditions`] | a filter, as conditions |
 //! | [`memories`] | get, list, forgettable, expired |
+//! | [`views`] | records that are shown as one, and the list of them |
 //! | [`links`] | links, graph, paths |
 //! | [`candidates`] | recall and near-duplicates |
 //! | [`scan`] | what recall searches while the indexes are being filled |
@@ -33,6 +34,7 @@ pub(crate) mod sight;
 pub(crate) mod states;
 mod store;
 pub(crate) mod times;
+pub(crate) mod views;
 
 use rusqlite::Connection;
 

@@ -5,7 +5,7 @@
 //!
 //! Not here: credentials in the clear; a token is known by its SHA-256 alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::Value};
 use types::{AgentId, AgentRecord, Hlc, Kind, MemoryId, Namespace};
@@ -13,6 +13,7 @@ use types::{AgentId, AgentRecord, Hlc, Kind, MemoryId, Namespace};
 use super::{
     candidates, memories,
     sight::{Sight, gettable, usable},
+    views,
 };
 use crate::{
     answer::{MemoryView, NamespaceInfo, QuotaUsage},
@@ -113,7 +114,11 @@ pub(crate) fn entities(
          AND (?4 IS NULL OR namespace = (SELECT n.id FROM namespaces n WHERE n.name = ?4)) \
          AND id IN (SELECT t.id FROM memories t WHERE t.kind = {} AND t.life = 0 \
                     AND t.title = ?3 COLLATE NOCASE \
-                    UNION SELECT memory FROM aliases WHERE alias_key = ?3 AND removed = 0) \
+                    UNION SELECT memory FROM aliases WHERE alias_key = ?3 AND removed = 0 \
+                    UNION SELECT f.id FROM aliases x JOIN memories b ON b.id = x.memory \
+                    JOIN memories f ON f.title_key = b.title_key \
+                    WHERE x.alias_key = ?3 AND x.removed = 0 AND b.life = 3 \
+                    AND f.life IN (0, 3) AND f.others > 0) \
          ORDER BY id",
         usable!(),
         Kind::Entity.number(),
@@ -145,9 +150,15 @@ pub(crate) fn aliases(
         ") ORDER BY alias"
     );
     let mut statement = connection.prepare_cached(text)?;
-    let rows =
-        statement.query_map((sight.parameter(), 0, id.as_bytes().as_slice()), |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    for id in views::members(connection, id)? {
+        let id = id.as_bytes().as_slice();
+        let rows = statement.query_map((sight.parameter(), 0, id), |row| row.get(0))?;
+        for name in rows {
+            names.insert(name?);
+        }
+    }
+    Ok(names.into_iter().collect())
 }
 
 /// Namespaces with at least one usable memory the reader may see, by name.

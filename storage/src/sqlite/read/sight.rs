@@ -17,17 +17,26 @@ macro_rules! visible {
         "(?1 IS NULL OR audience IN (SELECT a.id FROM json_each(?1) j CROSS JOIN audiences a ON a.name = j.value))"
     };
 }
-/// Holds for rows that `get` returns: visible, archived or live, and live ones unexpired at
-/// parameter 2.
+/// Holds for rows that `get` returns or shows as part of another: visible, archived or live, and live ones
+/// unexpired at parameter 2.
 macro_rules! gettable {
     () => {
         concat!(
-            "(life = 1 OR life = 0 AND (expires_ms IS NULL OR expires_ms > ?2)) AND ",
+            "(life = 1 OR life IN (0, 3) AND (expires_ms IS NULL OR expires_ms > ?2)) AND ",
             $crate::sqlite::read::sight::visible!()
         )
     };
 }
-/// Holds for rows in use: visible, live and unexpired at parameter 2.
+/// Holds for rows in use and for those that are shown as part of one: visible, live and unexpired at parameter 2.
+macro_rules! present {
+    () => {
+        concat!(
+            "life IN (0, 3) AND (expires_ms IS NULL OR expires_ms > ?2) AND ",
+            $crate::sqlite::read::sight::visible!()
+        )
+    };
+}
+/// Holds for rows in use: visible, live, not part of another, and unexpired at parameter 2.
 macro_rules! usable {
     () => {
         concat!(
@@ -36,7 +45,7 @@ macro_rules! usable {
         )
     };
 }
-pub(crate) use {gettable, usable, visible};
+pub(crate) use {gettable, present, usable, visible};
 
 /// A reader, detached from its request so that it can go where blocking is allowed.
 #[derive(Clone, Debug)]

@@ -273,7 +273,7 @@ fn memory_state(
     ))?;
     let mut rows = statement.query([id.as_slice()])?;
     let Some(found) = rows.next()? else { return Ok(None) };
-    if !seen.sees(found.get(7)?) {
+    if !seen.sees(found.get(10)?) {
         return Ok(None);
     }
     let record = row::stored(found)?.record;
@@ -467,6 +467,11 @@ pub(crate) fn log_begins(connection: &Connection) -> Result<u64, SqlFault> {
 /// Position of the last change that no operation tells of.
 pub(crate) fn joined_at(connection: &Connection) -> Result<u64, SqlFault> {
     position_noted(connection, "joined_at")
+}
+
+/// Position of the last view that ended without an operation on what is left of it.
+pub(crate) fn regrouped_at(connection: &Connection) -> Result<u64, SqlFault> {
+    position_noted(connection, "regrouped_at")
 }
 
 fn position_noted(connection: &Connection, key: &str) -> Result<u64, SqlFault> {

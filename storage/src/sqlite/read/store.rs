@@ -21,18 +21,18 @@ use super::{
     candidates::{self, Source},
     changes, feeds, figures, links, memories, registry,
     sight::Sight,
-    snapshot, states, times,
+    snapshot, states, times, views,
 };
 use crate::{
     answer::{
-        AuditRow, Candidates, ChainReport, Change, FeedItem, Finding, Graph, Lacking, MemoryView,
-        NamespaceInfo, Page, Path, PendingVector, QuotaUsage, StoreStats,
+        AuditRow, Candidates, ChainReport, Change, Conflict, FeedItem, Finding, Graph, Lacking,
+        MemoryView, NamespaceInfo, Page, Path, PendingVector, QuotaUsage, StoreStats,
     },
     error::StoreError,
     port::{Answer, ReadStore},
     request::{
-        CandidateQuery, DuplicateQuery, ForgetQuery, GraphQuery, LackingQuery, ListQuery,
-        PathQuery, Reader, TimelineQuery,
+        CandidateQuery, ConflictQuery, DuplicateQuery, ForgetQuery, GraphQuery, LackingQuery,
+        ListQuery, PathQuery, Reader, TimelineQuery,
     },
     sqlite::{
         SqliteStore, backup,
@@ -110,6 +110,15 @@ impl ReadStore for SqliteStore {
     fn list<'a>(&'a self, reader: Reader<'a>, query: ListQuery) -> Answer<'a, Page<MemoryView>> {
         let sight = Sight::of(reader);
         self.answer("listing memories", move |c| memories::list(c, &sight, &query))
+    }
+
+    fn conflicts<'a>(
+        &'a self,
+        reader: Reader<'a>,
+        query: ConflictQuery,
+    ) -> Answer<'a, Page<Conflict>> {
+        let sight = Sight::of(reader);
+        self.answer("listing conflicts", move |c| views::conflicts(c, &sight, &query))
     }
 
     fn candidates<'a>(

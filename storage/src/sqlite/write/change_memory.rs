@@ -4,7 +4,8 @@
 //! its legal hold, its archiving and its deletion are its author's and the operator's; `CHG-2` nothing
 //! under legal hold is archived or deleted; `CHG-3` a guarded memory is changed only under the same or a
 //! later fence, because an earlier one would be overruled everywhere; the operator's changes take the
-//! memory's own fence.
+//! memory's own fence; `CHG-4` who changes one of several records that are shown as one changes what is shown: fields
+//! of the one with the smallest id, and of all of them what makes them one, and their end.
 //!
 //! Not here: storing (`store_memory`), recalls (`others`).
 
@@ -47,13 +48,15 @@ impl Group<'_> {
         if patch.scope.is_some() || patch.legal_hold.is_some() {
             self.must_own(terms, id, "its scope and its legal hold")?;
         }
-        let record = &self.entry(id)?.record;
-        must_be_live(record)?;
+        let members = self.members(id)?;
+        let record = self.shown(id)?;
+        must_be_live(&record)?;
         let removed_dots: Vec<Dot> =
             patch.remove_tags.iter().flat_map(|tag| record.tags.dots(tag)).cloned().collect();
         let stays =
             |tag: &&Tag| !patch.remove_tags.contains(*tag) && !patch.add_tags.contains(*tag);
         check_tags(record.tags.iter().filter(stays).count() + patch.add_tags.len())?;
+        drop(record);
         let text_changed = patch.title.is_some()
             || patch.content.is_some()
             || patch.embedding.is_some()
@@ -61,14 +64,22 @@ impl Group<'_> {
             || !removed_dots.is_empty();
         self.charge_change(terms, id, &patch)?;
         let retitled = patch.title.is_some() || patch.scope.is_some();
+        let common = Patch {
+            title: patch.title.clone(),
+            scope: patch.scope.clone(),
+            kind: patch.kind,
+            ..Patch::default()
+        };
         let body = UpdateBody { id, patch, removed_dots };
         self.change(terms, id, Payload::Update(Box::new(body)), text_changed)?;
-        if retitled {
-            let record = &self.entry(id)?.record;
-            let audience = &record.scope.value.1;
-            let title = &record.title.value;
-            let key = row::title_key(&record.namespace, &record.author, audience, title);
-            self.overlay.retitled(key, id);
+        for member in members.iter().filter(|member| **member != id && !common.is_empty()) {
+            self.charge_change(terms, *member, &common)?;
+            let body = UpdateBody { id: *member, patch: common.clone(), removed_dots: Vec::new() };
+            self.change(terms, *member, Payload::Update(Box::new(body)), true)?;
+        }
+        for member in members.into_iter().filter(|_| retitled) {
+            let key = row::key_of(&self.entry(member)?.record);
+            self.overlay.retitled(key, member);
         }
         self.memory_applied(id)
     }
@@ -83,7 +94,7 @@ impl Group<'_> {
     ) -> Done<Applied> {
         let id = self.seen(terms, id)?;
         self.guard(terms, id, expected_version)?;
-        must_be_live(&self.entry(id)?.record)?;
+        must_be_live(&*self.shown(id)?)?;
         let Promotion { tier, expires_at_ms, automatic } = promotion;
         self.change(terms, id, Payload::Promote { id, tier, automatic, expires_at_ms }, false)?;
         self.memory_applied(id)
@@ -101,13 +112,19 @@ impl Group<'_> {
         self.guard(terms, id, expected_version)?;
         self.must_own(terms, id, "its deletion")?;
         self.must_not_be_held(id)?;
-        let record = &self.entry(id)?.record;
-        let (author, namespace) = (record.author.clone(), record.namespace.clone());
-        let bytes_before = quota_bytes(record.title.value.as_str(), record.content.value.as_str());
-        let charge = Charge { bytes_before, ..Charge::default() };
-        self.charge(terms, &author, &namespace, charge)?;
-        self.change(terms, id, Payload::Delete { id, reason }, true)?;
-        self.memory_applied(id)
+        let version = self.shown(id)?.version();
+        let members = self.members(id)?;
+        let changed = members.len() as u64;
+        for id in members {
+            let record = &self.entry(id)?.record;
+            let (author, namespace) = (record.author.clone(), record.namespace.clone());
+            let bytes_before =
+                quota_bytes(record.title.value.as_str(), record.content.value.as_str());
+            let charge = Charge { bytes_before, ..Charge::default() };
+            self.charge(terms, &author, &namespace, charge)?;
+            self.change(terms, id, Payload::Delete { id, reason: reason.clone() }, true)?;
+        }
+        Ok(Applied::Memory { id, version: version + changed, merged: false })
     }
 
     /// Moves into the archive.
@@ -116,9 +133,16 @@ impl Group<'_> {
         self.guard(terms, id, None)?;
         self.must_own(terms, id, "its archiving")?;
         self.must_not_be_held(id)?;
-        must_be_live(&self.entry(id)?.record)?;
-        self.change(terms, id, Payload::Archive { id, reason }, true)?;
-        self.memory_applied(id)
+        let record = self.shown(id)?;
+        must_be_live(&record)?;
+        let version = record.version();
+        drop(record);
+        let members = self.members(id)?;
+        let changed = members.len() as u64;
+        for id in members {
+            self.change(terms, id, Payload::Archive { id, reason: reason.clone() }, true)?;
+        }
+        Ok(Applied::Memory { id, version: version + changed, merged: false })
     }
 
     /// Takes back from the archive. What expired before no longer expires: it was asked for again.
@@ -133,6 +157,8 @@ impl Group<'_> {
         }
         let expired = record.expires_at_ms().is_some_and(|at| at <= terms.now_ms);
         self.change(terms, id, Payload::Restore { id }, true)?;
+        let key = row::key_of(&self.entry(id)?.record);
+        self.overlay.retitled(key, id);
         if expired {
             let patch = Patch { expires_at_ms: Some(None), ..Patch::default() };
             let body = UpdateBody { id, patch, removed_dots: Vec::new() };
@@ -148,7 +174,7 @@ impl Group<'_> {
         payload: Payload,
         text_changed: bool,
     ) -> Done<()> {
-        let fence = self.entry(id)?.record.updated.fence;
+        let fence = self.shown(id)?.updated.fence;
         let op = if terms.viewer.operator && terms.fence < fence {
             // The operator and the node's upkeep hold no lock; under a smaller fence than the last
             // write's their change would count for nothing.
@@ -161,7 +187,8 @@ impl Group<'_> {
     }
 
     fn memory_applied(&mut self, id: MemoryId) -> Done<Applied> {
-        let version = self.entry(id)?.record.version();
+        let id = self.face(id)?;
+        let version = self.shown(id)?.version();
         Ok(Applied::Memory { id, version, merged: false })
     }
 
@@ -172,7 +199,7 @@ impl Group<'_> {
         id: MemoryId,
         expected_version: Option<u64>,
     ) -> Done<()> {
-        let record = &self.entry(id)?.record;
+        let record = self.shown(id)?;
         let version = record.version();
         if expected_version.is_some_and(|expected| expected != version) {
             let detail = format!("memory {id} is at version {version}; read it again and retry");
@@ -217,7 +244,7 @@ impl Group<'_> {
     }
 
     fn must_not_be_held(&mut self, id: MemoryId) -> Done<()> {
-        if !self.entry(id)?.record.legal_hold.value {
+        if !self.shown(id)?.legal_hold.value {
             return Ok(());
         }
         let detail = format!("memory {id} is under legal hold; release the hold first");

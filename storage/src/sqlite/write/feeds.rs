@@ -23,7 +23,7 @@ use crate::{
     request::{Incoming, Passed},
     sqlite::{
         fault::SqlFault,
-        row::{self, alias_key, signed},
+        row::{alias_key, key_of, signed},
     },
 };
 
@@ -263,15 +263,7 @@ impl Group<'_> {
         let record = Record::create(op, new);
         let title_key = key_of(&record);
         self.head.row += 1;
-        let entry = Entry {
-            row: self.head.row,
-            record,
-            position: self.head.position,
-            kept: None,
-            dirty: true,
-            text_changed: true,
-            indexed: None,
-        };
+        let entry = Entry::fresh(self.head.row, self.head.position, record);
         self.overlay.create(title_key, entry);
         Ok(())
     }
@@ -360,9 +352,4 @@ impl Group<'_> {
         }
         Ok(())
     }
-}
-
-/// Key of the title that a record has.
-pub(super) fn key_of(record: &Record) -> i64 {
-    row::title_key(&record.namespace, &record.author, &record.scope.value.1, &record.title.value)
 }

@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     port::Signer,
-    sqlite::row::{self, DELETED, signed},
+    sqlite::{
+        fault::SqlFault,
+        row::{self, BEHIND, DELETED, signed},
+    },
 };
 
 /// Operations from which on their signatures are made on a second thread while this one writes rows.
@@ -25,7 +28,8 @@ const SIGN_ASIDE: usize = 8;
 
 impl Group<'_> {
     /// Writes everything the group changed.
-    pub(crate) fn flush(&mut self, now_ms: u64) -> rusqlite::Result<()> {
+    pub(crate) fn flush(&mut self, now_ms: u64) -> Result<(), SqlFault> {
+        self.regroup()?;
         let log = std::mem::take(&mut self.log);
         let signer = self.config.signer.clone();
         let sign = || -> Vec<[u8; 64]> {
@@ -43,7 +47,7 @@ impl Group<'_> {
         self.write_joined()?;
         self.write_dealings(now_ms)?;
         self.words.write(self.connection)?;
-        self.head.write(self.connection)
+        Ok(self.head.write(self.connection)?)
     }
 
     fn write_rows(&mut self, now_ms: u64) -> rusqlite::Result<()> {
@@ -57,7 +61,7 @@ impl Group<'_> {
         self.write_answers(now_ms)
     }
 
-    fn write_memories(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn write_memories(&mut self) -> rusqlite::Result<()> {
         let mut tables = MemoryTables::prepare(self.connection)?;
         for entry in self.overlay.dirty() {
             tables.write(entry, self.words)?;
@@ -161,6 +165,7 @@ struct MemoryTables<'c> {
     add_tag: CachedStatement<'c>,
     drop_tag: CachedStatement<'c>,
     drop_vector: CachedStatement<'c>,
+    drop_old_vector: CachedStatement<'c>,
 }
 
 impl<'c> MemoryTables<'c> {
@@ -170,9 +175,9 @@ impl<'c> MemoryTables<'c> {
                 "INSERT INTO memories (row, id, namespace, audience, author, life, kind, tier, scope,
                     priority, confidence_permille, created_ms, updated_ms, expires_ms, valid_from_ms,
                     valid_until_ms, legal_hold, version, access_count, last_accessed_ms, position,
-                    title_key, checksum, title, state, content, embedding)
+                    title_key, checksum, title, state, content, embedding, others)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                    ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
+                    ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)",
             )?,
             update: connection.prepare_cached(
                 "UPDATE memories SET id = ?2, namespace = ?3, audience = ?4, author = ?5, life = ?6,
@@ -180,27 +185,31 @@ impl<'c> MemoryTables<'c> {
                     created_ms = ?12, updated_ms = ?13, expires_ms = ?14, valid_from_ms = ?15,
                     valid_until_ms = ?16, legal_hold = ?17, version = ?18, access_count = ?19,
                     last_accessed_ms = ?20, position = ?21, title_key = ?22, checksum = ?23,
-                    title = ?24, state = ?25, content = ?26, embedding = ?27 WHERE row = ?1",
+                    title = ?24, state = ?25, content = ?26, embedding = ?27, others = ?28
+                 WHERE row = ?1",
             )?,
             add_tag: connection
                 .prepare_cached("INSERT OR IGNORE INTO memory_tags (tag, row) VALUES (?1, ?2)")?,
             drop_tag: connection
                 .prepare_cached("DELETE FROM memory_tags WHERE tag = ?1 AND row = ?2")?,
             drop_vector: connection.prepare_cached("DELETE FROM vectors WHERE row = ?1")?,
+            drop_old_vector: connection
+                .prepare_cached("DELETE FROM vectors WHERE row = ?1 AND text_sha256 <> ?2")?,
         })
     }
 
     fn write(&mut self, entry: &Entry, words: &mut Vocabulary) -> rusqlite::Result<()> {
         let record = &entry.record;
-        let (scope, audience) = &record.scope.value;
+        let shown = entry.repeated();
+        let (scope, audience) = &shown.scope.value;
         let state = types::codec::encode_state(record);
         let title = record.title.value.as_str();
         let content = record.content.value.as_str();
         let embedding =
             record.embedding.value.as_ref().map(|embedding| row::float_bytes(&embedding.values));
         let checksum = row::checksum(title, &state, content, embedding.as_deref().unwrap_or(&[]));
-        let life = row::life(record);
-        let validity = record.validity.value;
+        let life = entry.life();
+        let validity = shown.validity.value;
         let statement = if entry.kept.is_some() { &mut self.update } else { &mut self.insert };
         statement.execute(params![
             entry.row,
@@ -209,20 +218,20 @@ impl<'c> MemoryTables<'c> {
             words.audience(audience.as_str()),
             words.agent(record.author.as_str()),
             life,
-            record.kind.value.number(),
-            record.tier().number(),
+            shown.kind.value.number(),
+            shown.tier().number(),
             scope.number(),
-            record.priority.value,
-            record.confidence_permille.value,
-            signed(record.created.hlc.wall_ms()),
-            signed(record.updated.hlc.wall_ms()),
-            record.expires_at_ms().map(signed),
+            shown.priority.value,
+            shown.confidence_permille.value,
+            signed(shown.created.hlc.wall_ms()),
+            signed(shown.updated.hlc.wall_ms()),
+            shown.expires_at_ms().map(signed),
             validity.from_ms.map(signed),
             validity.until_ms.map(signed),
-            record.legal_hold.value,
-            signed(record.version()),
-            signed(record.accesses.total()),
-            signed(record.last_accessed_ms),
+            shown.legal_hold.value,
+            signed(shown.version()),
+            signed(shown.accesses.total()),
+            signed(shown.last_accessed_ms),
             signed(entry.position),
             row::title_key(&record.namespace, &record.author, audience, &record.title.value),
             checksum,
@@ -230,21 +239,27 @@ impl<'c> MemoryTables<'c> {
             state,
             content,
             embedding,
+            entry.shown.as_ref().map_or(0, |shown| shown.others as i64),
         ])?;
-        if life == DELETED {
+        if life == DELETED || life == BEHIND {
             self.drop_vector.execute([entry.row])?;
+        } else if entry.text_changed && entry.kept.is_some() {
+            // Whoever computes vectors looks for memories that have none.
+            let text = row::text_sha256(shown.title.value.as_str(), shown.content.value.as_str());
+            self.drop_old_vector.execute(params![entry.row, text])?;
         }
         self.write_tags(entry, words)
     }
 
     fn write_tags(&mut self, entry: &Entry, words: &mut Vocabulary) -> rusqlite::Result<()> {
         let had = |tag: &Tag| entry.kept.as_ref().is_some_and(|kept| kept.tags.contains(tag));
-        for tag in entry.record.tags.iter().filter(|tag| !had(tag)) {
+        let tags = &entry.repeated().tags;
+        for tag in tags.iter().filter(|tag| !had(tag)) {
             self.add_tag.execute((words.tag(tag.as_str()), entry.row))?;
         }
         let Some(kept) = &entry.kept else { return Ok(()) };
         for tag in &kept.tags {
-            if !entry.record.tags.iter().any(|now| now == tag) {
+            if !tags.iter().any(|now| now == tag) {
                 self.drop_tag.execute((words.tag(tag.as_str()), entry.row))?;
             }
         }

@@ -7,10 +7,12 @@
 //! Not here: each intent's rules (`store_memory`, `change_memory`, `links`, `others`) and SQL that
 //! writes (`flush`).
 
+use std::collections::BTreeSet;
+
 use rusqlite::Connection;
 use types::{
-    AgentId, MemoryId, Op, OpId, Payload, Reason, Reject, audit::AttestLevel, audit::EventBody,
-    codec, ids::IdRef,
+    AgentId, MemoryId, Op, OpId, Payload, Reason, Record, Reject, audit::AttestLevel,
+    audit::EventBody, codec, ids::IdRef,
 };
 
 use super::{
@@ -332,7 +334,7 @@ impl<'w> Group<'w> {
         }
     }
 
-    /// The memory that a reference names, if the viewer may see it.
+    /// The id under which the memory that a reference names is shown, if the viewer may see it.
     ///
     /// # Errors
     /// [`Reason::NotFound`] also when it exists and may not be seen; [`Reason::AmbiguousPrefix`].
@@ -342,25 +344,25 @@ impl<'w> Group<'w> {
             IdRef::Prefix(digits) => self.by_prefix(terms, id, digits)?,
         };
         let connection = self.connection;
-        match self.overlay.memory(connection, id)? {
-            Some(entry) if is_seen(terms, entry) => Ok(id),
-            _ => Err(not_found(&id.to_string()).into()),
+        if self.overlay.memory(connection, id)?.is_some() {
+            let id = self.face(id)?;
+            if is_seen(terms, &*self.shown(id)?) {
+                return Ok(id);
+            }
         }
+        Err(not_found(&id.to_string()).into())
     }
 
     fn by_prefix(&mut self, terms: &Terms, id: &IdRef, digits: &str) -> Done<MemoryId> {
         let (low, high) = id.range();
-        let mut found: Vec<MemoryId> = Vec::new();
-        for entry in self.overlay.memories() {
-            if (low..=high).contains(&entry.record.id) && is_seen(terms, entry) {
-                found.push(entry.record.id);
-            }
-        }
+        let known = self.overlay.memories().map(|entry| entry.record.id);
+        let mut fitting: BTreeSet<MemoryId> =
+            known.filter(|id| (low..=high).contains(id)).collect();
         let mut statement = self.connection.prepare_cached(
             "SELECT m.id FROM memories m JOIN audiences a ON a.id = m.audience
              WHERE m.id BETWEEN ?1 AND ?2
-               AND (m.life = 1 OR m.life = 0 AND (m.expires_ms IS NULL OR m.expires_ms > ?3))
-               AND (?4 IS NULL OR a.name IN (SELECT value FROM json_each(?4))) LIMIT 3",
+               AND (m.life = 1 OR m.life IN (0, 3) AND (m.expires_ms IS NULL OR m.expires_ms > ?3))
+               AND (?4 IS NULL OR a.name IN (SELECT value FROM json_each(?4))) LIMIT 16",
         )?;
         let audiences: Vec<&str> = terms.viewer.audiences.iter().map(|a| a.as_str()).collect();
         let audiences =
@@ -372,16 +374,20 @@ impl<'w> Group<'w> {
             audiences,
         ))?;
         while let Some(next) = rows.next()? {
-            let id = row::memory_id("memories", &next.get::<_, [u8; 16]>(0)?)?;
-            // The group may have changed the row; then its entry decided above.
-            if !found.contains(&id) && !self.overlay.memories().any(|e| e.record.id == id) {
-                found.push(id);
+            fitting.insert(row::memory_id("memories", &next.get::<_, [u8; 16]>(0)?)?);
+        }
+        let mut found: BTreeSet<MemoryId> = BTreeSet::new();
+        for id in fitting {
+            // The group may have changed the row; its entry decides.
+            let id = self.face(id)?;
+            if is_seen(terms, &*self.shown(id)?) {
+                found.insert(id);
             }
         }
-        match found.as_slice() {
-            [] => Err(not_found(digits).into()),
-            [one] => Ok(*one),
-            _ => {
+        match found.first() {
+            None => Err(not_found(digits).into()),
+            Some(one) if found.len() == 1 => Ok(*one),
+            Some(_) => {
                 let detail = format!("prefix {digits} fits more than one memory; give more digits");
                 Err(Reject::new(Reason::AmbiguousPrefix, detail).into())
             }
@@ -397,8 +403,7 @@ impl<'w> Group<'w> {
 }
 
 /// Whether the viewer may see a memory: archived ones too, expired and deleted ones not.
-fn is_seen(terms: &Terms, entry: &Entry) -> bool {
-    let record = &entry.record;
+fn is_seen(terms: &Terms, record: &Record) -> bool {
     let expired = record.expires_at_ms().is_some_and(|at| at <= terms.now_ms);
     match row::life(record) {
         DELETED => false,

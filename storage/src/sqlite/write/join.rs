@@ -12,7 +12,6 @@ use rusqlite::{Connection, OptionalExtension};
 use types::{AgentRecord, Link, MemoryId, NodeId, OpId, Reason, Record, Reject, VersionVector};
 
 use super::{
-    feeds::key_of,
     group::{Done, Group, Terms},
     overlay::{AliasEntry, Entry},
 };
@@ -21,7 +20,7 @@ use crate::{
     sqlite::{
         fault::SqlFault,
         read::states::{gone, note_position},
-        row::{alias_key, signed, unsigned},
+        row::{alias_key, key_of, signed, unsigned},
     },
     state::{Alias, CoveredFeed, Holding, Item, ItemKey, Table},
 };
@@ -80,15 +79,7 @@ impl Group<'_> {
             self.charge_record(terms, None, &record)?;
             let title_key = key_of(&record);
             self.head.row += 1;
-            let entry = Entry {
-                row: self.head.row,
-                record,
-                position,
-                kept: None,
-                dirty: true,
-                text_changed: true,
-                indexed: None,
-            };
+            let entry = Entry::fresh(self.head.row, position, record);
             self.overlay.create(title_key, entry);
             self.joined.any = true;
             return Ok(Applied::Other);

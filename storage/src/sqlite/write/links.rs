@@ -3,7 +3,7 @@
 //! Invariants: `LNK-1` both ends of a link are visible to whoever makes or changes it; `LNK-2` a
 //! relation that must not lead back to its start does not, over all links whether they hold now or not; `LNK-3`
 //! what is superseded ends in the same transaction; `LNK-4` a refusal says nothing of links whose ends the
-//! caller may not see.
+//! caller may not see; `LNK-5` a link is made between the ids under which its ends are shown.
 //!
 //! Not here: reading links for clients.
 
@@ -23,6 +23,7 @@ use crate::{
     answer::Applied,
     sqlite::{
         fault::SqlFault,
+        read::views,
         row::{memory_id, signed, unsigned},
     },
 };
@@ -40,9 +41,9 @@ enum Walk {
 impl Group<'_> {
     /// Links two memories.
     pub(crate) fn link(&mut self, terms: &Terms, link: NewLink) -> Done<Applied> {
-        let link = link.normalise()?;
-        self.seen(terms, &IdRef::Full(link.source))?;
-        self.seen(terms, &IdRef::Full(link.target))?;
+        let source = self.seen(terms, &IdRef::Full(link.source))?;
+        let target = self.seen(terms, &IdRef::Full(link.target))?;
+        let link = NewLink { source, target, ..link }.normalise()?;
         if self.find_link(link.id)?.is_some() {
             let detail = format!("link id {} is in use", link.id);
             return Err(Reject::new(Reason::AlreadyExists, detail).with("id", link.id).into());
@@ -81,7 +82,7 @@ impl Group<'_> {
     /// Ends the validity of a superseded memory, unless it ended already (`LNK-3`).
     fn close(&mut self, terms: &Terms, id: MemoryId) -> Done<()> {
         self.guard(terms, id, None)?;
-        let validity = self.entry(id)?.record.validity.value;
+        let validity = self.shown(id)?.validity.value;
         if validity.until_ms.is_some_and(|until| until <= terms.now_ms) {
             return Ok(());
         }
@@ -195,8 +196,28 @@ impl Group<'_> {
         Ok(entry.is_some_and(|entry| viewer.audiences.contains(&entry.record.scope.value.1)))
     }
 
-    /// Links of this relation that start at a memory: their ids and ends.
-    fn targets(&self, source: MemoryId, relation: Relation) -> Done<Vec<(LinkId, MemoryId)>> {
+    /// Links of this relation that start at a memory, or at one that is shown as it: their ids, and under which ids
+    /// their ends are shown.
+    fn targets(&mut self, source: MemoryId, relation: Relation) -> Done<Vec<(LinkId, MemoryId)>> {
+        let mut found = Vec::new();
+        for member in self.lightly(source)? {
+            for (id, target) in self.own_targets(member, relation)? {
+                let target = self.lightly(target)?.first().copied().unwrap_or(target);
+                found.push((id, target));
+            }
+        }
+        Ok(found)
+    }
+
+    /// As [`Group::members`], without reading the memory if it is shown by itself.
+    fn lightly(&mut self, id: MemoryId) -> Done<Vec<MemoryId>> {
+        if self.overlay.known(id).is_some() {
+            return self.members(id);
+        }
+        Ok(views::members(self.connection, id)?)
+    }
+
+    fn own_targets(&self, source: MemoryId, relation: Relation) -> Done<Vec<(LinkId, MemoryId)>> {
         let mut found = Vec::new();
         let mut statement = self.connection.prepare_cached(
             "SELECT id, target FROM links WHERE source = ?1 AND relation = ?2 AND removed = 0",

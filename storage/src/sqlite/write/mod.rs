@@ -9,6 +9,7 @@
 //! | [`feeds`] | operations of other nodes |
 //! | [`dealings`] | what is kept of dealings with peers: signed heads, dead letters, nonces |
 //! | [`join`], [`forget`] | state of other stores; what every member has seen |
+//! | [`views`] | records that are shown as one |
 //! | [`overlay`] | what the group changed so far, over what the database holds |
 //! | [`flush`] | the group as SQL, with its audit rows |
 //! | [`head`], [`vocabulary`], [`quota`], [`idempotency`] | sequence, stamps and chain; names; counts; answers |
@@ -25,7 +26,7 @@ mod feeds;
 mod fences;
 mod flush;
 mod forget;
-mod group;
+pub(crate) mod group;
 pub(crate) mod head;
 mod idempotency;
 mod join;
@@ -38,5 +39,6 @@ mod store_memory;
 #[cfg(test)]
 #[cfg(not(madsim))]
 mod tests;
+mod views;
 pub(crate) mod vocabulary;
 pub(crate) mod writer;

@@ -34,15 +34,15 @@ impl Group<'_> {
             sum.count = sum.count.saturating_add(access.count);
             sum.at_ms = sum.at_ms.max(access.at_ms);
         }
-        let mut counted = Vec::with_capacity(sums.len());
+        // Two of them may be shown as one.
+        let mut counted: BTreeMap<MemoryId, Accessed> = BTreeMap::new();
         let mut promoted = Vec::new();
         for access in sums.into_values() {
             match self.seen(terms, &IdRef::Full(access.id)) {
                 Ok(id) => {
-                    if self.passes_threshold(id, access.count)? {
-                        promoted.push(id);
-                    }
-                    counted.push(access);
+                    let sum = counted.entry(id).or_insert(Accessed { id, count: 0, at_ms: 0 });
+                    sum.count = sum.count.saturating_add(access.count);
+                    sum.at_ms = sum.at_ms.max(access.at_ms);
                 }
                 Err(SqlFault::Rejected(_)) => {}
                 Err(fault) => return Err(fault),
@@ -51,8 +51,13 @@ impl Group<'_> {
         if counted.is_empty() {
             return Ok(Applied::Other);
         }
-        let ids: Vec<MemoryId> = counted.iter().map(|access| access.id).collect();
-        let op = self.operation(terms, Payload::Access(counted))?;
+        for access in counted.values() {
+            if self.passes_threshold(access.id, access.count)? {
+                promoted.push(access.id);
+            }
+        }
+        let ids: Vec<MemoryId> = counted.keys().copied().collect();
+        let op = self.operation(terms, Payload::Access(counted.into_values().collect()))?;
         for id in ids {
             self.apply(id, &op, false);
         }
@@ -64,7 +69,7 @@ impl Group<'_> {
 
     fn passes_threshold(&mut self, id: MemoryId, count: u32) -> Done<bool> {
         let Some(threshold) = self.config.promote_after_accesses else { return Ok(false) };
-        let record = &self.entry(id)?.record;
+        let record = self.shown(id)?;
         let before = record.accesses.total();
         let after = before.saturating_add(u64::from(count));
         Ok(record.is_live()
@@ -76,7 +81,7 @@ impl Group<'_> {
     /// Raises a memory to long-term, for ever, under the fence it was last written under: it is no
     /// write of the viewer's, and under a smaller one it would count for nothing.
     fn raise(&mut self, terms: &Terms, id: MemoryId) -> Done<()> {
-        let fence = self.entry(id)?.record.updated.fence.max(terms.fence);
+        let fence = self.shown(id)?.updated.fence.max(terms.fence);
         let terms = Terms { fence, ..terms.clone() };
         let payload =
             Payload::Promote { id, tier: Tier::Long, automatic: true, expires_at_ms: None };
@@ -95,30 +100,44 @@ impl Group<'_> {
     ) -> Done<Applied> {
         let id = self.seen(terms, id)?;
         self.guard(terms, id, None)?;
-        let record = &self.entry(id)?.record;
+        let record = self.shown(id)?;
         if record.kind.value != Kind::Entity {
             let detail = format!("memory {id} is no entity; only entities have other names");
             return Err(Reject::new(Reason::FailedPrecondition, detail).into());
         }
         let version = record.version();
-        let key = (alias_key(&alias), id);
-        if key.0.is_empty() {
+        drop(record);
+        let folded = alias_key(&alias);
+        if folded.is_empty() {
             return Err(types::Invalid::new("alias", "is only white space").into());
         }
+        let (shown, id) = (id, self.named(&folded, id)?);
+        let key = (folded, id);
         let known = self.find_alias(&key)?;
         if remove && known.as_ref().is_none_or(|entry| entry.removed) {
             let detail = format!("memory {id} has no alias {alias:?}");
             return Err(Reject::new(Reason::NotFound, detail).into());
         }
         if known.as_ref().is_some_and(|entry| entry.removed == remove && entry.alias == alias) {
-            return Ok(Applied::Memory { id, version, merged: false });
+            return Ok(Applied::Memory { id: shown, version, merged: false });
         }
         let op = self.operation(terms, Payload::Alias { id, alias: alias.clone(), remove })?;
         let entry = AliasEntry { alias, removed: remove, stamp: op.stamp() };
         if known.is_none_or(|known| entry.stamp > known.stamp) {
             self.overlay.set_alias(key, entry);
         }
-        Ok(Applied::Memory { id, version, merged: false })
+        Ok(Applied::Memory { id: shown, version, merged: false })
+    }
+
+    /// Of the records that are shown as one with this, the one that has this name; itself, if none has.
+    fn named(&mut self, folded: &str, id: MemoryId) -> Done<MemoryId> {
+        for member in self.members(id)? {
+            let known = self.find_alias(&(folded.to_owned(), member))?;
+            if known.is_some_and(|entry| !entry.removed) {
+                return Ok(member);
+            }
+        }
+        Ok(id)
     }
 
     pub(crate) fn find_alias(&self, key: &(String, MemoryId)) -> Done<Option<AliasEntry>> {

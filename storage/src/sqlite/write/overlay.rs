@@ -26,6 +26,19 @@ pub(crate) struct Kept {
     pub(crate) life: i64,
     /// Tags in `memory_tags`.
     pub(crate) tags: BTreeSet<Tag>,
+    /// With how many others it is shown as one.
+    pub(crate) others: u32,
+    /// Key of its title.
+    pub(crate) title_key: i64,
+}
+
+/// What several records show as one.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// What is shown, under the smallest id.
+    pub(crate) record: Record,
+    /// How many records there are beside one of them.
+    pub(crate) others: usize,
 }
 
 /// A memory in use by the group.
@@ -35,6 +48,10 @@ pub(crate) struct Entry {
     pub(crate) row: i64,
     /// The record as the group leaves it.
     pub(crate) record: Record,
+    /// What it is shown as together with others; known when the group is written.
+    pub(crate) shown: Option<Box<Shown>>,
+    /// Whether nobody had its title when it was created by the group.
+    pub(crate) lone: bool,
     /// Position of its last change.
     pub(crate) position: u64,
     /// The row before the group; `None` when there is none.
@@ -48,21 +65,49 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn of(stored: Stored) -> Self {
-        let kept = Kept {
-            life: row::life(&stored.record),
-            tags: stored.record.tags.iter().cloned().collect(),
-        };
+    fn of(stored: Stored, tags: BTreeSet<Tag>) -> Self {
+        let Stored { row, position, record, life, others, title_key } = stored;
+        let kept = Kept { life, tags, others, title_key };
         Self {
-            row: stored.row,
-            record: stored.record,
-            position: stored.position,
             kept: Some(kept),
             dirty: false,
             text_changed: false,
+            ..Self::fresh(row, position, record)
+        }
+    }
+
+    /// A memory that the group creates.
+    pub(crate) fn fresh(row: i64, position: u64, record: Record) -> Self {
+        Self {
+            row,
+            record,
+            shown: None,
+            lone: false,
+            position,
+            kept: None,
+            dirty: true,
+            text_changed: true,
             indexed: None,
         }
     }
+}
+
+/// Tags that the table has of a row.
+fn tags_of(connection: &Connection, row: i64) -> Result<BTreeSet<Tag>, SqlFault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT t.name FROM memory_tags m JOIN tags t ON t.id = m.tag WHERE m.row = ?1",
+    )?;
+    let mut rows = statement.query([row])?;
+    let mut tags = BTreeSet::new();
+    while let Some(found) = rows.next()? {
+        let name: String = found.get(0)?;
+        tags.insert(name.parse().map_err(|error: types::Invalid| SqlFault::Damaged {
+            table: "tags",
+            key: name.clone(),
+            problem: error.to_string(),
+        })?);
+    }
+    Ok(tags)
 }
 
 /// One name of an entity.
@@ -124,7 +169,7 @@ pub(crate) struct Mark(usize);
 pub(crate) struct Overlay {
     memories: BTreeMap<MemoryId, Entry>,
     /// Memories that got this title key in the group. A hint: entries are checked before they count.
-    titles: BTreeMap<i64, Vec<MemoryId>>,
+    pub(super) titles: BTreeMap<i64, Vec<MemoryId>>,
     /// Links changed by the group, with the position of the change.
     pub(crate) links: BTreeMap<LinkId, (Link, u64)>,
     /// Aliases changed by the group.
@@ -193,7 +238,12 @@ impl Overlay {
                 ))?;
                 let mut rows = statement.query([id.as_bytes().as_slice()])?;
                 let Some(found) = rows.next()? else { return Ok(None) };
-                Ok(Some(place.insert(Entry::of(row::stored(found)?))))
+                let stored = row::stored(found)?;
+                let tags = match stored.others {
+                    0 => stored.record.tags.iter().cloned().collect(),
+                    _ => tags_of(connection, stored.row)?,
+                };
+                Ok(Some(place.insert(Entry::of(stored, tags))))
             }
         }
     }
@@ -239,7 +289,7 @@ impl Overlay {
     ) -> Result<Vec<MemoryId>, SqlFault> {
         let mut ids = Vec::new();
         let mut statement = connection
-            .prepare_cached("SELECT id FROM memories WHERE title_key = ?1 AND life = 0")?;
+            .prepare_cached("SELECT id FROM memories WHERE title_key = ?1 AND life IN (0, 3)")?;
         let mut rows = statement.query([title_key])?;
         while let Some(found) = rows.next()? {
             let id: [u8; 16] = found.get(0)?;
@@ -247,6 +297,25 @@ impl Overlay {
         }
         ids.extend(self.titles.get(&title_key).into_iter().flatten());
         Ok(ids)
+    }
+
+    /// An entry that was read or made before.
+    pub(super) fn known(&self, id: MemoryId) -> Option<&Entry> {
+        self.memories.get(&id)
+    }
+
+    /// Sets what an entry is shown as, when the group is written; says whether it was in a view that is over, and
+    /// nothing else changed about it.
+    pub(super) fn show(&mut self, id: MemoryId, shown: Option<Shown>) -> bool {
+        let Some(entry) = self.memories.get_mut(&id) else { return false };
+        let was_shown = entry.kept.as_ref().is_some_and(|kept| kept.others > 0);
+        if shown.is_none() && !was_shown {
+            return false;
+        }
+        let is_left = shown.is_none() && !entry.dirty;
+        entry.shown = shown.map(Box::new);
+        (entry.dirty, entry.text_changed, entry.indexed) = (true, true, None);
+        is_left
     }
 
     /// Entries to write, in order of row.

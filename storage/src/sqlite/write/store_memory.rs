@@ -13,7 +13,7 @@ use types::{
     limits::TAGS_MAX,
     memory::Embedding,
     op::UpdateBody,
-    record::{Expiry, merge_metadata},
+    record::{Expiry, merge_metadata, view::folds},
 };
 
 use super::{
@@ -29,10 +29,15 @@ pub(crate) fn quota_bytes(title: &str, content: &str) -> u64 {
     (title.len() + content.len()) as u64
 }
 
-/// Whether stores of this kind fold into one another. A reflection's sources and a persona's version never
-/// change, so each of those is a memory of its own.
-fn folds(kind: Kind) -> bool {
-    !matches!(kind, Kind::Reflection | Kind::Persona)
+/// Whether somebody has a title already.
+#[derive(Clone, Copy)]
+enum Same {
+    /// Nobody.
+    None,
+    /// Only what has expired and was not archived yet.
+    Expired,
+    /// This memory.
+    Live(MemoryId),
 }
 
 impl Group<'_> {
@@ -48,9 +53,16 @@ impl Group<'_> {
         self.check_embedding(new.embedding.as_ref())?;
         let title_key =
             row::title_key(&new.namespace, &terms.viewer.agent, &new.audience, &new.title);
-        if on_conflict != OnConflict::New
-            && let Some(id) = self.same_title(terms, &new, title_key)?
-        {
+        new.apart = on_conflict == OnConflict::New;
+        let titled = match new.apart {
+            true => Vec::new(),
+            false => self.overlay.titled(self.connection, title_key)?,
+        };
+        let lone = titled.is_empty();
+        let same = self.same_title(terms, &new, titled)?;
+        // What has expired is not shown again with what takes its title.
+        new.apart |= matches!(same, Same::Expired);
+        if let Same::Live(id) = same {
             return match on_conflict {
                 OnConflict::Error => {
                     let detail =
@@ -74,43 +86,32 @@ impl Group<'_> {
         let record = Record::create(&op, new);
         let version = record.version();
         self.head.row += 1;
-        let entry = Entry {
-            row: self.head.row,
-            record,
-            position: self.head.position,
-            kept: None,
-            dirty: true,
-            text_changed: true,
-            indexed,
-        };
-        self.overlay.create(title_key, entry);
+        let entry = Entry::fresh(self.head.row, self.head.position, record);
+        self.overlay.create(title_key, Entry { lone, indexed, ..entry });
         Ok(Applied::Memory { id, version, merged: false })
     }
 
-    /// The author's live memory with this namespace, title and audience; the oldest if there are several.
-    fn same_title(
-        &mut self,
-        terms: &Terms,
-        new: &NewMemory,
-        title_key: i64,
-    ) -> Done<Option<MemoryId>> {
+    /// The author's live memory with this namespace, title and audience; the one with the smallest id if there are several.
+    fn same_title(&mut self, terms: &Terms, new: &NewMemory, titled: Vec<MemoryId>) -> Done<Same> {
         if !folds(new.kind) {
-            return Ok(None);
+            return Ok(Same::None);
         }
-        let mut same: Option<MemoryId> = None;
-        for id in self.overlay.titled(self.connection, title_key)? {
-            let record = &self.entry(id)?.record;
+        let mut same = Same::None;
+        for id in titled {
+            let record = self.shown(id)?;
             let expired = record.expires_at_ms().is_some_and(|at| at <= terms.now_ms);
             let is_same = record.is_live()
-                && !expired
                 && folds(record.kind.value)
                 && record.author == terms.viewer.agent
                 && record.namespace == new.namespace
                 && record.scope.value.1 == new.audience
                 && record.title.value == new.title;
-            if is_same && same.is_none_or(|first| id < first) {
-                same = Some(id);
-            }
+            same = match same {
+                _ if !is_same => same,
+                Same::Live(first) if expired || first < id => same,
+                _ if expired => Same::Expired,
+                _ => Same::Live(id),
+            };
         }
         Ok(same)
     }
@@ -118,19 +119,20 @@ impl Group<'_> {
     /// Folds `new` into the memory `id`.
     fn merge(&mut self, terms: &Terms, id: MemoryId, new: NewMemory) -> Done<Applied> {
         self.guard(terms, id, None)?;
-        let record = &self.entry(id)?.record;
-        let patch = fold(record, new)?;
+        let record = self.shown(id)?;
+        let patch = fold(&record, new)?;
         if patch.is_empty() {
             let version = record.version();
             return Ok(Applied::Memory { id, version, merged: true });
         }
+        drop(record);
         self.charge_change(terms, id, &patch)?;
         let text_changed = patch.content.is_some() || !patch.add_tags.is_empty();
         let embedding_changed = patch.embedding.is_some();
         let body = UpdateBody { id, patch, removed_dots: Vec::new() };
         let op = self.operation(terms, Payload::Update(Box::new(body)))?;
         self.apply(id, &op, text_changed || embedding_changed);
-        let version = self.entry(id)?.record.version();
+        let version = self.shown(id)?.version();
         Ok(Applied::Memory { id, version, merged: true })
     }
 
@@ -189,7 +191,7 @@ impl Group<'_> {
 
 /// What storing `new` on top of `record` changes: newest content, union of tags, greater tier and
 /// priority, later expiry, metadata key by key.
-fn fold(record: &Record, new: NewMemory) -> Result<Patch, Reject> {
+pub(super) fn fold(record: &Record, new: NewMemory) -> Result<Patch, Reject> {
     let have: BTreeSet<Tag> = record.tags.iter().cloned().collect();
     let add_tags: BTreeSet<Tag> = new.tags.difference(&have).cloned().collect();
     check_tags(have.len() + add_tags.len())?;

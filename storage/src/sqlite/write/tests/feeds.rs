@@ -54,7 +54,7 @@ pub(super) fn peer() -> Viewer {
     Viewer { operator: true, ..viewer("peer") }
 }
 
-async fn take_all(store: &SqliteStore, log: &[Vec<u8>]) -> Vec<Applied> {
+pub(super) async fn take_all(store: &SqliteStore, log: &[Vec<u8>]) -> Vec<Applied> {
     let intents = log.iter().map(|bytes| taking(bytes)).collect();
     let receipt = store.write(request(&peer(), intents)).await.unwrap();
     receipt.results.into_iter().map(|result| result.unwrap()).collect()

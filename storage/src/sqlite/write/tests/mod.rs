@@ -14,4 +14,6 @@ mod machine;
 mod quotas;
 mod rules;
 mod times;
+mod vectors;
+mod views;
 mod world;

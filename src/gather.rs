@@ -10,7 +10,7 @@
 //! What waits here is as bounded as those who ask: each is a caller whom a door has admitted, and a caller
 //! asks one question at a time.
 //!
-//! Not here: what is asked, and of whom (`peers`, `read`).
+//! Not here: what is asked, and of whom (`root`, `peers`).
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -23,7 +23,7 @@ use runtime::{
 use tokio::sync::oneshot;
 
 /// Most questions in one call.
-pub(super) const TOGETHER_MAX: usize = 64;
+pub(crate) const TOGETHER_MAX: usize = 64;
 /// Bytes of questions behind which a call takes no more.
 const BYTES_MAX: usize = 256 << 10;
 
@@ -31,14 +31,14 @@ const BYTES_MAX: usize = 256 << 10;
 type Call<Q, A> = Arc<dyn Fn(Vec<Q>) -> BoxFuture<'static, Vec<A>> + Send + Sync>;
 
 /// What can be put into a call with others.
-pub(super) trait Question: Send + 'static {
+pub(crate) trait Question: Send + 'static {
     /// About how many bytes it takes in the call.
     fn bytes(&self) -> usize;
 }
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoAnswer {
+pub(crate) enum NoAnswer {
     /// The question was put into no call.
     NotAsked,
     /// It was, and the answer did not come.
@@ -59,7 +59,7 @@ struct State<Q, A> {
 }
 
 /// Gathers questions of one kind for one place. Clones are one and the same.
-pub(super) struct Gather<Q, A> {
+pub(crate) struct Gather<Q, A> {
     call: Call<Q, A>,
     calls_max: usize,
     state: Arc<Mutex<State<Q, A>>>,
@@ -73,7 +73,7 @@ impl<Q, A> Clone for Gather<Q, A> {
 
 impl<Q: Question, A: Send + 'static> Gather<Q, A> {
     /// At most `calls_max` calls run at a time.
-    pub(super) fn new(
+    pub(crate) fn new(
         calls_max: usize,
         call: impl Fn(Vec<Q>) -> BoxFuture<'static, Vec<A>> + Send + Sync + 'static,
     ) -> Self {
@@ -85,7 +85,7 @@ impl<Q: Question, A: Send + 'static> Gather<Q, A> {
     ///
     /// # Errors
     /// [`NoAnswer`] after the deadline.
-    pub(super) async fn ask(&self, question: Q, deadline: Instant) -> Result<A, NoAnswer> {
+    pub(crate) async fn ask(&self, question: Q, deadline: Instant) -> Result<A, NoAnswer> {
         let (reply, answer) = oneshot::channel();
         let number = {
             let mut state = self.state.lock();

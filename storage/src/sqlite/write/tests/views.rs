@@ -245,7 +245,9 @@ async fn a_change_by_either_id_is_what_is_seen_and_stays_so() {
     }
     // Upkeep archives all of it.
     let archive = Intent::Archive { id: full(1), reason: "expired".into() };
-    at(here, 6_000, archive).await.unwrap();
+    let upkeep = Viewer { operator: true, ..ann() };
+    let asked = WriteRequest { now_ms: NOW_MS + 6_000, ..request(&upkeep, vec![archive]) };
+    here.write(asked).await.unwrap().results.into_iter().for_each(|done| drop(done.unwrap()));
     assert!(here.expired(NOW_MS + 6_000, 9).await.unwrap().is_empty());
     assert_eq!(here.stats().await.unwrap().archived, 3);
     assert_eq!(here.check().await.unwrap(), []);

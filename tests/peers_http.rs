@@ -130,7 +130,8 @@ fn one_title_written_on_two_sides_is_one_memory_under_either_id() {
     assert_eq!(conflict["records"][0]["id"], json!(ids[0]), "{conflicts}");
     assert_eq!(conflict["records"][1]["id"], json!(ids[1]), "{conflicts}");
     assert_ne!(conflict["records"][0]["origin"], conflict["records"][1]["origin"]);
-    assert_eq!(conflict["differs"], json!(["content", "metadata", "priority", "tags"]));
+    let differs = json!(["content", "expires_at", "metadata", "priority", "tags"]);
+    assert_eq!(conflict["differs"], differs);
     // A change by either id, at any node, is a change of what all see, and sticks.
     for (at, id, priority) in [(0, 1, 9), (2, 0, 2)] {
         let path = format!("/api/v1/memories/{}", ids[id]);

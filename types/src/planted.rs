@@ -104,6 +104,10 @@ pub const ALL: &[Bug] = bugs! {
         "a peer answers that it has a write before the write is on its disk";
     "out-of-scope-told", "peers-scopes", ["scopes"],
         "an operation is told to a peer that may not see it";
+    "creations-overrule", "peers-title", ["updates"],
+        "priorities of memories that are shown as one are added, though one of them was changed since";
+    "one-of-view-deleted", "peers-title", ["deleted"],
+        "a deletion takes only the record whose id the memory is shown under";
     "doubt-forgotten", "snapshots", ["linearizable", "locks"],
         "a try whose end is unknown is forgotten when a later one is turned away";
 };

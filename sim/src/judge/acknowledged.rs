@@ -11,6 +11,7 @@ use super::{
     Case, Findings, Rule, Violation,
     history::{Answer, Call, Federation, Operation, Request, What},
     replicas::{Replicas, doomed},
+    views::Views,
 };
 
 /// An acknowledged memory or link is on every peer that must have it.
@@ -46,7 +47,8 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
     if !replicas.were_seen() {
         return;
     }
-    let doomed = doomed(case);
+    let views = Views::of(case);
+    let doomed = doomed(case, &views);
     for operation in &case.requests {
         match (operation.call, operation.answer()) {
             (Call::Store { agent, namespace, .. }, Some(Answer::Stored { id, .. }))
@@ -57,7 +59,10 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
             }
             (Call::Link { source, target }, Some(Answer::Linked { link })) => {
                 let ends = [source.as_str(), target.as_str()];
-                if !ends.iter().any(|end| doomed.contains(end)) && !is_unlinked(case, link) {
+                // A link between two ids of one memory is not seen.
+                let one = views.subject(source) == views.subject(target);
+                let ended = ends.iter().any(|end| doomed.contains(end)) || is_unlinked(case, link);
+                if !one && !ended {
                     linked(operation, ends, link, &replicas, findings);
                 }
             }
@@ -76,7 +81,7 @@ fn somebody_left(case: &Case<'_>) -> u64 {
 
 /// Where nobody has left yet, whoever asks a quorum sees what a quorum has and nobody asked to delete.
 fn fresh(case: &Case<'_>, federation: &Federation, findings: &mut Findings) {
-    let (left, doomed) = (somebody_left(case), doomed(case));
+    let (left, doomed) = (somebody_left(case), doomed(case, &Views::of(case)));
     let mut stores: BTreeMap<&str, (&Operation<'_>, &str)> = BTreeMap::new();
     for operation in &case.operations {
         if let (Call::Store { namespace, .. }, Some(Answer::Stored { id, .. })) =

@@ -5,11 +5,11 @@
 //!
 //! Not here: when a tombstone may be forgotten (the product's business, as long as nothing comes back).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Case, Findings, Rule, Violation,
-    history::{Answer, Call},
+    history::{Answer, Call, Operation},
     replicas::Replicas,
 };
 
@@ -29,6 +29,22 @@ pub const NEVER_BACK: Rule = Rule {
 /// Rules of this judge.
 pub const RULES: &[&Rule] = &[&NOWHERE, &NEVER_BACK];
 
+/// Ids under which a peer had shown a memory before it was asked to delete it, the one that was named among them.
+fn shown_as<'h>(case: &Case<'h>, delete: &Operation<'h>, id: &'h str) -> BTreeSet<&'h str> {
+    let mut ids = BTreeSet::from([id]);
+    for read in case.operations.iter().filter(|o| o.node == delete.node && o.precedes(delete)) {
+        if let (
+            Call::Read { .. } | Call::ReadQuorum { .. },
+            Some(Answer::Memory { seen: Some(seen) }),
+        ) = (read.call, read.answer())
+            && seen.ids().any(|shown| shown == id)
+        {
+            ids.extend(seen.ids());
+        }
+    }
+    ids
+}
+
 /// Judges the last looks and every read.
 pub fn judge(case: &Case<'_>, findings: &mut Findings) {
     let Some(replicas) = Replicas::of(case) else { return };
@@ -40,8 +56,9 @@ fn nowhere(case: &Case<'_>, replicas: &Replicas<'_>, findings: &mut Findings) {
     for operation in case.requests.iter().filter(|operation| operation.done().is_some()) {
         let shows: Vec<&str> = match operation.call {
             Call::Delete { id } => {
+                let ids = shown_as(case, operation, id);
                 let all = replicas.shown.iter();
-                let shows = all.filter(|(_, shown)| shown.contains_key(id.as_str()));
+                let shows = all.filter(|(_, shown)| ids.iter().any(|id| shown.contains_key(id)));
                 shows.map(|(peer, _)| *peer).collect()
             }
             Call::Unlink { link } => {

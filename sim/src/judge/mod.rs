@@ -33,6 +33,7 @@ mod tests;
 pub mod timeline;
 pub mod updates;
 pub mod verdict;
+pub mod views;
 
 use std::fmt;
 

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Case,
     history::{Call, Federation, Seen, What},
+    views::Views,
 };
 
-/// Memories of one peer, by id.
+/// Memories of one peer, by each of their ids.
 pub type Shown<'h> = BTreeMap<&'h str, &'h Seen>;
 
 /// What the peers show in the end.
@@ -34,8 +35,9 @@ impl<'h> Replicas<'h> {
         for event in case.history.events() {
             match &event.what {
                 What::Memories { node, memories } => {
-                    let by_id = memories.iter().map(|seen| (seen.id.as_str(), seen)).collect();
-                    shown.insert(node, by_id);
+                    let by_id =
+                        memories.iter().flat_map(|seen| seen.ids().map(move |id| (id, seen)));
+                    shown.insert(node, by_id.collect());
                 }
                 What::Lost { node } => drop(lost.insert(node.as_str())),
                 What::Node { node, up: true } => drop(up.insert(node.as_str())),
@@ -54,12 +56,12 @@ impl<'h> Replicas<'h> {
     }
 }
 
-/// Memories that somebody asked to delete, so that they may be gone.
-pub fn doomed<'h>(case: &Case<'h>) -> BTreeSet<&'h str> {
+/// Memories that somebody asked to delete, under any id that may be theirs, so that they may be gone.
+pub fn doomed<'h>(case: &Case<'h>, views: &Views<'h>) -> BTreeSet<&'h str> {
     let deletes = case.requests.iter().filter(|operation| !operation.rejected());
     let of = deletes.filter_map(|operation| match operation.call {
         Call::Delete { id } => Some(id.as_str()),
         _ => None,
     });
-    of.collect()
+    of.flat_map(|id| views.ids(id)).collect()
 }

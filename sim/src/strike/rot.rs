@@ -8,7 +8,11 @@
 //!
 //! Not here: disks that fail honestly (`disk`), and what a disk does under a fault (`runtime::disk::faulty`).
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use hivemem::node;
 use http::Method;
@@ -140,6 +144,7 @@ async fn spoil(blow: &mut Blow, world: &Arc<PeersWorld>, victim: &Host) {
         victim.let_go();
         return;
     }
+    world.spoilt.store(true, Ordering::Relaxed);
     victim.restart();
     if notices(world, victim).await {
         let fault = blow.begin(&[&victim.name]);

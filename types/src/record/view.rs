@@ -30,6 +30,7 @@ use crate::{
     counter::Counter,
     limits::PRIORITY_RANGE,
     memory::{Embedding, Validity},
+    planted,
     ratchet::Ratchet,
 };
 
@@ -177,7 +178,10 @@ fn together<T: Ord + Copy>(all: &[&Record], field: impl Fn(&Record) -> &Ratchet<
 
 /// The newest change, else the sum of the creations, up to the greatest priority (`VIW-4`).
 fn priority(all: &[&Record]) -> Register<u8> {
-    let changed = all.iter().filter(|record| is_set(record, record.priority.stamp));
+    let counts = |record: &&&Record| {
+        is_set(record, record.priority.stamp) && !planted::is_on("creations-overrule")
+    };
+    let changed = all.iter().filter(counts);
     if let Some(record) = changed.max_by_key(|record| (record.priority.stamp, record.id)) {
         return record.priority.clone();
     }

@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Seen;
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -222,8 +226,16 @@ pub enum Call {
     Reject { agent: String, action: u64 },
     /// Asks what became of an action.
     Observe { agent: String, action: u64 },
-    /// Stores a new memory with these fields (see [`Seen::fields`]).
-    Store { agent: String, namespace: String, title: String, fields: BTreeMap<String, String> },
+    /// Stores a memory with these fields (see [`Seen::fields`]): one of its own, or together with what the agent has
+    /// under this title there.
+    Store {
+        agent: String,
+        namespace: String,
+        title: String,
+        fields: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        together: bool,
+    },
     /// Reads a memory.
     Read { id: String },
     /// Reads a memory as a quorum has it.
@@ -312,8 +324,13 @@ pub enum Answer {
     Pending { approvals: u32 },
     /// Decided.
     Decided { decision: Decision },
-    /// The new memory, and how many nodes have it.
-    Stored { id: String, acks: u64 },
+    /// The memory, how many nodes have it, and whether it had been there before.
+    Stored {
+        id: String,
+        acks: u64,
+        #[serde(default, skip_serializing_if = "is_false")]
+        merged: bool,
+    },
     /// The memory, or that there is none.
     Memory { seen: Option<Seen> },
     /// The new link.

@@ -23,12 +23,22 @@ pub struct Seen {
     /// Fields that clients change, by name: `content`, `priority`, `expires`, `tag:NAME`. A tag that is
     /// not there has no entry.
     pub fields: BTreeMap<String, String>,
+    /// Ids of the other memories that are shown as one with it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub other_ids: BTreeSet<String>,
     /// Everything else of the answer, in canonical form; empty where nobody compares it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rest: String,
     /// Links that touch it; empty where nobody looked.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub links: BTreeSet<String>,
+}
+
+impl Seen {
+    /// All ids under which it is known.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        [&self.id].into_iter().chain(&self.other_ids).map(String::as_str)
+    }
 }
 
 /// What is known of a federation before it begins.

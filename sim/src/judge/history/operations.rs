@@ -259,7 +259,8 @@ fn describe_answer(answer: &Answer) -> String {
         Answer::Decided { decision } => {
             format!("{:?} at {}", decision.ruling, decision.index).to_lowercase()
         }
-        Answer::Stored { id, acks } => format!("{id} on {acks} nodes"),
+        Answer::Stored { id, acks, merged: false } => format!("{id} on {acks} nodes"),
+        Answer::Stored { id, acks, merged: true } => format!("into {id}, on {acks} nodes"),
         Answer::Memory { seen: None } => "none".to_owned(),
         Answer::Memory { seen: Some(seen) } => {
             seen.fields.get("content").cloned().unwrap_or_default()

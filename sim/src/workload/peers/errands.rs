@@ -85,17 +85,20 @@ async fn store(client: &mut Client) {
     let namespace = if closed { CLOSED.0 } else { OPEN[client.draw.place(OPEN.len())] };
     let strangers = client.ground.load().strangers;
     let author = if strangers && client.draw.percent(10) { STRANGER } else { WRITER };
-    let title = match client.draw.percent(30) {
-        true => format!("shared {}", client.draw.below(client.ground.load().titles)),
-        false => format!("{} {}", client.name, client.stores),
+    let together_percent = client.ground.load().together_percent;
+    let together = client.draw.percent(together_percent);
+    let title = match (together, client.draw.percent(30)) {
+        (true, _) => format!("together {}", client.draw.below(client.ground.load().titles)),
+        (false, true) => format!("shared {}", client.draw.below(client.ground.load().titles)),
+        (false, false) => format!("{} {}", client.name, client.stores),
     };
     let title = if closed { format!("{} {title}", CLOSED.1) } else { title };
     let content = unique(client, namespace);
     let tags: Vec<&str> = TAGS.into_iter().filter(|_| client.draw.percent(40)).collect();
     let priority = 1 + client.draw.below(10);
     let expires = EXPIRIES[client.draw.place(EXPIRIES.len())];
-    store_this(client, node, author, &New { namespace, title, content, tags, priority, expires })
-        .await;
+    let new = New { namespace, title, content, tags, priority, expires, together };
+    store_this(client, node, author, &new).await;
 }
 
 /// Deletes the oldest memory, and forgets it once it is known to be gone; else others come first.
@@ -130,6 +133,8 @@ pub struct New<'n> {
     pub priority: u64,
     /// When it expires.
     pub expires: &'n str,
+    /// Whether it is folded into what its author has under the same title.
+    pub together: bool,
 }
 
 impl New<'_> {
@@ -149,13 +154,14 @@ fn storing(client: &Client, author: &str, new: &New<'_>) -> (Call, Question) {
     let body = json!({
         "namespace": new.namespace, "title": new.title, "content": new.content, "tags": new.tags,
         "priority": new.priority, "expires_at": new.expires, "scope": "collective",
-        "tier": "long", "on_conflict": "new",
+        "tier": "long", "on_conflict": if new.together { "merge" } else { "new" },
     });
     let call = Call::Store {
         agent: author.to_owned(),
         namespace: new.namespace.to_owned(),
         title: new.title.clone(),
         fields: new.fields(),
+        together: new.together,
     };
     let answer_ms = client.ground.load().answer_ms;
     let path = "/api/v1/memories";
@@ -164,7 +170,8 @@ fn storing(client: &Client, author: &str, new: &New<'_>) -> (Call, Question) {
 
 fn stored(node: &str, answer: &Value) -> Option<Done> {
     let acks = answer["durability"]["acks"].as_u64()?;
-    written(node, answer, Answer::Stored { id: text(&answer["id"])?, acks })
+    let (id, merged) = (text(&answer["id"])?, answer["merged"].as_bool()?);
+    written(node, answer, Answer::Stored { id, acks, merged })
 }
 
 /// Stores a memory; its id, if that is known.
@@ -183,7 +190,9 @@ pub async fn store_this(
     if let Some(id) = &id {
         let (id, namespace) = (id.clone(), new.namespace.to_owned());
         let known = Known { id, namespace, author: author.to_owned() };
-        client.ground.pool().lock().memories.push(known);
+        let mut pool = client.ground.pool().lock();
+        pool.memories.retain(|other| *other != known);
+        pool.memories.push(known);
     }
     (outcome, id)
 }

@@ -43,6 +43,8 @@ pub struct Load {
     pub think_ms: u64,
     /// Titles that several memories have, so that peers store under one title at the same time.
     pub titles: u64,
+    /// New memories of a hundred that are folded into what their author has under one of so many titles.
+    pub together_percent: u64,
     /// Memories that a client picks from: the newest so many.
     pub recent: u64,
     /// Most new memories of one client.
@@ -80,6 +82,7 @@ impl Load {
             },
             think_ms: pick(draw, [40, 150, 500]),
             titles: draw.between((2, 6)),
+            together_percent: pick(draw, [0, 15, 40]),
             recent: pick(draw, [4, 12, 40]),
             stores_max: draw.between((10, 30)),
             keep_max: usize::MAX,

@@ -28,8 +28,9 @@ const ANSWER_MS: u64 = 8000;
 const TRIES: u32 = 20;
 /// Fields of an answer that are told apart from the rest, and its place in the node's own log, which is
 /// another one on every node.
-const APART: [&str; 9] = [
+const APART: [&str; 10] = [
     "id",
+    "other_ids",
     "namespace",
     "agent_id",
     "content",
@@ -50,6 +51,7 @@ pub fn seen(memory: &Value) -> Option<Seen> {
     ]);
     let tags = memory["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
     fields.extend(tags.map(|tag| (format!("tag:{tag}"), "yes".to_owned())));
+    let others = memory["other_ids"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let all = memory.as_object()?.iter();
     let rest: BTreeMap<&String, &Value> =
         all.filter(|(name, _)| !APART.contains(&name.as_str())).collect();
@@ -58,6 +60,7 @@ pub fn seen(memory: &Value) -> Option<Seen> {
         namespace: text("namespace")?,
         author: text("agent_id")?,
         fields,
+        other_ids: others.map(str::to_owned).collect(),
         rest: serde_json::to_string(&rest).unwrap_or_default(),
         links: BTreeSet::new(),
     })
@@ -130,7 +133,7 @@ pub async fn record(recorder: &Recorder, node: &NodeAt) {
         return;
     };
     let linked = recorder.look(linked);
-    for seen in all.iter_mut().filter(|seen| linked.contains(&seen.id)) {
+    for seen in all.iter_mut().filter(|seen| seen.ids().any(|id| linked.contains(id))) {
         let Some(links) = told(&link, format!("/api/v1/memories/{}/links", seen.id)).await else {
             return;
         };

@@ -13,7 +13,7 @@ pub mod traces;
 
 use std::{
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -56,6 +56,8 @@ pub struct PeersWorld {
     pub fleet: Arc<Fleet>,
     /// Held while somebody changes who is a peer.
     pub membership: tokio::sync::Mutex<()>,
+    /// Whether some disk was spoilt: what was on it may be nowhere else, until everybody has seen that.
+    pub spoilt: AtomicBool,
     /// What clients share, once it is prepared.
     pub ground: OnceLock<Ground>,
     rows: Mutex<Vec<Row>>,
@@ -86,6 +88,7 @@ impl PeersWorld {
             fleet: Fleet::new(recorder, clients, Kind::PEERS),
             options,
             membership: tokio::sync::Mutex::default(),
+            spoilt: AtomicBool::new(false),
             ground: OnceLock::new(),
             rows: Mutex::default(),
             next: Mutex::new(1),

@@ -134,6 +134,17 @@ impl Play<'_> {
         namespace: &str,
         title: &str,
     ) -> (Outcome, Option<Known>) {
+        self.put(peer, author, namespace, title, false).await
+    }
+
+    async fn put(
+        &mut self,
+        peer: u64,
+        author: &str,
+        namespace: &str,
+        title: &str,
+        together: bool,
+    ) -> (Outcome, Option<Known>) {
         let content = format!("{title} {:012x}", self.client.draw.bits() >> 16);
         let marked =
             if namespace == CLOSED.0 { format!("{} {content}", CLOSED.1) } else { content };
@@ -144,6 +155,7 @@ impl Play<'_> {
             tags: vec!["t0", "t1"],
             priority: 9,
             expires: "2094-01-01T00:00:00.000Z",
+            together,
         };
         let (outcome, id) =
             errands::store_this(&mut self.client, Self::at(peer), author, &new).await;
@@ -191,23 +203,60 @@ impl Play<'_> {
         self.change(3, &known, "content", Some("what the late one says")).await;
     }
 
+    /// Two sides make one memory, once to be changed to the end and once to be deleted.
     async fn same_title(&mut self) {
+        let ends = self.stored(2, "what is linked").await;
+        let [kept, deleted] = [self.of_two_sides("kept").await, self.of_two_sides("deleted").await];
+        for [one, other] in [&kept, &deleted] {
+            self.changed(3, one, "content", &format!("{} by the one id", one.id)).await;
+            self.changed(2, other, "content", &format!("{} by the other", one.id)).await;
+            self.changed(1, one, "priority", "2").await;
+            let link = errands::link_these(&mut self.client, Self::at(2), other, &ends).await;
+            assert!(is_done(&link), "all are up: {link:?}");
+        }
+        self.change(2, &kept[1], "tag:t0", None).await;
+        let [one, other] = &deleted;
+        let gone = errands::delete_this(&mut self.client, Self::at(1), other).await;
+        assert!(is_done(&gone), "all are up: {gone:?}");
+        // It may not have heard of it.
+        self.change(3, one, "content", Some("what the late one says")).await;
+    }
+
+    /// A memory that two sides made, under both of its ids, once all peers show it so.
+    async fn of_two_sides(&mut self, title: &str) -> [Known; 2] {
         let ways = self.cut_off(&[1]);
         self.world.fleet.links.cut(&ways);
-        let (alone, one) = self.store(1, WRITER, "same title").await;
+        let (alone, one) = self.put(1, WRITER, "open/a", title, true).await;
         assert!(!is_done(&alone) && one.is_none(), "one of three is no majority: {alone:?}");
-        let two = self.stored(2, "same title").await;
+        let (outcome, known) = self.put(2, WRITER, "open/a", title, true).await;
+        let known = known.unwrap_or_else(|| panic!("two of three are one: {outcome:?}"));
         self.world.fleet.links.mend(&ways);
-        let three = self.stored(1, "same title").await;
+        let mut other = None;
         for peer in 1..=3 {
-            self.until_shown(peer, &two).await;
-            self.until_shown(peer, &three).await;
+            other = Some(self.until_together(peer, &known).await);
         }
-        self.change(3, &two, "content", Some("changed by the first id")).await;
-        self.change(2, &three, "content", Some("changed by the other id")).await;
-        errands::link_these(&mut self.client, Self::at(3), &two, &three).await;
-        errands::delete_this(&mut self.client, Self::at(1), &two).await;
-        self.change(2, &three, "priority", Some("3")).await;
+        [known.clone(), Known { id: other.expect("there are peers"), ..known }]
+    }
+
+    /// Waits until a peer shows a memory together with another; gives the id of that one.
+    async fn until_together(&mut self, peer: u64, known: &Known) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let read = errands::read_this(&mut self.client, Self::at(peer), &known.id).await;
+            if let Outcome::Done(Done { answer: Answer::Memory { seen: Some(seen) }, .. }) = read
+                && let Some(other) = seen.ids().find(|id| *id != known.id)
+            {
+                return other.to_owned();
+            }
+            assert!(Instant::now() < end, "p{peer} shows {} by itself", known.id);
+            clock::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Changes a memory while all are up.
+    async fn changed(&mut self, peer: u64, known: &Known, field: &str, to: &str) {
+        let changed = self.change(peer, known, field, Some(to)).await;
+        assert!(is_done(&changed), "all are up: {changed:?}");
     }
 
     async fn stale(&mut self) {
@@ -283,6 +332,7 @@ impl Play<'_> {
             tags: Vec::new(),
             priority: 5,
             expires: "2092-01-01T00:00:00.000Z",
+            together: false,
         };
         let first = errands::store_named(&mut self.client, 0, WRITER, &new, &name).await;
         assert!(matches!(first, Outcome::Unknown { .. }), "one of three: {first:?}");

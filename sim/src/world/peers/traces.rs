@@ -6,7 +6,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -40,7 +40,8 @@ pub fn files_with(disk: &FaultyDisk, folder: &Path, text: &str) -> Vec<PathBuf> 
     found
 }
 
-/// The newest acknowledged store behind this operation, with what it stored.
+/// The newest acknowledged store behind this operation, with what it stored. What is stored together with other memories
+/// may be overwritten by the time that it is looked for.
 fn newest(events: &[Event], behind: u64) -> Option<(u64, String)> {
     let stored = events.iter().rev().find_map(|event| match &event.what {
         What::Complete { op, outcome: Outcome::Done(done) } => {
@@ -51,7 +52,7 @@ fn newest(events: &[Event], behind: u64) -> Option<(u64, String)> {
     let op = stored.filter(|op| *op > behind)?;
     let content = events.iter().rev().find_map(|event| match &event.what {
         What::Invoke(invoke) if invoke.op == op => match &invoke.call {
-            Call::Store { fields, .. } => fields.get("content").cloned(),
+            Call::Store { fields, together: false, .. } => fields.get("content").cloned(),
             _ => None,
         },
         _ => None,
@@ -59,11 +60,14 @@ fn newest(events: &[Event], behind: u64) -> Option<(u64, String)> {
     Some((op, content?))
 }
 
-/// Counts, now and then, on how many disks the newest acknowledged memory is; for ever.
+/// Counts, now and then, on how many disks the newest acknowledged memory is, until one of the disks is spoilt.
 pub async fn count_copies(world: Arc<PeersWorld>) {
     let (mut last, recorder) = (0, world.fleet.recorder.clone());
     loop {
         clock::sleep(if world.options.soak_hours > 0 { COUNT_SELDOM } else { COUNT }).await;
+        if world.spoilt.load(Ordering::Relaxed) {
+            return;
+        }
         let Some((op, content)) = recorder.look(|events| newest(events, last)) else { continue };
         last = op;
         let hosts = world.fleet.hosts();

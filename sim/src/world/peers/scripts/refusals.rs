@@ -80,6 +80,7 @@ impl Play<'_> {
             tags: Vec::new(),
             priority: 5,
             expires: "2092-01-01T00:00:00.000Z",
+            together: false,
         };
         let ways = self.cut_off(&[2]);
         self.world.fleet.links.cut(&ways);

@@ -57,7 +57,7 @@ impl Record {
     /// The key under which the record is shown together with others; `None` where it is shown by itself.
     pub fn key(&self) -> Option<Key<'_>> {
         let together = self.is_live() && !self.apart && folds(self.kind.value);
-        together.then(|| Key {
+        together.then_some(Key {
             namespace: &self.namespace,
             author: &self.author,
             audience: &self.scope.value.1,

@@ -214,7 +214,7 @@ impl Group<'_> {
         if self.overlay.known(id).is_some() {
             return self.members(id);
         }
-        Ok(views::members(self.connection, id)?)
+        views::members(self.connection, id)
     }
 
     fn own_targets(&self, source: MemoryId, relation: Relation) -> Done<Vec<(LinkId, MemoryId)>> {

@@ -38,10 +38,10 @@ async fn a_text_that_changed_needs_its_vector_again_and_no_other_change_does() {
         ..Patch::default()
     };
     act(&store, &ann, update(tagged)).await.unwrap();
-    assert_eq!(compute(&store).await, [String::new(); 0], "the text is what it was");
+    assert!(compute(&store).await.is_empty(), "the text is what it was");
     let other = Patch { content: Some("quite another text".parse().unwrap()), ..Patch::default() };
     act(&store, &ann, update(other)).await.unwrap();
     let texts = compute(&store).await;
     assert!(texts.len() == 1 && texts[0].contains("quite another text"), "{texts:?}");
-    assert_eq!(compute(&store).await, [String::new(); 0]);
+    assert!(compute(&store).await.is_empty());
 }

@@ -133,7 +133,12 @@ impl FaultyDisk {
 
     /// The current content of a file, past all fault rules; for assertions.
     pub fn dump(&self, path: &Path) -> Option<Vec<u8>> {
-        self.engine().dump(path)
+        self.engine().content(path).map(<[u8]>::to_vec)
+    }
+
+    /// Whether a file's current content, past all fault rules, is so; `None` if there is no such file.
+    pub fn holds(&self, path: &Path, so: impl FnOnce(&[u8]) -> bool) -> Option<bool> {
+        self.engine().content(path).map(so)
     }
 
     /// What has been done and what has gone wrong so far.

@@ -229,8 +229,8 @@ impl Engine {
         true
     }
 
-    pub(super) fn dump(&self, path: &Path) -> Option<Vec<u8>> {
+    pub(super) fn content(&self, path: &Path) -> Option<&[u8]> {
         let inode = self.names.current.get(&normal(path))?;
-        Some(self.files[inode].current.clone())
+        Some(&self.files[inode].current)
     }
 }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use memchr::memmem;
 use runtime::{
     clock,
     disk::{Disk, faulty::FaultyDisk},
@@ -25,16 +26,16 @@ const COUNT_SELDOM: Duration = Duration::from_secs(600);
 
 /// Files below a folder that contain a text.
 pub fn files_with(disk: &FaultyDisk, folder: &Path, text: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for name in disk.list(folder).unwrap_or_default() {
-        let path = folder.join(name);
-        match disk.dump(&path) {
-            Some(bytes) => {
-                if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
-                    found.push(path);
-                }
+    let (mut found, text_in) = (Vec::new(), memmem::Finder::new(text));
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for name in disk.list(&folder).unwrap_or_default() {
+            let path = folder.join(name);
+            match disk.holds(&path, |bytes| text_in.find(bytes).is_some()) {
+                Some(true) => found.push(path),
+                Some(false) => {}
+                None => folders.push(path),
             }
-            None => found.extend(files_with(disk, &path, text)),
         }
     }
     found

@@ -7,7 +7,7 @@
 mod daemon;
 mod fleet;
 
-use daemon::{json_of, ok, until};
+use daemon::{CLUSTER, confirmed, json_of, ok, until};
 use fleet::{Fleet, NAMES, Row, memory};
 use http::Method;
 use serde_json::{Value, json};
@@ -211,6 +211,100 @@ fn what_a_peer_refuses_is_no_acknowledgement_and_is_taken_once_it_may_be() {
     until("no letter is left", || match letters() {
         all if all == json!([]) => Ok(()),
         all => Err(all.to_string()),
+    });
+}
+
+/// Waits until a node's letters are these.
+fn until_letters(fleet: &Fleet, at: usize, what: &str, fits: impl Fn(&Value) -> bool) {
+    let data = fleet.nodes[at].data();
+    until(what, || match json_of(&ok(&data, &["dlq", "list", "--json"]))["items"].clone() {
+        all if fits(&all) => Ok(()),
+        all => Err(all.to_string()),
+    });
+}
+
+/// Has node c refuse what a stores next, which then says why; then lets c take it.
+fn refused_and_taken_later(
+    fleet: &mut Fleet,
+    title: &str,
+    cause: &str,
+    lift: impl FnOnce(&mut Fleet),
+) {
+    let before = fleet.titles(2);
+    fleet.nodes[1].kill();
+    let told = fleet.store(0, &memory(title));
+    let facts = [&told.body["reason"], &told.body["cause"], &told.body["got"]];
+    let expected = [&json!("quorum_not_met"), &json!(cause), &json!(1)];
+    assert_eq!((told.status, facts), (503, expected), "{}", told.body);
+    until_letters(fleet, 0, "the refusal is a letter", |all| {
+        all[0]["peer"] == "c" && all[0]["reason"] == cause
+    });
+    // The other one takes it, from whom it could come by catching up or by comparing.
+    fleet.nodes[1].start();
+    let mut all = before.clone();
+    all.push(title.to_owned());
+    all.sort();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    fleet.all_have(&[0, 1], &all);
+    assert_eq!(fleet.titles(2), before);
+    lift(fleet);
+    let data = fleet.nodes[0].data();
+    until("c has what it refused", || {
+        ok(&data, &["dlq", "retry", "c"]);
+        match fleet.titles(2) {
+            there if there == all => Ok(()),
+            there => Err(there.join(", ")),
+        }
+    });
+    until_letters(fleet, 0, "no letter is left", |letters| *letters == json!([]));
+    fleet.all_have(&ALL, &all);
+}
+
+#[test]
+fn what_is_beyond_a_peers_quota_is_refused_and_taken_once_there_is_room() {
+    let mut fleet = Fleet::at_rest(&[]);
+    let small = ["quota.memories_per_day=1".to_owned()];
+    fleet.nodes[2].start_with(&small);
+    fleet.nodes[..2].iter_mut().for_each(fleet::Node::start);
+    fleet.stored(0, &memory("one"));
+    fleet.all_have(&ALL, &["one"]);
+    // What an agent stored elsewhere counts against what it stores here.
+    let here = fleet.store(2, &memory("one too many"));
+    assert_eq!((here.status, &here.body["reason"]), (429, &json!("quota_exceeded")));
+    refused_and_taken_later(&mut fleet, "two", "quota_exceeded", |fleet| {
+        fleet.nodes[2].kill();
+        fleet.nodes[2].start();
+    });
+}
+
+#[test]
+fn what_a_peers_policy_forbids_is_refused_and_taken_once_it_is_allowed() {
+    let mut fleet = Fleet::at_rest(&[]);
+    // A root of one, whose rules are c's alone.
+    let c = &fleet.nodes[2];
+    let endpoint = c.address.clone();
+    let root = [
+        "root.member=1".to_owned(),
+        format!("root.cluster={CLUSTER}"),
+        format!("root.endpoint={endpoint}"),
+        format!("root.peer_key_file={}", c.file("peer.key").display()),
+        format!("root.peer_ca_file={}", c.file("node.crt").display()),
+    ];
+    fleet.nodes[2].start_with(&root);
+    let data = fleet.nodes[2].data();
+    fleet.nodes[0].start();
+    // Nothing is taken before the rules are known, and nothing is refused for good either.
+    let early = fleet.store(0, &memory("early"));
+    assert_eq!((early.status, &early.body["cause"]), (503, &json!("timeout")), "{}", early.body);
+    ok(&data, &["root", "init", &format!("1={endpoint}")]);
+    confirmed(&data);
+    fleet.nodes[1].start();
+    fleet.all_have(&ALL, &["early"]);
+    until_letters(&fleet, 0, "it left no letter", |letters| *letters == json!([]));
+    let put = ["governance", "put-rule", "frozen", "--effect", "refuse", "--operation", "write"];
+    ok(&data, &put);
+    refused_and_taken_later(&mut fleet, "two", "forbidden", |fleet| {
+        ok(&fleet.nodes[2].data(), &["governance", "remove-rule", "frozen"]);
     });
 }
 

@@ -160,6 +160,14 @@ impl Node {
         self.daemon = Some(Daemon::start_at(&self.data(), &self.address, &settings));
     }
 
+    /// Starts it with settings more than it had.
+    pub fn start_with(&mut self, settings: &[String]) {
+        let before = self.settings.clone();
+        self.settings.extend_from_slice(settings);
+        self.start();
+        self.settings = before;
+    }
+
     pub fn kill(&mut self) {
         self.daemon.take().expect("it runs").kill();
     }

@@ -35,9 +35,9 @@ pub(super) enum End {
 /// Why too few nodes have a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Short {
-    /// Not enough answered in time.
+    /// Not enough answered in time, and nobody refused.
     Timeout,
-    /// Too many refused; this is why one of them did.
+    /// Somebody refused; this is why one of those did.
     Refused(Reason),
     /// There are not that many nodes.
     TooFewNodes,
@@ -68,12 +68,12 @@ impl Write {
         if self.needed > peers + 1 {
             return Some(End::NotMet(got, Short::TooFewNodes));
         }
-        if let Some(reason) = self.refusals.values().next()
-            && peers - self.refusals.len() + 1 < self.needed
-        {
-            return Some(End::NotMet(got, Short::Refused(*reason)));
-        }
-        (now_ms >= self.deadline_ms).then_some(End::NotMet(got, Short::Timeout))
+        let hopeless = peers - self.refusals.len() + 1 < self.needed;
+        let short = match self.refusals.values().next() {
+            Some(reason) => Short::Refused(*reason),
+            None => Short::Timeout,
+        };
+        (hopeless || now_ms >= self.deadline_ms).then_some(End::NotMet(got, short))
     }
 }
 
@@ -184,5 +184,10 @@ mod tests {
         assert_eq!(writes.ended(2, 99), []);
         assert_eq!(writes.ended(2, 100), [(WriteId(1), 2, End::NotMet(1, Short::Timeout))]);
         assert_eq!(waiting(4).ended(2, 0), [(WriteId(1), 4, End::NotMet(1, Short::TooFewNodes))]);
+        let mut writes = waiting(2);
+        writes.settled(peer(1), 6, |_, _| Some(Reason::QuotaExceeded));
+        assert_eq!(writes.ended(2, 99), []);
+        let refused = Short::Refused(Reason::QuotaExceeded);
+        assert_eq!(writes.ended(2, 100), [(WriteId(1), 2, End::NotMet(1, refused))]);
     }
 }

@@ -72,10 +72,11 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
     once(case, &replicas, findings);
 }
 
-/// The rank at which somebody left for good.
+/// The rank at which somebody left for good, or lost a part of what it had.
 fn somebody_left(case: &Case<'_>) -> u64 {
     let mut events = case.history.events().iter().enumerate();
-    let left = events.find(|(_, event)| matches!(event.what, What::Lost { .. }));
+    let left =
+        events.find(|(_, event)| matches!(event.what, What::Lost { .. } | What::SetBack { .. }));
     left.map_or(u64::MAX, |(position, _)| case.history.rank(position))
 }
 

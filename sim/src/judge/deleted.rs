@@ -32,7 +32,8 @@ pub const RULES: &[&Rule] = &[&NOWHERE, &NEVER_BACK];
 /// Ids under which a peer had shown a memory before it was asked to delete it, the one that was named among them.
 fn shown_as<'h>(case: &Case<'h>, delete: &Operation<'h>, id: &'h str) -> BTreeSet<&'h str> {
     let mut ids = BTreeSet::from([id]);
-    for read in case.operations.iter().filter(|o| o.node == delete.node && o.precedes(delete)) {
+    let before = case.operations.iter().filter(|o| o.node == delete.node && o.precedes(delete));
+    for read in before.filter(|read| !case.forgot(delete.node, read, delete)) {
         if let (
             Call::Read { .. } | Call::ReadQuorum { .. },
             Some(Answer::Memory { seen: Some(seen) }),
@@ -75,43 +76,43 @@ fn nowhere(case: &Case<'_>, replicas: &Replicas<'_>, findings: &mut Findings) {
     }
 }
 
-/// Ranks at which a peer had shown a memory as deleted, with the operation that showed it.
-type Gone<'h> = BTreeMap<(&'h str, &'h str), (u64, u64)>;
+/// Operations by which a peer had shown a memory as deleted.
+type Gone<'h> = BTreeMap<(&'h str, &'h str), &'h Operation<'h>>;
 
-fn never_back(case: &Case<'_>, findings: &mut Findings) {
-    let mut present: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    let mut gone: Gone<'_> = BTreeMap::new();
+fn never_back<'h>(case: &'h Case<'h>, findings: &mut Findings) {
+    let (mut present, mut gone): (Gone<'h>, Gone<'h>) = Default::default();
     let mut ended: Vec<_> = case.operations.iter().filter(|o| o.done().is_some()).collect();
     ended.sort_by_key(|operation| operation.ended);
-    for operation in &ended {
-        let at = |id: &'_ str| (operation.node.to_owned(), id.to_owned());
+    for operation in ended {
+        let id = match operation.call {
+            Call::Read { id } | Call::ReadQuorum { id } | Call::Delete { id } => id.as_str(),
+            _ => continue,
+        };
+        let key = (operation.node, id);
+        let had = |before: &Gone<'_>| {
+            let earlier = *before.get(&key)?;
+            let knows = earlier.precedes(operation) && !case.forgot(key.0, earlier, operation);
+            knows.then_some(earlier.id)
+        };
+        // The first is known by the most that follow, until the peer forgets it.
+        let note = |known: &mut Gone<'h>| {
+            let first = known.entry(key).or_insert(operation);
+            if case.forgot(key.0, first, operation) {
+                *first = operation;
+            }
+        };
         match (operation.call, operation.answer()) {
-            (
-                Call::Read { id } | Call::ReadQuorum { id },
-                Some(Answer::Memory { seen: Some(_) }),
-            ) => {
-                let key = (operation.node, id.as_str());
-                if let Some((rank, by)) = gone.get(&key)
-                    && *rank < operation.invoked
-                {
-                    let (peer, id) = at(id);
-                    let detail = format!("{peer} shows {id} again: {}", operation.describe());
-                    let violation = Violation::of(&NEVER_BACK, detail).by([*by, operation.id]);
+            (Call::Delete { .. }, _) => note(&mut gone),
+            (_, Some(Answer::Memory { seen: Some(_) })) => {
+                if let Some(by) = had(&gone) {
+                    let detail = format!("{} shows {id} again: {}", key.0, operation.describe());
+                    let violation = Violation::of(&NEVER_BACK, detail).by([by, operation.id]);
                     findings.violated(violation.on([operation.node]));
                 }
-                present.entry(key).or_insert(operation.ended.unwrap_or(u64::MAX));
+                note(&mut present);
             }
             // That it is not there means that it is deleted where it was there before.
-            (Call::Read { id } | Call::ReadQuorum { id }, Some(Answer::Memory { seen: None })) => {
-                let key = (operation.node, id.as_str());
-                if present.get(&key).is_some_and(|rank| *rank < operation.invoked) {
-                    gone.entry(key).or_insert((operation.effective(), operation.id));
-                }
-            }
-            (Call::Delete { id }, Some(_)) => {
-                let key = (operation.node, id.as_str());
-                gone.entry(key).or_insert((operation.effective(), operation.id));
-            }
+            (_, Some(Answer::Memory { seen: None })) if had(&present).is_some() => note(&mut gone),
             _ => {}
         }
     }

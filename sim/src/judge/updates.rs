@@ -49,6 +49,7 @@ enum Kind<'h> {
 
 /// What was written, and what was looked at.
 struct Ledger<'h> {
+    case: &'h Case<'h>,
     views: Views<'h>,
     writes: BTreeMap<(Subject<'h>, &'h str), Vec<Write<'h>>>,
     fields: BTreeMap<Subject<'h>, BTreeSet<&'h str>>,
@@ -84,6 +85,7 @@ impl<'h> Ledger<'h> {
     fn of(case: &'h Case<'h>) -> Self {
         let views = Views::of(case);
         let mut ledger = Self {
+            case,
             views,
             writes: BTreeMap::new(),
             fields: BTreeMap::new(),
@@ -162,21 +164,25 @@ impl<'h> Ledger<'h> {
         }
     }
 
+    /// Whether `later` came to a peer that knew what `earlier` did or showed there.
+    fn follows(&self, later: &Operation<'_>, earlier: &Operation<'_>) -> bool {
+        later.node == earlier.node
+            && earlier.precedes(later)
+            && !self.case.forgot(later.node, earlier, later)
+    }
+
     fn reads_before(
         &self,
         subject: Subject<'h>,
         later: &Operation<'h>,
     ) -> impl Iterator<Item = &'h Seen> {
         let reads = self.reads.get(&subject).into_iter().flatten();
-        let (node, invoked) = (later.node, later.invoked);
-        let before = reads.filter(move |(read, _)| read.node == node && read.effective() < invoked);
-        before.map(|(_, seen)| *seen)
+        reads.filter(|(read, _)| self.follows(later, read)).map(|(_, seen)| *seen)
     }
 
     /// Whether `later` is known to have seen `earlier`.
     fn had_seen(&self, later: &Write<'h>, earlier: &Write<'h>, subject: Subject<'h>) -> bool {
-        let same_peer = later.operation.node == earlier.operation.node;
-        if same_peer && earlier.operation.precedes(later.operation) {
+        if self.follows(later.operation, earlier.operation) {
             return true;
         }
         if let (Kind::Made(made), Kind::Change(changed)) = (earlier.kind, later.kind) {

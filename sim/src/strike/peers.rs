@@ -185,6 +185,7 @@ pub fn files(host: &Host, folder: PathBuf) -> Vec<(PathBuf, Vec<u8>)> {
 /// Puts the data of a peer back as they were. The machine must be down.
 pub fn put_back(host: &Host, backup: &[(PathBuf, Vec<u8>)]) {
     host.disk.clear_faults();
+    host.disk.set_capacity_bytes(u64::MAX);
     host.disk.power_on();
     for (path, _) in files(host, DATA.into()) {
         host.disk.remove(&path).expect("a disk without faults");

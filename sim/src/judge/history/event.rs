@@ -90,6 +90,11 @@ pub enum What {
         /// Which.
         node: String,
     },
+    /// A node was put back to an older copy of its disk, on purpose: what came after that is gone there.
+    SetBack {
+        /// Which.
+        node: String,
+    },
     /// The size of something that must stay bounded.
     Sample {
         /// Where.

@@ -88,6 +88,7 @@ pub struct Case<'h> {
     /// The same with all attempts under one request brought together: what happened once if requests
     /// happen once, which `exactly_once` watches over.
     pub requests: Vec<Operation<'h>>,
+    set_back: Vec<(u64, &'h str)>,
 }
 
 impl<'h> Case<'h> {
@@ -130,7 +131,18 @@ impl<'h> Case<'h> {
             }
         }
         let requests = together(&operations);
-        Self { history, operations, requests }
+        let events = history.events().iter().enumerate();
+        let set_back = events.filter_map(|(position, event)| match &event.what {
+            What::SetBack { node } => Some((history.rank(position), node.as_str())),
+            _ => None,
+        });
+        Self { history, operations, requests, set_back: set_back.collect() }
+    }
+
+    /// Whether a node may have forgotten what `earlier` did or showed there when it came to `later`.
+    pub fn forgot(&self, node: &str, earlier: &Operation<'_>, later: &Operation<'_>) -> bool {
+        let between = earlier.invoked..=later.effective();
+        self.set_back.iter().any(|(rank, set_back)| *set_back == node && between.contains(rank))
     }
 
     /// The operation of this number.

@@ -111,6 +111,7 @@ impl Ground {
     /// Notes that a node was deliberately set back to a backup: its chain begins a new epoch.
     pub fn set_back(&self, node: &str) {
         *self.0.epochs.lock().entry(node.to_owned()).or_default() += 1;
+        self.recorder().record(What::SetBack { node: node.to_owned() });
     }
 
     /// How often nodes were set back, all of them together.

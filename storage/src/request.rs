@@ -240,8 +240,8 @@ pub struct Passed {
 pub struct LackingQuery {
     /// What it covers.
     pub has: types::VersionVector,
-    /// Nodes that have left for good: what is not kept here of what they said is not to be waited for.
-    pub left: std::collections::BTreeSet<types::NodeId>,
+    /// Nodes of whose words what is not kept here is not to be waited for: they have left for good, or it is they who ask or answer.
+    pub lost: std::collections::BTreeSet<types::NodeId>,
     /// Most operations to tell.
     pub items_max: u32,
     /// Bytes behind which no more is told.

@@ -310,7 +310,7 @@ impl PeersOptions {
             keep_ms: if forgets { 1000 } else { self.keep_ms },
             compare_ms: if compares { 2000 } else { self.compare_ms },
             narrow: false,
-            refuses_strangers: script == Script::Refused,
+            refuses_strangers: matches!(script, Script::Refused | Script::Restored),
             script: Some(script),
             strikes: 0,
             // What is asked of one peer is not asked of another, unless the script says so.

@@ -379,6 +379,9 @@ impl Play<'_> {
         for number in 0..4 {
             self.stored(3, &format!("after the backup {number}")).await;
         }
+        // Nobody else keeps this, so with the backup it is gone; everybody knows that it was said.
+        let (outcome, _) = self.store(3, STRANGER, "refused and lost").await;
+        assert!(!is_done(&outcome), "nobody takes it: {outcome:?}");
         host.crash();
         put_back(&host, &backup);
         self.client.ground.set_back(&host.name);

@@ -6,8 +6,8 @@
 //! another node's feed is told with what that node has signed, or not at all; `FDR-4` an operation that is
 //! not kept here is told of by its hash only if it was refused for a reason that is the same
 //! everywhere: whoever heard of one that is merely hidden here, or was refused for now, would pass over it. Of what
-//! a node said that has left for good every hash is told: nobody can bring the rest, and whoever waited for it would never take
-//! up what was said after it; `FDR-5` where
+//! a node said that has left for good, or that asks or answers, every hash is told: nobody can bring the rest, and whoever waited for
+//! it would never take up what was said after it; `FDR-5` where
 //! the log does not reach back to where the asker is, the answer says so; `FDR-6` an operation on a memory that was
 //! forgotten is told of by its hash.
 //!
@@ -97,8 +97,8 @@ struct Telling<'c> {
     bytes: u64,
     /// Whether something of what is lacking is not kept here.
     has_unheld: bool,
-    /// Origins that have left, by number.
-    left: BTreeSet<u32>,
+    /// Origins of whose words every hash is told, by number.
+    lost: BTreeSet<u32>,
     /// By number of origin: its name, and up to where it was told.
     told: BTreeMap<u32, (NodeId, u64)>,
 }
@@ -114,7 +114,7 @@ impl Telling<'_> {
         if *told + 1 >= before {
             return Ok(());
         }
-        let told_on = match planted::is_on("hidden-served-as-held") || self.left.contains(&origin) {
+        let told_on = match planted::is_on("hidden-served-as-held") || self.lost.contains(&origin) {
             true => String::new(),
             false => format!("AND reason IN {REFUSED_EVERYWHERE}"),
         };
@@ -326,10 +326,10 @@ pub(crate) fn lacking(
     let has_unheld = has_unheld(connection, &lacking)?;
     let items_max = query.items_max as usize;
     let items = Vec::new();
-    let has_left = |node: NodeId| query.left.iter().any(|left| left.speaks_as(node));
-    let left = lacking.iter().filter(|(_, (node, _, _))| has_left(*node));
-    let left = left.map(|(origin, _)| *origin).collect();
-    let mut telling = Telling { connection, items, items_max, bytes: 0, has_unheld, left, told };
+    let is_lost = |node: NodeId| query.lost.iter().any(|lost| lost.speaks_as(node));
+    let lost = lacking.iter().filter(|(_, (node, _, _))| is_lost(*node));
+    let lost = lost.map(|(origin, _)| *origin).collect();
+    let mut telling = Telling { connection, items, items_max, bytes: 0, has_unheld, lost, told };
     let (mut full, mut gaps) = (false, false);
     let mut statement = connection.prepare_cached(
         "SELECT o.origin, o.seq, o.bytes, o.memory, s.name FROM ops o

@@ -45,7 +45,7 @@ pub(super) fn passing(bytes: &[u8]) -> Intent {
     })
 }
 
-fn refusing(bytes: &[u8], reason: Reason) -> Intent {
+pub(super) fn refusing(bytes: &[u8], reason: Reason) -> Intent {
     let (id, hash) = (incoming(bytes).op.id, codec::op_hash(bytes));
     Intent::Pass(Passed { id, hash, refused: Some(reason), about: None })
 }
@@ -226,7 +226,7 @@ pub(super) async fn catch_up(from: &SqliteStore, to: &SqliteStore, items_max: u3
     for parts in 1.. {
         let feeds = to.feeds().await.unwrap();
         let has = feeds.values().map(|feed| (feed.origin, feed.seq)).collect();
-        let query = LackingQuery { has, left: BTreeSet::new(), items_max, bytes_max: 1 << 20 };
+        let query = LackingQuery { has, lost: BTreeSet::new(), items_max, bytes_max: 1 << 20 };
         let Lacking { items, proofs, more, .. } = from.lacking(query).await.unwrap();
         let vouches = proofs.iter().map(|proof| Intent::Vouch(proven(&feeds, &items, proof)));
         let vouches: Vec<Intent> = vouches.collect();
@@ -274,7 +274,7 @@ async fn a_store_catches_up_from_any_other_in_parts() {
     catch_up(&a, &d, 4).await;
     let query = LackingQuery {
         has: types::VersionVector::default(),
-        left: BTreeSet::new(),
+        lost: BTreeSet::new(),
         items_max: 1000,
         bytes_max: 1 << 20,
     };
@@ -296,7 +296,7 @@ async fn a_store_catches_up_from_any_other_in_parts() {
 async fn told_by(store: &SqliteStore) -> Vec<FeedItem> {
     let query = LackingQuery {
         has: VersionVector::default(),
-        left: BTreeSet::new(),
+        lost: BTreeSet::new(),
         items_max: 1000,
         bytes_max: 1 << 20,
     };
@@ -348,7 +348,7 @@ async fn what_is_hidden_here_is_passed_over_by_nobody_else() {
         // Once its origin has left, nobody waits for it any more.
         let query = LackingQuery {
             has: VersionVector::default(),
-            left: BTreeSet::from([a.node_id()]),
+            lost: BTreeSet::from([a.node_id()]),
             items_max: 9,
             bytes_max: 1 << 20,
         };
@@ -374,7 +374,7 @@ async fn what_is_not_kept_is_told_in_parts_too() {
     b.write(request(&peer(), all.chain([Intent::Vouch(word)]).collect())).await.unwrap();
     let query = LackingQuery {
         has: VersionVector::default(),
-        left: BTreeSet::new(),
+        lost: BTreeSet::new(),
         items_max: 3,
         bytes_max: 1 << 20,
     };
@@ -436,7 +436,7 @@ async fn nobody_is_told_what_cannot_be_shown_to_be_all_there() {
     take_all(&b, &feed[..4]).await;
     let everything = || LackingQuery {
         has: VersionVector::default(),
-        left: BTreeSet::new(),
+        lost: BTreeSet::new(),
         items_max: 100,
         bytes_max: 1 << 20,
     };

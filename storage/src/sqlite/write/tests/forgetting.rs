@@ -96,13 +96,13 @@ async fn what_all_have_seen_is_forgotten_and_the_rest_is_as_it_was() {
     assert_eq!(watched.reason(), Reason::PositionTooOld);
     let query = LackingQuery {
         has: VersionVector::default(),
-        left: BTreeSet::new(),
+        lost: BTreeSet::new(),
         items_max: 9,
         bytes_max: 1 << 20,
     };
     let lacking = a.lacking(query).await.unwrap();
     assert!(lacking.is_cut && lacking.items.is_empty() && !lacking.more, "FDR-4");
-    let query = LackingQuery { has: own, left: BTreeSet::new(), items_max: 9, bytes_max: 1 << 20 };
+    let query = LackingQuery { has: own, lost: BTreeSet::new(), items_max: 9, bytes_max: 1 << 20 };
     assert!(!a.lacking(query).await.unwrap().is_cut, "FDR-4");
     // The index is built again from the rows, and what follows goes on from the cut.
     put(&a, &viewer("ann"), 9, "nine").await;

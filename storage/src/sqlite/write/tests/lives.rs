@@ -6,11 +6,11 @@ use runtime::disk::OsDisk;
 use types::{OpId, Reason, SignedHead, VersionVector};
 
 use super::{
-    feeds::{catch_up, peer, signature},
+    feeds::{catch_up, log, peer, refusing, signature, taking},
     world::*,
 };
 use crate::{
-    answer::Made,
+    answer::{Made, Said},
     port::{ReadStore, WriteStore},
     request::{Intent, LackingQuery, Life},
     sqlite::{SqliteStore, config::StoreConfig},
@@ -82,7 +82,7 @@ async fn a_store_that_cannot_know_what_it_had_said_takes_another_name() {
     assert_eq!(made, Some(Made { origin: node.life(77), first: 1, last: 1 }));
     let query = LackingQuery {
         has: VersionVector::default(),
-        left: BTreeSet::new(),
+        lost: BTreeSet::new(),
         items_max: 9,
         bytes_max: 1 << 20,
     };
@@ -105,6 +105,38 @@ async fn a_store_that_cannot_know_what_it_had_said_takes_another_name() {
     let used = Intent::SpeakAs(Life { origin: node, word: None });
     assert_eq!(act(&again, &peer(), used).await.unwrap_err().reason, Reason::InvalidArgument);
     for store in [again, b] {
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_took_of_it_is_told_to_a_store_that_was_put_back() {
+    let folders: [tempfile::TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let a = open(folders[0].path());
+    put(&a, &viewer("ann"), 1, "m1").await;
+    a.close().await.unwrap();
+    drop(a);
+    copy(folders[0].path(), folders[2].path());
+    let [a, b] = [0, 1].map(|at| open(folders[at].path()));
+    put(&a, &viewer("ann"), 2, "m2").await;
+    put(&a, &viewer("ann"), 3, "m3").await;
+    let feed = log(folders[0].path());
+    act(&b, &peer(), taking(&feed[0])).await.unwrap();
+    act(&b, &peer(), refusing(&feed[1], Reason::Forbidden)).await.unwrap();
+    catch_up(&a, &b, 9).await;
+    let again = open_mute(folders[2].path());
+    let lost = |nodes: &[types::NodeId]| LackingQuery {
+        has: [(a.node_id(), 1)].into_iter().collect(),
+        lost: nodes.iter().copied().collect(),
+        items_max: 9,
+        bytes_max: 1 << 20,
+    };
+    assert!(b.lacking(lost(&[])).await.unwrap().items.is_empty(), "who has it may bring it");
+    let told = b.lacking(lost(&[again.node_id()])).await.unwrap().items;
+    let names: Vec<u64> = told.iter().map(|item| item.id.seq).collect();
+    assert_eq!(names, [2, 3], "FDR-4");
+    assert!(matches!(told[0].said, Said::Hash(_)), "FDR-4");
+    for store in [a, b, again] {
         store.close().await.unwrap();
     }
 }

@@ -125,7 +125,14 @@ fn leader(case: &Case<'_>, rank: u64, healed_us: u64, findings: &mut Findings) {
 fn answers(case: &Case<'_>, healed_us: u64, complete: bool, findings: &mut Findings) {
     let bounds = case.history.header().bounds;
     let from_us = healed_us.saturating_add(bounds.leader_us);
-    for operation in case.operations.iter().filter(|o| o.invoked_us >= from_us) {
+    let federation = case.history.header().federation.as_ref();
+    // Nobody takes what is refused of an agent, so whoever needs others for it hears of no end.
+    let refused = |operation: &Operation<'_>| match (operation.call, federation) {
+        (Call::Store { agent, .. }, Some(federation)) => federation.refused_agents.contains(agent),
+        _ => false,
+    };
+    let asked = case.operations.iter().filter(|o| o.invoked_us >= from_us);
+    for operation in asked.filter(|operation| !refused(operation)) {
         let waits_ms = match operation.call {
             Call::Acquire { wait_ms, .. } => wait_ms.unwrap_or(0),
             _ => 0,

@@ -15,7 +15,7 @@ use super::row::{signed, unsigned};
 use crate::error::OpenError;
 
 /// Newest schema this build knows.
-pub const VERSION: i64 = 6;
+pub const VERSION: i64 = 7;
 
 /// The steps, oldest first. The file's `user_version` is the number of steps taken.
 fn steps() -> Migrations<'static> {
@@ -26,6 +26,7 @@ fn steps() -> Migrations<'static> {
         M::up(include_str!("migrations/0004.sql")),
         M::up(include_str!("migrations/0005.sql")),
         M::up(include_str!("migrations/0006.sql")),
+        M::up(include_str!("migrations/0007.sql")),
     ])
 }
 

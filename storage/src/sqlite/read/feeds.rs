@@ -9,14 +9,17 @@
 //! a node said that has left for good, or that asks or answers, every hash is told: nobody can bring the rest, and whoever waited for
 //! it would never take up what was said after it; `FDR-5` where
 //! the log does not reach back to where the asker is, the answer says so; `FDR-6` an operation on a memory that was
-//! forgotten is told of by its hash.
+//! forgotten, or that makes a link that was, is told of by its hash.
 //!
 //! Not here: what a peer may see of it (`federation`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension};
-use types::{DeadLetter, FeedHead, Namespace, NodeId, OpId, Reason, VersionVector, codec, planted};
+use types::{
+    DeadLetter, FeedHead, Namespace, NodeId, Op, OpId, Payload, Reason, VersionVector, codec,
+    planted,
+};
 
 use crate::{
     answer::{FeedItem, Lacking, Proof, Said},
@@ -255,17 +258,33 @@ impl Telling<'_> {
 }
 
 /// What may be told of an operation that is kept. Of a memory that is not here any more nobody can say who may see
-/// it (`FDR-6`).
+/// it; a link that is not here any more was removed, and who forgot that cannot tell it (`FDR-6`).
 fn said(
+    connection: &Connection,
     bytes: Vec<u8>,
     memory: Option<Vec<u8>>,
     namespace: Option<String>,
 ) -> rusqlite::Result<Said> {
     let namespace = namespace.and_then(|name| name.parse::<Namespace>().ok());
-    Ok(match (memory, namespace) {
-        (Some(_), None) => Said::Hash(codec::op_hash(&bytes)),
-        (_, namespace) => Said::Whole { bytes, namespace },
+    let is_gone = match (&memory, &namespace) {
+        (Some(_), None) => true,
+        (None, _) => makes_gone_link(connection, &bytes)?,
+        _ => false,
+    };
+    Ok(match is_gone {
+        true => Said::Hash(codec::op_hash(&bytes)),
+        false => Said::Whole { bytes, namespace },
     })
+}
+
+/// Whether an operation makes a link of which not even the tombstone is here.
+fn makes_gone_link(connection: &Connection, bytes: &[u8]) -> rusqlite::Result<bool> {
+    // What cannot be read makes none.
+    let Ok(Op { payload: Payload::Link(link), .. }) = codec::decode_op(bytes) else {
+        return Ok(false);
+    };
+    let mut statement = connection.prepare_cached("SELECT 1 FROM links WHERE id = ?1")?;
+    Ok(!statement.exists([link.id.0.as_bytes().as_slice()])?)
 }
 
 /// These operations, as far as they are kept.
@@ -279,7 +298,7 @@ pub(crate) fn operations(connection: &Connection, ids: &[OpId]) -> Result<Vec<Fe
     for id in ids {
         let found = statement
             .query_row((id.origin.as_bytes(), signed(id.seq)), |row| {
-                said(row.get(0)?, row.get(1)?, row.get(2)?)
+                said(connection, row.get(0)?, row.get(1)?, row.get(2)?)
             })
             .optional()?;
         items.extend(found.map(|said| FeedItem { id: *id, said }));
@@ -346,7 +365,7 @@ pub(crate) fn lacking(
             full = true;
             break;
         }
-        let said = said(row.get(2)?, row.get(3)?, row.get(4)?)?;
+        let said = said(connection, row.get(2)?, row.get(3)?, row.get(4)?)?;
         let goes_on = telling.tell(origin, seq, said)?;
         // What was taken late stands behind what follows it, which is told the next time.
         gaps |= !goes_on;

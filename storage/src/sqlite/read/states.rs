@@ -335,43 +335,36 @@ pub(crate) fn holdings(
 
 /// What is known of one feed.
 struct Known {
+    /// Up to where it is covered.
     seq: u64,
-    hlc: Hlc,
-    unseen: u64,
+    /// The first operation that may be about anything; [`u64::MAX`] if there is none.
+    hidden_from: u64,
+    /// Everything that was stamped up to here was heard; `None` where that is not known.
+    heard: Option<Hlc>,
 }
 
 fn known(connection: &Connection, origin: NodeId) -> Result<Option<Known>, SqlFault> {
     let found = connection
         .prepare_cached(
-            "SELECT f.seq, f.hlc, f.unseen FROM feeds f JOIN nodes n ON n.id = f.origin
-             WHERE n.node = ?1",
+            "SELECT f.seq, f.hlc, f.unseen, f.whole, f.whole_hlc,
+                (SELECT min(u.seq) FROM unheld u WHERE u.origin = f.origin AND u.memory IS NULL)
+             FROM feeds f JOIN nodes n ON n.id = f.origin WHERE n.node = ?1",
         )?
         .query_row([origin.as_bytes()], |row| {
+            let number = |at: usize| row.get(at).map(unsigned);
+            let hash = row.get::<_, Option<i64>>(5)?.map(unsigned);
+            let (behind, heard) = match number(2)? {
+                0 => (u64::MAX, number(1)?),
+                _ => (number(3)? + 1, number(4)?),
+            };
             Ok(Known {
-                seq: unsigned(row.get(0)?),
-                hlc: Hlc::from_u64(unsigned(row.get(1)?)),
-                unseen: unsigned(row.get(2)?),
+                seq: number(0)?,
+                hidden_from: hash.map_or(behind, |hash| hash.min(behind)),
+                heard: hash.is_none().then(|| Hlc::from_u64(heard)),
             })
         })
         .optional()?;
     Ok(found)
-}
-
-/// Up to where something of a feed may be about anything and is not known here.
-fn hidden_until(connection: &Connection, origin: NodeId, unseen: u64) -> Result<u64, SqlFault> {
-    let first: Option<i64> = connection
-        .prepare_cached(
-            "SELECT min(u.seq) FROM unheld u JOIN nodes n ON n.id = u.origin
-             WHERE n.node = ?1 AND u.memory IS NULL",
-        )?
-        .query_row([origin.as_bytes()], |row| row.get(0))
-        .optional()?
-        .flatten();
-    Ok(match (unseen, first) {
-        (0, None) => u64::MAX,
-        (0, Some(first)) => unsigned(first),
-        _ => 0,
-    })
 }
 
 /// Those of which everything was seen here, and which are not here.
@@ -408,7 +401,7 @@ fn memory_is_gone(connection: &Connection, holding: &Holding) -> Result<bool, Sq
     }
     for (origin, seq) in holding.vector.iter() {
         let Some(known) = known(connection, origin)? else { return Ok(false) };
-        if known.seq < seq || hidden_until(connection, origin, known.unseen)? <= seq {
+        if known.seq < seq || known.hidden_from <= seq {
             return Ok(false);
         }
     }
@@ -422,7 +415,7 @@ fn link_is_gone(connection: &Connection, holding: &Holding) -> Result<bool, SqlF
     let Stamp { hlc, origin, .. } = holding.created;
     let Some(known) = known(connection, origin)? else { return Ok(false) };
     // Stamps of one origin grow with its feed.
-    Ok(known.hlc >= hlc && hidden_until(connection, origin, known.unseen)? == u64::MAX)
+    Ok(known.heard.is_some_and(|heard| heard >= hlc))
 }
 
 /// The heads up to which this store's state stands for the feeds.

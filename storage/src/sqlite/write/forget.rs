@@ -127,9 +127,12 @@ impl Group<'_> {
         let bounds = (origin, signed(last));
         self.connection
             .prepare_cached(
-                "UPDATE feeds SET unseen = max(unseen, coalesce((SELECT max(u.seq) FROM unheld u
-                    WHERE u.origin = ?1 AND u.seq <= ?2 AND u.memory IS NULL), 0))
-                 WHERE origin = ?1",
+                "UPDATE feeds SET unseen = max(unseen, h.last),
+                    whole = CASE WHEN unseen = 0 THEN h.first - 1 ELSE min(whole, h.first - 1) END,
+                    whole_hlc = CASE WHEN unseen = 0 OR h.first <= whole THEN 0 ELSE whole_hlc END
+                 FROM (SELECT min(u.seq) AS first, max(u.seq) AS last FROM unheld u
+                    WHERE u.origin = ?1 AND u.seq <= ?2 AND u.memory IS NULL) h
+                 WHERE origin = ?1 AND h.last IS NOT NULL",
             )?
             .execute(bounds)?;
         self.connection

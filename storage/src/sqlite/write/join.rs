@@ -218,6 +218,8 @@ impl Group<'_> {
         let mut covers = self.connection.prepare_cached(
             "INSERT INTO feeds (origin, seq, hlc, chain, unseen) VALUES (?1, ?2, 0, ?3, ?4)
              ON CONFLICT (origin) DO UPDATE SET seq = excluded.seq, chain = excluded.chain,
+                whole = CASE WHEN unseen = 0 AND excluded.unseen > 0 THEN seq ELSE whole END,
+                whole_hlc = CASE WHEN unseen = 0 AND excluded.unseen > 0 THEN hlc ELSE whole_hlc END,
                 unseen = max(unseen, excluded.unseen)",
         )?;
         for (origin, unseen_seq) in covered {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use types::{DeadLetter, OpId, Reason, VersionVector};
+use types::{
+    DeadLetter, LinkId, OpId, Reason, Relation, SignedHead, VersionVector, link::NewLink,
+    memory::Validity,
+};
 
 use super::{
-    feeds::{catch_up, live, log, passing, peer},
+    feeds::{catch_up, live, log, passing, peer, signature},
     world::*,
 };
 use crate::{
@@ -13,7 +16,9 @@ use crate::{
     port::{ReadStore, WriteStore},
     request::{Event, Intent, LackingQuery, Reader},
     sqlite::SqliteStore,
-    state::{Forget, Forgot, Holding, Item, ItemDigest, ItemKey, KeyRange, Visible},
+    state::{
+        CoveredFeed, Forget, Forgot, Holding, Item, ItemDigest, ItemKey, KeyRange, Table, Visible,
+    },
 };
 
 fn everything() -> Visible {
@@ -46,6 +51,20 @@ async fn forget(store: &SqliteStore, stable: VersionVector) -> Forgot {
             None => return sum,
         }
     }
+}
+
+fn linking(number: u128, source: u128, target: u128) -> NewLink {
+    NewLink {
+        id: LinkId(uuid::Uuid::from_u128(number)),
+        source: id(source),
+        target: id(target),
+        relation: Relation::RelatedTo,
+        validity: Validity::default(),
+    }
+}
+
+fn link_key(number: u128) -> ItemKey {
+    ItemKey { table: Table::Link, id: *uuid::Uuid::from_u128(number).as_bytes() }
 }
 
 fn told(name: &str) -> Intent {
@@ -244,4 +263,61 @@ async fn what_was_refused_is_kept_and_told_as_a_hash_once_its_memory_is_gone() {
     let told = a.operations(vec![name]).await.unwrap();
     assert!(matches!(told[0].said, Said::Hash(_)), "FDR-6");
     a.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_has_dropped_a_link_tells_nobody_of_its_making() {
+    let folders: [tempfile::TempDir; 2] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [a, b] = folders.each_ref().map(|folder| open(folder.path()));
+    for number in [1, 2] {
+        put(&a, &viewer("ann"), number, &format!("m{number}")).await;
+    }
+    act(&a, &viewer("ann"), Intent::Link(linking(7, 1, 2))).await.unwrap();
+    catch_up(&a, &b, 9).await;
+    let query = || LackingQuery {
+        has: VersionVector::default(),
+        lost: BTreeSet::new(),
+        items_max: 9,
+        bytes_max: 1 << 20,
+    };
+    let told = b.lacking(query()).await.unwrap().items;
+    assert!(matches!(told[2].said, Said::Whole { .. }));
+    // Another one had seen the removal, and forgot it.
+    act(&b, &peer(), Intent::Drop(link_key(7))).await.unwrap();
+    let told = b.lacking(query()).await.unwrap().items;
+    assert!(matches!(told[2].said, Said::Hash(_)), "FDR-6");
+    for store in [a, b] {
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_heard_before_something_was_hidden_is_still_known_to_be_gone() {
+    let folders: [tempfile::TempDir; 2] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [a, b] = folders.each_ref().map(|folder| open(folder.path()));
+    for number in [1, 2, 3] {
+        put(&a, &viewer("ann"), number, &format!("m{number}")).await;
+    }
+    act(&a, &viewer("ann"), Intent::Link(linking(7, 1, 2))).await.unwrap();
+    catch_up(&a, &b, 9).await;
+    let (link, three) = (link_key(7), ItemKey::memory(id(3)));
+    let known = a.holdings(vec![link, three]).await.unwrap();
+    for key in [link, three] {
+        act(&b, &peer(), Intent::Drop(key)).await.unwrap();
+    }
+    // What follows is covered by the word of one that has only a part of it.
+    put(&a, &viewer("ann"), 4, "m4").await;
+    act(&a, &viewer("ann"), Intent::Link(linking(8, 1, 4))).await.unwrap();
+    let head = a.feeds().await.unwrap()[&a.node_id()];
+    let word = SignedHead { head, signature: signature(&head) };
+    let cover = Intent::CoverFeed(CoveredFeed { word, unseen_seq: head.seq });
+    act(&b, &peer(), cover).await.unwrap();
+    let gone = b.gone(known.clone()).await.unwrap();
+    assert_eq!(gone, [link, three], "JOI-5");
+    let later = a.holdings(vec![link_key(8), ItemKey::memory(id(4))]).await.unwrap();
+    assert_eq!(later.len(), 2);
+    assert!(b.gone(later).await.unwrap().is_empty(), "it may have been hidden");
+    for store in [a, b] {
+        store.close().await.unwrap();
+    }
 }

@@ -417,8 +417,7 @@ impl Exchange {
         items_max: u32,
     ) -> Result<Telling, Reject> {
         // What a node does not have of what it said itself, nobody brings it but by its hash.
-        let gone = members.iter().filter(|m| m.endpoint.is_none()).map(|member| member.node);
-        let lost = gone.chain([self.me, to.node]).collect();
+        let lost = members.left().chain([self.me, to.node]).collect();
         let query = LackingQuery { has, lost, items_max, bytes_max: BYTES_MAX };
         let lacking = self.store.lacking(query).await.map_err(refused)?;
         let Lacking { items, proofs, more, is_cut } = lacking;

@@ -75,6 +75,11 @@ impl Members {
         self.get(node)
     }
 
+    /// Those that have left for good.
+    pub fn left(&self) -> impl Iterator<Item = NodeId> {
+        self.rows.values().filter(|member| member.endpoint.is_none()).map(|member| member.node)
+    }
+
     /// Every member, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.rows.values()

@@ -4,7 +4,8 @@
 //! a member that may send for whoever wrote it, and the audit row says from whom it came; `EXS-3` nothing of
 //! the future comes in; `EXS-4` a feed is covered because of state only up to a head that its origin has signed,
 //! and only when everything that the teller shows was taken; `EXS-5` no feed is covered by the word of a node from
-//! which something of it is hidden.
+//! which something of it is hidden, unless its node has left: nobody else can tell the rest either, and what is taken of other feeds
+//! stands on what was said there.
 //!
 //! Not here: the conversation (`driver::compare`).
 
@@ -17,7 +18,7 @@ use storage::{
     state::{CoveredFeed, Holding, Item, ItemKey, Table},
 };
 use types::{
-    AgentId, Reason, Reject, SignedHead,
+    AgentId, NodeId, Reason, Reject, SignedHead,
     audit::EventDetails,
     limits::{BULK_MAX, CLOCK_SKEW_MAX_MS},
 };
@@ -194,10 +195,16 @@ impl Exchange {
         let mut intents = Vec::new();
         for feed in heads {
             let SignedHead { head, .. } = feed.word;
-            if feed.unseen_seq > covers.get(head.origin) {
+            let is_hidden = feed.unseen_seq > covers.get(head.origin);
+            let is_lost = |node: NodeId| node.speaks_as(head.origin);
+            if is_hidden && !members.left().chain([self.me]).any(is_lost) {
                 continue;
             }
-            let unseen_seq = if partly { head.seq } else { 0 };
+            let unseen_seq = match (partly, is_hidden) {
+                (true, _) => head.seq,
+                (false, true) => feed.unseen_seq,
+                (false, false) => 0,
+            };
             let feed = CoveredFeed { unseen_seq, ..feed };
             // What a former member has said is taken on the teller's word no less than the rest; but its
             // feed cannot be gone on with.

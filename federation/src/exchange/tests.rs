@@ -129,7 +129,7 @@ fn side(number: u8, gate: &'static str) -> Side {
     let member = Member {
         node,
         name: format!("n{number}"),
-        endpoint: None,
+        endpoint: Some("somewhere:7747".to_owned()),
         keys: vec![key.0.verifying_key()],
         scope: Scope::everything(),
     };
@@ -494,6 +494,15 @@ async fn state_is_shown_as_far_as_it_may_be_seen_and_covers_feeds() {
     take_state(&c, &d, &all, "3").await;
     assert!(d.has(1).await, "what it has can be taken");
     assert_eq!(d.exchange.covers().await, Ok(VersionVector::default()), "EXS-5");
+    // Who has left tells nobody the rest.
+    let mut left = a.member.clone();
+    left.endpoint = None;
+    let rows = [&left, &b.member, &c.member, &d.member];
+    let all = Members::new(rows.into_iter().cloned());
+    take_state(&c, &d, &all, "4").await;
+    assert_eq!(d.exchange.covers().await, a.exchange.covers().await, "EXS-5");
+    let stands = d.exchange.store.covered_feeds().await.expect("feeds");
+    assert_eq!(stands[0].unseen_seq, 2, "EXS-4");
 }
 
 #[tokio::test]

@@ -339,29 +339,31 @@ struct Known {
     seq: u64,
     /// The first operation that may be about anything; [`u64::MAX`] if there is none.
     hidden_from: u64,
-    /// Everything that was stamped up to here was heard; `None` where that is not known.
-    heard: Option<Hlc>,
+    /// Everything that was stamped up to here was heard.
+    heard: Hlc,
 }
 
 fn known(connection: &Connection, origin: NodeId) -> Result<Option<Known>, SqlFault> {
     let found = connection
         .prepare_cached(
             "SELECT f.seq, f.hlc, f.unseen, f.whole, f.whole_hlc,
-                (SELECT min(u.seq) FROM unheld u WHERE u.origin = f.origin AND u.memory IS NULL)
-             FROM feeds f JOIN nodes n ON n.id = f.origin WHERE n.node = ?1",
+                min(u.seq), min(u.after_hlc)
+             FROM feeds f JOIN nodes n ON n.id = f.origin
+             LEFT JOIN unheld u ON u.origin = f.origin AND u.memory IS NULL
+             WHERE n.node = ?1 GROUP BY f.origin",
         )?
         .query_row([origin.as_bytes()], |row| {
             let number = |at: usize| row.get(at).map(unsigned);
-            let hash = row.get::<_, Option<i64>>(5)?.map(unsigned);
             let (behind, heard) = match number(2)? {
                 0 => (u64::MAX, number(1)?),
                 _ => (number(3)? + 1, number(4)?),
             };
-            Ok(Known {
-                seq: number(0)?,
-                hidden_from: hash.map_or(behind, |hash| hash.min(behind)),
-                heard: hash.is_none().then(|| Hlc::from_u64(heard)),
-            })
+            let hashes = row.get::<_, Option<i64>>(5)?.zip(row.get::<_, Option<i64>>(6)?);
+            let (hidden_from, heard) = match hashes {
+                Some((first, after)) => (unsigned(first).min(behind), unsigned(after).min(heard)),
+                None => (behind, heard),
+            };
+            Ok(Known { seq: number(0)?, hidden_from, heard: Hlc::from_u64(heard) })
         })
         .optional()?;
     Ok(found)
@@ -415,7 +417,7 @@ fn link_is_gone(connection: &Connection, holding: &Holding) -> Result<bool, SqlF
     let Stamp { hlc, origin, .. } = holding.created;
     let Some(known) = known(connection, origin)? else { return Ok(false) };
     // Stamps of one origin grow with its feed.
-    Ok(known.heard.is_some_and(|heard| heard >= hlc))
+    Ok(known.heard >= hlc)
 }
 
 /// The heads up to which this store's state stands for the feeds.

@@ -337,8 +337,10 @@ impl Group<'_> {
         let mut found =
             self.connection.prepare_cached("DELETE FROM unheld WHERE origin = ?1 AND seq = ?2")?;
         let mut statement = self.connection.prepare_cached(
-            "INSERT INTO unheld (origin, seq, hash, chain, reason, memory)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO unheld (origin, seq, hash, chain, reason, memory, after_hlc)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(
+                (SELECT hlc FROM ops WHERE origin = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT 1),
+                (SELECT hlc FROM feeds WHERE origin = ?1 AND seq < ?2), 0))",
         )?;
         let late = |id: &OpId| self.found.contains(id);
         for passed in self.unheld.iter().filter(|passed| !late(&passed.id)) {

@@ -42,8 +42,9 @@ impl Group<'_> {
         };
         written?;
         self.write_log(&log, &signatures, signer.as_ref())?;
-        self.write_feeds(&log)?;
+        // In front of it: what is passed stands behind what the feed had.
         self.write_unheld()?;
+        self.write_feeds(&log)?;
         self.write_joined()?;
         self.write_dealings(now_ms)?;
         self.words.write(self.connection)?;

@@ -129,8 +129,10 @@ impl Group<'_> {
             .prepare_cached(
                 "UPDATE feeds SET unseen = max(unseen, h.last),
                     whole = CASE WHEN unseen = 0 THEN h.first - 1 ELSE min(whole, h.first - 1) END,
-                    whole_hlc = CASE WHEN unseen = 0 OR h.first <= whole THEN 0 ELSE whole_hlc END
-                 FROM (SELECT min(u.seq) AS first, max(u.seq) AS last FROM unheld u
+                    whole_hlc = CASE WHEN unseen = 0 OR h.first <= whole THEN h.after_hlc
+                        ELSE whole_hlc END
+                 FROM (SELECT min(u.seq) AS first, max(u.seq) AS last,
+                        min(u.after_hlc) AS after_hlc FROM unheld u
                     WHERE u.origin = ?1 AND u.seq <= ?2 AND u.memory IS NULL) h
                  WHERE origin = ?1 AND h.last IS NOT NULL",
             )?

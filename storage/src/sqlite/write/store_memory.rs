@@ -119,8 +119,13 @@ impl Group<'_> {
     /// Folds `new` into the memory `id`.
     fn merge(&mut self, terms: &Terms, id: MemoryId, new: NewMemory) -> Done<Applied> {
         self.guard(terms, id, None)?;
+        let (kind, has_peers) = (new.kind, self.config.is_mute);
         let record = self.shown(id)?;
-        let patch = fold(&record, new)?;
+        let mut patch = fold(&record, new)?;
+        if patch.is_empty() && has_peers {
+            // Others may not have what is here already: with this they do, or it is not acknowledged.
+            patch.kind = Some(kind);
+        }
         if patch.is_empty() {
             let version = record.version();
             return Ok(Applied::Memory { id, version, merged: true });

@@ -140,3 +140,17 @@ async fn what_nobody_took_of_it_is_told_to_a_store_that_was_put_back() {
         store.close().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn what_others_may_not_have_yet_is_not_merely_called_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_mute(folder.path());
+    let life = Life { origin: store.node_id(), word: None };
+    act(&store, &peer(), Intent::SpeakAs(life)).await.unwrap();
+    let again = || store_intent(memory(&viewer("ann"), 1, "m1", types::Scope::Private));
+    for seq in 1..=2 {
+        let receipt = store.write(request(&viewer("ann"), vec![again()])).await.unwrap();
+        assert_eq!(receipt.operations.map(|made| made.last), Some(seq), "a quorum can be asked");
+    }
+    store.close().await.unwrap();
+}

@@ -8,7 +8,7 @@ use types::{
 };
 
 use super::{
-    feeds::{catch_up, live, log, passing, peer, signature},
+    feeds::{catch_up, live, log, passing, peer, signature, taking},
     world::*,
 };
 use crate::{
@@ -318,6 +318,27 @@ async fn what_was_heard_before_something_was_hidden_is_still_known_to_be_gone() 
     assert_eq!(later.len(), 2);
     assert!(b.gone(later).await.unwrap().is_empty(), "it may have been hidden");
     for store in [a, b] {
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_what_is_forgotten_is_no_refusal_unless_it_may_have_been_hidden() {
+    let folders: [tempfile::TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [a, b, c] = folders.each_ref().map(|folder| open(folder.path()));
+    put(&a, &viewer("ann"), 1, "m1").await;
+    let first = log(folders[0].path());
+    catch_up(&a, &b, 9).await;
+    act(&b, &peer(), Intent::Drop(ItemKey::memory(id(1)))).await.unwrap();
+    act(&c, &peer(), passing(&first[0])).await.unwrap();
+    let deletion = Intent::Delete { id: full(1), reason: String::new(), expected_version: None };
+    act(&a, &viewer("ann"), deletion).await.unwrap();
+    let deleted = &log(folders[0].path())[1];
+    assert_eq!(act(&b, &peer(), taking(deleted)).await, Ok(Applied::Known));
+    assert_eq!(b.feeds().await.unwrap(), a.feeds().await.unwrap());
+    let refused = act(&c, &peer(), taking(deleted)).await.unwrap();
+    assert!(matches!(refused, Applied::Refused(reject) if reject.reason == Reason::NotFound));
+    for store in [a, b, c] {
         store.close().await.unwrap();
     }
 }

@@ -532,13 +532,15 @@ impl Engine {
         };
         for (id, verdict) in settled {
             match verdict {
-                Verdict::Applied | Verdict::Known => {
+                Verdict::Applied | Verdict::Known | Verdict::Hidden => {
+                    if verdict == Verdict::Hidden && id.origin == me {
+                        known.hidden.insert(id.seq);
+                    }
+                    // Of what is hidden there is nothing left to take: its memory is gone, or the peer may not see it any more.
                     if known.letters.taken(id) {
                         out.push(Output::DropLetter { peer, id });
                     }
                 }
-                Verdict::Hidden if id.origin == me => drop(known.hidden.insert(id.seq)),
-                Verdict::Hidden => {}
                 Verdict::Refused { reason, detail } => {
                     let letter = known.letters.refused(id, reason, detail, now_ms).clone();
                     out.push(Output::KeepLetter { peer, letter });

@@ -37,7 +37,9 @@ const LAW_CASES: u32 = 10_000;
 /// `PROPTEST_RNG_SEED` a run can be repeated.
 pub fn laws() -> ProptestConfig {
     let config = config();
-    ProptestConfig { cases: config.cases.max(LAW_CASES), ..config }
+    let cases = config.cases.max(LAW_CASES);
+    // What a law says nothing of may come up once for each case that it does.
+    ProptestConfig { cases, max_global_rejects: cases, ..config }
 }
 
 /// Text that `T` accepts, made from a regular expression of proptest's.

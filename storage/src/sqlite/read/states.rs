@@ -394,32 +394,20 @@ fn memory_is_gone(connection: &Connection, holding: &Holding) -> Result<bool, Sq
     if here.is_some() {
         return Ok(false);
     }
-    if is_refused(connection, id)? {
+    let refused: Option<i64> = connection
+        .prepare_cached("SELECT 1 FROM unheld WHERE memory = ?1 AND reason <> ?2 LIMIT 1")?
+        .query_row((id, Reason::NotFound.code()), |row| row.get(0))
+        .optional()?;
+    if refused.is_some() {
         return Ok(false);
     }
     for (origin, seq) in holding.vector.iter() {
-        if !has_heard(connection, origin, seq)? {
+        let Some(known) = known(connection, origin)? else { return Ok(false) };
+        if known.seq < seq || known.hidden_from <= seq {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-/// Whether something was refused here about a memory, or about none where it is empty.
-pub(crate) fn is_refused(connection: &Connection, about: &[u8]) -> Result<bool, SqlFault> {
-    let mut statement = connection
-        .prepare_cached("SELECT 1 FROM unheld WHERE memory = ?1 AND reason <> ?2 LIMIT 1")?;
-    Ok(statement.exists((about, Reason::NotFound.code()))?)
-}
-
-/// Whether everything of a feed up to here was heard.
-pub(crate) fn has_heard(
-    connection: &Connection,
-    origin: NodeId,
-    seq: u64,
-) -> Result<bool, SqlFault> {
-    let known = known(connection, origin)?;
-    Ok(known.is_some_and(|known| known.seq >= seq && known.hidden_from > seq))
 }
 
 fn link_is_gone(connection: &Connection, holding: &Holding) -> Result<bool, SqlFault> {

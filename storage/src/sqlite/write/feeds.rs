@@ -23,7 +23,6 @@ use crate::{
     request::{Incoming, Passed},
     sqlite::{
         fault::SqlFault,
-        read::states::{has_heard, is_refused},
         row::{alias_key, key_of, signed},
     },
 };
@@ -91,9 +90,7 @@ impl Group<'_> {
                 let about = Some(About::of(&op.payload));
                 self.pass_next(op.id, hash, Some(reject.reason.code()), about);
             }
-            // A change of what was deleted and forgotten changes nothing; its sender may go on.
-            let is_moot = reject.reason == Reason::NotFound && self.has_forgotten(&op)?;
-            return Ok(if is_moot { Applied::Known } else { Applied::Refused(reject) });
+            return Ok(Applied::Refused(reject));
         }
         match place {
             Place::Unheld(chain) => {
@@ -221,21 +218,6 @@ impl Group<'_> {
                 Err(Reject::new(Reason::NotFound, detail))
             }
         })
-    }
-
-    /// Whether what an operation changes, and is not here, was here: all that its author had seen was heard, and nothing
-    /// about it was refused.
-    fn has_forgotten(&self, op: &Op) -> Done<bool> {
-        if is_refused(self.connection, About::of(&op.payload).bytes())? {
-            return Ok(false);
-        }
-        let own = (op.id.seq > 1).then_some((op.id.origin, op.id.seq - 1));
-        for (origin, seq) in op.context.iter().chain(own) {
-            if !has_heard(self.connection, origin, seq)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// Applies an operation of which everything is here.

@@ -1,8 +1,8 @@
 //! Dead letters: what a peer has refused.
 //!
 //! Invariants: `FED-4` a refused operation is never lost: it is tried again with growing pauses, then
-//! quarantined, and stays until it is taken or an operator gives it up; `FED-5` letters to one peer are
-//! tried in order, so that none arrives before what it rests on.
+//! quarantined, and stays until it is taken, or nothing is left of it to take, or an operator gives it up;
+//! `FED-5` letters to one peer are tried in order, so that none arrives before what it rests on.
 //!
 //! Not here: operations that a peer has not answered yet; for those the log is the queue.
 

@@ -479,6 +479,7 @@ impl Engine {
         self.round.left(peer);
         self.stable.left(peer);
         self.comparing.left(peer);
+        self.writes.left(peer);
     }
 
     /// A sign of life that says what the peer covers.

@@ -1,7 +1,8 @@
 //! Writes whose clients wait for a quorum.
 //!
 //! Invariants: `FED-8` a node counts once, and only once it has applied every operation of the write or knew
-//! it; `FED-9` each write ends once: with enough nodes, or at its deadline, or when no more can come.
+//! it, and while it is a peer; `FED-9` each write ends once: with enough nodes, or at its deadline, or when no
+//! more can come.
 //!
 //! Not here: the operations; they travel whether anybody waits or not.
 
@@ -112,6 +113,14 @@ impl Writes {
         }
     }
 
+    /// A peer has left: neither its copies nor its refusals count any more.
+    pub(super) fn left(&mut self, peer: NodeId) {
+        for write in self.0.values_mut() {
+            write.acks.remove(&peer);
+            write.refusals.remove(&peer);
+        }
+    }
+
     /// Takes out those that have ended.
     pub(super) fn ended(&mut self, peers: usize, now_ms: u64) -> Vec<(WriteId, usize, End)> {
         let ended: Vec<(WriteId, usize, End)> = self
@@ -176,6 +185,22 @@ mod tests {
         writes.settled(peer(2), 6, |_, _| Some(Reason::Forbidden));
         let reason = Short::Refused(Reason::QuotaExceeded);
         assert_eq!(writes.ended(2, 0), [(WriteId(1), 2, End::NotMet(1, reason))]);
+    }
+
+    #[test]
+    fn what_a_peer_said_that_has_left_does_not_count() {
+        let mut writes = waiting(3);
+        for number in 1..=2 {
+            writes.settled(peer(number), 6, |_, _| Some(Reason::Forbidden));
+            writes.left(peer(number));
+        }
+        assert_eq!(writes.ended(2, 0), [], "two others may still take it");
+        writes.settled(peer(3), 6, |_, _| None);
+        writes.settled(peer(4), 6, |_, _| None);
+        writes.left(peer(3));
+        assert_eq!(writes.ended(2, 0), [], "FED-8");
+        writes.settled(peer(5), 6, |_, _| None);
+        assert_eq!(writes.ended(2, 0), [(WriteId(1), 3, End::Met(3))]);
     }
 
     #[test]

@@ -6,9 +6,8 @@ use std::{
 };
 
 use types::{
-    AgentRecord, DeadLetter, FeedHead, Hlc, Kind, LinkId, NodeId, Op, OpId, Payload, Reason,
-    Relation, Scope, SignedHead, Tier, VersionVector, codec, link::NewLink, memory::Validity,
-    op::Accessed,
+    AgentRecord, DeadLetter, FeedHead, Hlc, Kind, NodeId, Op, OpId, Payload, Reason, Relation,
+    Scope, SignedHead, Tier, VersionVector, codec, memory::Validity, op::Accessed,
 };
 use uuid::Uuid;
 
@@ -69,13 +68,7 @@ pub(super) async fn live(store: &SqliteStore) {
     let mut entity = memory(&ann, 5, "Acme", Scope::Private);
     entity.kind = Kind::Entity;
     let patch = types::Patch { priority: Some(9), ..types::Patch::default() };
-    let link = NewLink {
-        id: LinkId(Uuid::from_u128(77)),
-        source: id(1),
-        target: id(2),
-        relation: Relation::DependsOn,
-        validity: Validity::default(),
-    };
+    let link = new_link(77, 1, Relation::DependsOn, 2);
     let agent = AgentRecord {
         agent_id: "bob".parse().unwrap(),
         affiliation: "acme/eng/core".parse().unwrap(),
@@ -399,13 +392,7 @@ async fn links_join_in_any_order() {
         context: types::VersionVector::default(),
         payload,
     };
-    let link = NewLink {
-        id: LinkId(Uuid::from_u128(77)),
-        source: id(1),
-        target: id(2),
-        relation: Relation::DependsOn,
-        validity: Validity::default(),
-    };
+    let link = new_link(77, 1, Relation::DependsOn, 2);
     let until = |ms| Validity { from_ms: None, until_ms: Some(ms) };
     let ops = [
         op(1, 1, 0, Payload::Link(link.clone())),

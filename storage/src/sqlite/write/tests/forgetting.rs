@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use types::{
-    DeadLetter, LinkId, OpId, Reason, Relation, SignedHead, VersionVector, link::NewLink,
-    memory::Validity,
-};
+use types::{DeadLetter, OpId, Reason, Relation, SignedHead, VersionVector};
 
 use super::{
     feeds::{catch_up, live, log, passing, peer, signature, taking},
@@ -50,16 +47,6 @@ async fn forget(store: &SqliteStore, stable: VersionVector) -> Forgot {
             Some(next) => after = next,
             None => return sum,
         }
-    }
-}
-
-fn linking(number: u128, source: u128, target: u128) -> NewLink {
-    NewLink {
-        id: LinkId(uuid::Uuid::from_u128(number)),
-        source: id(source),
-        target: id(target),
-        relation: Relation::RelatedTo,
-        validity: Validity::default(),
     }
 }
 
@@ -272,7 +259,7 @@ async fn who_has_dropped_a_link_tells_nobody_of_its_making() {
     for number in [1, 2] {
         put(&a, &viewer("ann"), number, &format!("m{number}")).await;
     }
-    act(&a, &viewer("ann"), Intent::Link(linking(7, 1, 2))).await.unwrap();
+    act(&a, &viewer("ann"), link_intent(7, 1, Relation::RelatedTo, 2)).await.unwrap();
     catch_up(&a, &b, 9).await;
     let query = || LackingQuery {
         has: VersionVector::default(),
@@ -298,7 +285,7 @@ async fn what_was_heard_before_something_was_hidden_is_still_known_to_be_gone() 
     for number in [1, 2, 3] {
         put(&a, &viewer("ann"), number, &format!("m{number}")).await;
     }
-    act(&a, &viewer("ann"), Intent::Link(linking(7, 1, 2))).await.unwrap();
+    act(&a, &viewer("ann"), link_intent(7, 1, Relation::RelatedTo, 2)).await.unwrap();
     catch_up(&a, &b, 9).await;
     let (link, three) = (link_key(7), ItemKey::memory(id(3)));
     let known = a.holdings(vec![link, three]).await.unwrap();
@@ -307,7 +294,7 @@ async fn what_was_heard_before_something_was_hidden_is_still_known_to_be_gone() 
     }
     // What follows is covered by the word of one that has only a part of it.
     put(&a, &viewer("ann"), 4, "m4").await;
-    act(&a, &viewer("ann"), Intent::Link(linking(8, 1, 4))).await.unwrap();
+    act(&a, &viewer("ann"), link_intent(8, 1, Relation::RelatedTo, 4)).await.unwrap();
     let head = a.feeds().await.unwrap()[&a.node_id()];
     let word = SignedHead { head, signature: signature(&head) };
     let cover = Intent::CoverFeed(CoveredFeed { word, unseen_seq: head.seq });

@@ -1,11 +1,8 @@
 //! The rules of each intent, as refusals and as what is kept.
 
 use types::{
-    Kind, LinkId, NewMemory, Patch, Reason, Reject, Relation, Scope, Tag, Tier,
-    limits::TAGS_MAX,
-    link::NewLink,
-    memory::{Embedding, Validity},
-    op::Accessed,
+    Kind, LinkId, NewMemory, Patch, Reason, Reject, Relation, Scope, Tag, Tier, limits::TAGS_MAX,
+    memory::Embedding, op::Accessed,
 };
 use uuid::Uuid;
 
@@ -31,16 +28,6 @@ fn retitle(title: &str) -> Patch {
 
 fn delete(number: u128) -> Intent {
     Intent::Delete { id: full(number), reason: "test".into(), expected_version: None }
-}
-
-fn link(number: u128, source: u128, target: u128, relation: Relation) -> Intent {
-    Intent::Link(NewLink {
-        id: LinkId(Uuid::from_u128(number)),
-        source: id(source),
-        target: id(target),
-        relation,
-        validity: Validity::default(),
-    })
 }
 
 fn reason<T: std::fmt::Debug>(result: Result<T, Reject>) -> Reason {
@@ -222,19 +209,20 @@ async fn links_make_no_cycle_and_what_is_superseded_ends() {
     for number in 1..=3 {
         put(&store, &ann, number, &format!("m{number}")).await;
     }
-    act(&store, &ann, link(1, 1, 2, Relation::DependsOn)).await.unwrap();
-    let batch = vec![link(2, 2, 3, Relation::DependsOn), link(3, 3, 1, Relation::DependsOn)];
+    act(&store, &ann, link_intent(1, 1, Relation::DependsOn, 2)).await.unwrap();
+    let batch =
+        vec![link_intent(2, 2, Relation::DependsOn, 3), link_intent(3, 3, Relation::DependsOn, 1)];
     let receipt = store.write(request(&ann, batch)).await.unwrap();
     assert!(receipt.results[0].is_ok());
     assert_eq!(receipt.results[1].as_ref().unwrap_err().reason, Reason::Cycle, "LNK-2");
-    act(&store, &ann, link(3, 3, 1, Relation::RelatedTo)).await.unwrap();
-    let twice = act(&store, &ann, link(4, 1, 3, Relation::RelatedTo)).await;
+    act(&store, &ann, link_intent(3, 3, Relation::RelatedTo, 1)).await.unwrap();
+    let twice = act(&store, &ann, link_intent(4, 1, Relation::RelatedTo, 3)).await;
     assert_eq!(reason(twice), Reason::AlreadyExists, "symmetric");
-    act(&store, &ann, link(5, 3, 2, Relation::Supersedes)).await.unwrap();
+    act(&store, &ann, link_intent(5, 3, Relation::Supersedes, 2)).await.unwrap();
     let unlink = Intent::Unlink { id: LinkId(Uuid::from_u128(1)) };
     act(&store, &ann, unlink.clone()).await.unwrap();
     assert_eq!(reason(act(&store, &ann, unlink).await), Reason::NotFound);
-    act(&store, &ann, link(6, 3, 1, Relation::DependsOn)).await.unwrap();
+    act(&store, &ann, link_intent(6, 3, Relation::DependsOn, 1)).await.unwrap();
     store.close().await.unwrap();
     let file = look(folder.path());
     let ended = format!("memories WHERE valid_until_ms = {NOW_MS}");

@@ -5,11 +5,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use types::{
-    Hlc, Kind, LinkId, MemoryId, NewMemory, NodeId, Op, OpId, Patch, Payload, Reason, Record,
-    Relation, Scope, Tag, Tier, VersionVector, arbitrary,
+    Hlc, Kind, MemoryId, NewMemory, NodeId, Op, OpId, Patch, Payload, Reason, Record, Relation,
+    Scope, Tag, Tier, VersionVector, arbitrary,
     ids::IdRef,
-    link::NewLink,
-    memory::Validity,
     op::{Accessed, UpdateBody},
     record::view,
 };
@@ -306,16 +304,6 @@ async fn a_deletion_by_either_id_takes_all_that_was_seen_and_nothing_else() {
     assert_eq!(there.stats().await.unwrap().tombstones, 2);
 }
 
-fn link(number: u128, source: u128, relation: Relation, target: u128) -> Intent {
-    Intent::Link(NewLink {
-        id: LinkId(Uuid::from_u128(number)),
-        source: id(source),
-        target: id(target),
-        relation,
-        validity: Validity::default(),
-    })
-}
-
 #[tokio::test]
 async fn links_of_either_id_are_links_of_what_is_seen() {
     let two = Two::new();
@@ -325,17 +313,17 @@ async fn links_of_either_id_are_links_of_what_is_seen() {
     put(there, &ann(), 8, "other").await;
     put(there, &ann(), 9, "third").await;
     // Made before the two met.
-    at(there, 3, link(71, 2, Relation::DependsOn, 8)).await.unwrap();
-    at(there, 3, link(72, 9, Relation::Contradicts, 2)).await.unwrap();
+    at(there, 3, link_intent(71, 2, Relation::DependsOn, 8)).await.unwrap();
+    at(there, 3, link_intent(72, 9, Relation::Contradicts, 2)).await.unwrap();
     two.meet().await;
     // The same once more is refused, whichever id it is said with.
-    let again = at(here, 5, link(73, 2, Relation::DependsOn, 8)).await.unwrap_err();
+    let again = at(here, 5, link_intent(73, 2, Relation::DependsOn, 8)).await.unwrap_err();
     assert_eq!(again.reason, Reason::AlreadyExists);
-    let itself = at(here, 5, link(74, 1, Relation::RelatedTo, 2)).await.unwrap_err();
+    let itself = at(here, 5, link_intent(74, 1, Relation::RelatedTo, 2)).await.unwrap_err();
     assert_eq!(itself.reason, Reason::InvalidArgument);
-    let back = at(here, 5, link(75, 8, Relation::DependsOn, 1)).await.unwrap_err();
+    let back = at(here, 5, link_intent(75, 8, Relation::DependsOn, 1)).await.unwrap_err();
     assert_eq!(back.reason, Reason::Cycle);
-    at(here, 6, link(76, 9, Relation::Advances, 2)).await.unwrap();
+    at(here, 6, link_intent(76, 9, Relation::Advances, 2)).await.unwrap();
     two.meet().await;
     for store in [here, there] {
         for number in [1, 2] {

@@ -7,7 +7,8 @@ use runtime::disk::{DiskRef, OsDisk};
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 use types::{
-    Affiliation, AgentId, MemoryId, NewMemory, Reject, Scope, audit::AttestLevel, ids::IdRef,
+    Affiliation, AgentId, LinkId, MemoryId, NewMemory, Reject, Relation, Scope, audit::AttestLevel,
+    ids::IdRef, link::NewLink, memory::Validity,
 };
 use uuid::Uuid;
 
@@ -113,6 +114,21 @@ pub(super) fn request(viewer: &Viewer, intents: Vec<Intent>) -> WriteRequest {
         quota: None,
         reflection_depth_max: 3,
     }
+}
+
+/// A link between the memories of these numbers.
+pub(super) fn new_link(number: u128, source: u128, relation: Relation, target: u128) -> NewLink {
+    NewLink {
+        id: LinkId(Uuid::from_u128(number)),
+        source: id(source),
+        target: id(target),
+        relation,
+        validity: Validity::default(),
+    }
+}
+
+pub(super) fn link_intent(number: u128, source: u128, relation: Relation, target: u128) -> Intent {
+    Intent::Link(new_link(number, source, relation, target))
 }
 
 /// Does one intent and gives what became of it.

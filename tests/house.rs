@@ -186,6 +186,41 @@ fn every_file_introduces_itself_and_stays_small() {
     assert!(median < 250, "the median file has {median} lines");
 }
 
+fn all_files(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+        let (path, name) = (entry.path(), entry.file_name());
+        if path.is_dir() && name != "target" && name != ".git" {
+            found.push(format!("/{}/", path.strip_prefix(root()).expect("inside").display()));
+            all_files(&path, found);
+        } else {
+            found.push(format!("/{}", path.strip_prefix(root()).expect("inside").display()));
+        }
+    }
+}
+
+/// A page may name a file by the end of its path. Names in braces are not looked for.
+#[test]
+fn files_that_the_documents_name_exist() {
+    let mut files = Vec::new();
+    all_files(root(), &mut files);
+    let pages = files.iter().filter(|file| {
+        file.as_str() == "/README.md" || file.starts_with("/docs/") && file.ends_with(".md")
+    });
+    let mut named = 0;
+    for page in pages {
+        let text = fs::read_to_string(root().join(&page[1..])).expect("a page");
+        let is_path = |word: &&str| {
+            !word.contains(|c: char| c.is_whitespace() || c == '{') && word.ends_with(".rs")
+        };
+        for file in text.split('`').skip(1).step_by(2).filter(is_path) {
+            named += 1;
+            let exists = files.iter().any(|known| known.ends_with(&format!("/{file}")));
+            assert!(exists, "{page} names {file}, which is not there");
+        }
+    }
+    assert!(named > 100, "pages name files: {named}");
+}
+
 #[test]
 fn no_unfinished_work_is_called_done() {
     for file in all_sources() {

@@ -39,6 +39,8 @@ enum ConnectionError {
     FirstByteTimeout,
     #[error("reading the first bytes: {source}")]
     FirstBytes { source: io::Error },
+    #[error("its certificate was taken off the allowlist")]
+    Refused,
     #[error("HTTP: {source}")]
     Http { source: hyper::Error },
 }
@@ -75,7 +77,12 @@ async fn serve_socket<S: HttpService>(
     let (stream, fingerprint) = handshake(tls, socket, &shared.limits).await?;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let peer = Peer { tls_fingerprint: fingerprint, encrypted: true, ..plain };
-    serve_http(shared, stream, is_http2, peer).await
+    // What is under way ends as if the client had gone: a stolen key must not go on reading.
+    tokio::select! {
+        biased;
+        () = tls.refuses(fingerprint) => Err(ConnectionError::Refused),
+        ended = serve_http(shared, stream, is_http2, peer) => ended,
+    }
 }
 
 type TlsSocket = tokio_rustls::server::TlsStream<Socket>;

@@ -94,7 +94,8 @@ async fn only_clients_on_the_list_get_in_and_a_reload_changes_the_list() {
     keys.write("allowed", &format!("# agents\n{ann} # ann\n"), 0o644);
     let tls = keys.load(true);
     let server = keys.serve(&tls).await;
-    assert!(gets_in(&keys.client(&server, &pin, Some("ann"))).await);
+    let connected = keys.client(&server, &pin, Some("ann"));
+    assert!(gets_in(&connected).await);
     assert!(!gets_in(&keys.client(&server, &pin, Some("eve"))).await, "TLS-1");
     assert!(!gets_in(&keys.client(&server, &pin, None)).await, "TLS-1");
 
@@ -102,6 +103,7 @@ async fn only_clients_on_the_list_get_in_and_a_reload_changes_the_list() {
     tls.reload().expect("reloads");
     assert!(gets_in(&keys.client(&server, &pin, Some("eve"))).await);
     assert!(!gets_in(&keys.client(&server, &pin, Some("ann"))).await, "TLS-1");
+    assert!(!gets_in(&connected).await, "TLS-5");
 
     keys.write("allowed", "not a fingerprint\n", 0o644);
     assert!(matches!(tls.reload(), Err(TlsError::Allowlist { .. })));

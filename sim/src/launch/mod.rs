@@ -33,7 +33,7 @@ cargo sim seams                          the tests of the simulated clock, disk 
 scenarios: root (default), root-smoke, operators, elections, disks, members, snapshots, leases, rejoins;
 of peers: peers, peers-smoke, peers-losses, peers-restarts, peers-scopes, peers-ties, peers-soak, peers-delete,
 peers-title, peers-stale, peers-refused, peers-rejoiner, peers-exactly, peers-again, peers-hour, peers-restored,
-peers-widened;
+peers-widened, peers-quota, peers-policy, peers-schema, peers-away, peers-new;
 of one node: smoke, power-loss, bad-disk, bad-clock";
 
 /// What a command was given.

@@ -120,13 +120,10 @@ impl Letters {
     }
 
     /// An operator gives them up: one, or all of them.
-    pub(super) fn purge(&mut self, seq: Option<u64>) -> Vec<OpId> {
+    pub(super) fn purge(&mut self, seq: Option<u64>) -> Vec<DeadLetter> {
         let wanted = |kept: &OpId| seq.is_none_or(|seq| seq == kept.seq);
         let gone: Vec<OpId> = self.kept.keys().copied().filter(wanted).collect();
-        for id in &gone {
-            self.kept.remove(id);
-        }
-        gone
+        gone.iter().filter_map(|id| self.kept.remove(id)).collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &DeadLetter> {
@@ -173,8 +170,8 @@ mod tests {
     fn what_will_not_pass_is_quarantined_at_once() {
         let mut letters = Letters::default();
         assert_eq!(refuse(&mut letters, 1, Reason::Forbidden, 0), None);
-        assert_eq!(letters.purge(Some(2)), Vec::<OpId>::new());
-        assert_eq!(letters.purge(None), [id(1)]);
+        assert_eq!(letters.purge(Some(2)), []);
+        assert_eq!(letters.purge(None)[0].id, id(1));
         assert!(letters.iter().next().is_none());
     }
 

@@ -28,7 +28,7 @@ mod stable;
 mod tests;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use types::{DeadLetter, NodeId, OpId, Reason, VersionVector};
 
@@ -44,7 +44,7 @@ use self::{
 };
 
 /// Operations behind which it is forgotten what a peer went past: who waits for a write comes sooner.
-const HIDDEN_KEPT: u64 = 10_000;
+const UNTAKEN_KEPT: u64 = 10_000;
 
 /// Names one attempt to send something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -304,8 +304,9 @@ struct Peer {
     health: Health,
     /// The try of letters under way.
     retrying: Option<PushId>,
-    /// What it went past, lately or of writes that are waited for.
-    hidden: BTreeSet<u64>,
+    /// What it went past without taking it, and nobody sends it any more, lately or of writes that are waited for:
+    /// what it may not see, and what an operator has given up.
+    untaken: BTreeMap<u64, Reason>,
 }
 
 impl Peer {
@@ -500,13 +501,13 @@ impl Engine {
     fn count(&mut self, peer: NodeId) {
         let waited = self.writes.first().unwrap_or(u64::MAX);
         let Some(known) = self.peers.get_mut(&peer) else { return };
-        let kept = waited.min(known.sender.settled().saturating_sub(HIDDEN_KEPT));
-        known.hidden = known.hidden.split_off(&kept);
+        let kept = waited.min(known.sender.settled().saturating_sub(UNTAKEN_KEPT));
+        known.untaken = known.untaken.split_off(&kept);
         let refused = |first, last| {
             let [from, to] = [first, last].map(|seq| OpId { origin: self.me, seq });
             let refused = known.letters.reason_among(from, to).map(|letter| letter.reason);
-            let hidden = known.hidden.range(first..=last).next().map(|_| Reason::Forbidden);
-            refused.or(hidden)
+            let untaken = known.untaken.range(first..=last).next().map(|(_, reason)| *reason);
+            refused.or(untaken)
         };
         self.writes.settled(peer, known.sender.settled(), refused);
     }
@@ -535,7 +536,7 @@ impl Engine {
             match verdict {
                 Verdict::Applied | Verdict::Known | Verdict::Hidden => {
                     if verdict == Verdict::Hidden && id.origin == me {
-                        known.hidden.insert(id.seq);
+                        known.untaken.insert(id.seq, Reason::Forbidden);
                     }
                     // Of what is hidden there is nothing left to take: its memory is gone, or the peer may not see it any more.
                     if known.letters.taken(id) {
@@ -603,8 +604,12 @@ impl Engine {
 
     fn purge(&mut self, peer: NodeId, seq: Option<u64>, out: &mut Vec<Output>) {
         let Some(known) = self.peers.get_mut(&peer) else { return };
-        let gone = known.letters.purge(seq).into_iter();
-        out.extend(gone.map(|id| Output::DropLetter { peer, id }));
+        for letter in known.letters.purge(seq) {
+            if letter.id.origin == self.me {
+                known.untaken.insert(letter.id.seq, letter.reason);
+            }
+            out.push(Output::DropLetter { peer, id: letter.id });
+        }
     }
 
     /// Does whatever can be done now.

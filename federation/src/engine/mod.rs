@@ -43,7 +43,8 @@ use self::{
     write::{End, Write, Writes},
 };
 
-/// Operations behind which it is forgotten what a peer went past: who waits for a write comes sooner.
+/// Operations behind which it is forgotten what a peer went past. Who waits for a write mostly comes sooner; for one who
+/// comes later the peer is asked again.
 const UNTAKEN_KEPT: u64 = 10_000;
 
 /// Names one attempt to send something.
@@ -502,7 +503,10 @@ impl Engine {
         let waited = self.writes.first().unwrap_or(u64::MAX);
         let Some(known) = self.peers.get_mut(&peer) else { return };
         let kept = waited.min(known.sender.settled().saturating_sub(UNTAKEN_KEPT));
-        known.untaken = known.untaken.split_off(&kept);
+        let rest = known.untaken.split_off(&kept);
+        if !std::mem::replace(&mut known.untaken, rest).is_empty() {
+            known.sender.forget(kept - 1);
+        }
         let refused = |first, last| {
             let [from, to] = [first, last].map(|seq| OpId { origin: self.me, seq });
             let refused = known.letters.reason_among(from, to).map(|letter| letter.reason);
@@ -553,13 +557,14 @@ impl Engine {
 
     fn behind(&mut self, peer: NodeId, push: PushId, vector: VersionVector) {
         let has = vector.get(self.me);
+        let waited = self.writes.first().unwrap_or(u64::MAX);
         let Some(known) = self.peers.get_mut(&peer) else { return };
         known.health.heard();
         if known.retrying == Some(push) {
             known.retrying = None;
             known.letters.tried();
         }
-        known.sender.behind(push, has, vector);
+        known.sender.behind(push, has, waited, vector);
     }
 
     /// What the log does not have any more, members have as state, or take it: the batch goes on from what the

@@ -46,7 +46,7 @@ pub(super) struct Flight {
 pub(super) struct Sender {
     /// Up to here every operation is settled.
     settled: u64,
-    /// Up to here only because the peer covers it (`FED-10`).
+    /// Up to here only because the peer covers it (`FED-10`), as far as is known now.
     hearsay: u64,
     flights: VecDeque<Flight>,
     /// What the peer lacks of other feeds before it can take the next batch, by what it has of them.
@@ -63,9 +63,14 @@ impl Sender {
     pub(super) fn ask_from(&mut self, first: u64) {
         if first <= self.hearsay {
             self.flights.clear();
-            self.settled = first.saturating_sub(1);
-            self.hearsay = self.settled;
+            self.hearsay = first.saturating_sub(1);
+            self.settled = self.settled.min(self.hearsay);
         }
+    }
+
+    /// What the peer said of the operations up to `last` is not known any more: it is hearsay from now on.
+    pub(super) fn forget(&mut self, last: u64) {
+        self.hearsay = self.hearsay.max(last.min(self.settled));
     }
 
     pub(super) fn settled(&self) -> u64 {
@@ -133,17 +138,21 @@ impl Sender {
         Some(settled)
     }
 
-    /// The peer could not take a batch: it has `has` of this feed, and this much of others. Says whether
-    /// the batch was one under way.
-    pub(super) fn behind(&mut self, push: PushId, has: u64, vector: VersionVector) -> bool {
-        let known = self.flights.iter().any(|flight| flight.push == push);
-        if known {
-            self.flights.clear();
-            self.lacks = Some(vector);
-            // It may have less than it had, after a restore: then it must be sent again.
-            self.settled = has;
+    /// The peer could not take a batch: it covers `has` of this feed, and this much of others. Somebody waits for the
+    /// operations from `waited` on.
+    pub(super) fn behind(&mut self, push: PushId, has: u64, waited: u64, vector: VersionVector) {
+        if self.flights.iter().all(|flight| flight.push != push) {
+            return;
         }
-        known
+        self.flights.clear();
+        self.lacks = Some(vector);
+        let heard = has.min(waited.saturating_sub(1));
+        if has < self.settled {
+            // After a restore it has less than it had: that must be sent again.
+            self.settled = has;
+        } else if heard > self.settled {
+            (self.settled, self.hearsay) = (heard, heard);
+        }
     }
 
     /// A batch has failed, and with it those behind it.
@@ -215,12 +224,26 @@ mod tests {
     }
 
     #[test]
+    fn hearsay_settles_nothing_that_somebody_waits_for() {
+        let mut sender = Sender::default();
+        sent(&mut sender, 1, 9, 9);
+        sender.behind(PushId(1), 5, 4, VersionVector::default());
+        assert_eq!(sender.settled(), 3, "FED-10");
+        sent(&mut sender, 2, 9, 6);
+        sender.behind(PushId(2), 1, 4, VersionVector::default());
+        assert_eq!(sender.settled(), 1, "it was put back");
+        sender.ask_from(3);
+        assert_eq!(sender.settled(), 1, "asking skips nothing");
+    }
+
+    #[test]
     fn a_peer_that_lacks_other_feeds_gets_them_first() {
         let mut sender = Sender::default();
         sent(&mut sender, 1, 6, 3);
         sent(&mut sender, 2, 6, 3);
-        assert!(sender.behind(PushId(1), 0, VersionVector::default()));
-        assert!(!sender.behind(PushId(2), 0, VersionVector::default()), "FED-3");
+        sender.behind(PushId(1), 0, u64::MAX, VersionVector::default());
+        sender.behind(PushId(2), 3, u64::MAX, VersionVector::default());
+        assert_eq!(sender.settled(), 0, "FED-3");
         let batch = sender.next(|| PushId(3), 6).expect("a batch");
         assert_eq!((batch.first, batch.lacks.is_some()), (1, true));
         sender.sized(PushId(3), 3);

@@ -128,6 +128,7 @@ enum Event {
     Happened(Input),
     Wait { made: Made, needed: usize, within: Duration, done: Waiter },
     Show(oneshot::Sender<Vec<PeerView>>),
+    Letters(oneshot::Sender<Vec<(NodeId, DeadLetter)>>),
     MembersChanged,
 }
 
@@ -246,6 +247,13 @@ impl Federation {
         let (to, views) = oneshot::channel();
         self.send(Event::Show(to)).await;
         views.await.unwrap_or_default()
+    }
+
+    /// What others have refused and nobody has given up, in order of who refused it and of place.
+    pub async fn letters(&self) -> Vec<(NodeId, DeadLetter)> {
+        let (to, letters) = oneshot::channel();
+        self.send(Event::Letters(to)).await;
+        letters.await.unwrap_or_default()
     }
 
     /// Writes that wait for their quorum now.

@@ -32,8 +32,6 @@ pub(super) struct Run {
     /// The name under which this node speaks.
     origin: NodeId,
     engine: Engine,
-    /// Letters of peers that have not joined yet.
-    letters: BTreeMap<NodeId, Vec<DeadLetter>>,
     joined: BTreeSet<NodeId>,
     waiters: BTreeMap<WriteId, Waiter>,
     writes: u64,
@@ -61,21 +59,15 @@ impl Run {
         };
         let (own, covers) = settled;
         federation.0.origin.send_replace(Some(own.origin));
-        let engine = Engine::new(own.origin, own.seq, covers, options);
-        Self::new(federation, own.origin, engine, letters).until_stopped(happening).await;
+        let engine = Engine::new(own.origin, own.seq, covers, letters, options);
+        Self::new(federation, own.origin, engine).until_stopped(happening).await;
     }
 
-    fn new(
-        federation: Federation,
-        origin: NodeId,
-        engine: Engine,
-        letters: BTreeMap<NodeId, Vec<DeadLetter>>,
-    ) -> Self {
+    fn new(federation: Federation, origin: NodeId, engine: Engine) -> Self {
         Self {
             federation,
             origin,
             engine,
-            letters,
             joined: BTreeSet::new(),
             waiters: BTreeMap::new(),
             writes: 0,
@@ -133,6 +125,7 @@ impl Run {
                 self.input(Input::Write { write, first, last, needed, within_ms }).await;
                 self.forget_those_who_left().await;
             }
+            Event::Letters(to) => drop(to.send(self.engine.letters())),
             Event::Show(to) => drop(to.send(self.engine.peers())),
             Event::MembersChanged => self.take_members().await,
         }
@@ -176,8 +169,7 @@ impl Run {
             self.input(Input::Left { peer }).await;
         }
         for peer in now.difference(&self.joined).copied().collect::<Vec<_>>() {
-            let letters = self.letters.remove(&peer).unwrap_or_default();
-            self.input(Input::Joined { peer, letters }).await;
+            self.input(Input::Joined { peer }).await;
         }
         self.joined = now;
     }

@@ -82,8 +82,6 @@ pub enum Input {
     Joined {
         /// Who.
         peer: NodeId,
-        /// What it has refused so far.
-        letters: Vec<DeadLetter>,
     },
     /// A peer is no member any more.
     Left {
@@ -351,6 +349,8 @@ pub struct Engine {
     /// Last durable operation of this node.
     last: u64,
     peers: BTreeMap<NodeId, Peer>,
+    /// What those have refused who are no members now.
+    away: BTreeMap<NodeId, Letters>,
     writes: Writes,
     round: Round,
     stable: Stable,
@@ -359,9 +359,18 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A node whose feed of that name is durable up to `last` and that covers this much.
-    pub fn new(me: NodeId, last: u64, covered: VersionVector, options: Options) -> Self {
+    /// A node whose feed of that name is durable up to `last` and that covers this much; `letters` is what others have
+    /// refused so far.
+    pub fn new(
+        me: NodeId,
+        last: u64,
+        covered: VersionVector,
+        letters: BTreeMap<NodeId, Vec<DeadLetter>>,
+        options: Options,
+    ) -> Self {
+        let away = letters.into_iter().map(|(peer, kept)| (peer, Letters::resume(kept)));
         Self {
+            away: away.collect(),
             me,
             options,
             last,
@@ -379,7 +388,7 @@ impl Engine {
         let mut out = Vec::new();
         match input {
             Input::Tick => {}
-            Input::Joined { peer, letters } => self.joined(peer, letters),
+            Input::Joined { peer } => self.joined(peer),
             Input::Left { peer } => self.left(peer),
             Input::Appended { last } => self.last = self.last.max(last),
             Input::Covered(vector) => self.stable.mine(vector),
@@ -462,22 +471,33 @@ impl Engine {
         self.peers.iter().map(view).collect()
     }
 
+    /// What others have refused and nobody has given up, those among them who are no members now.
+    pub fn letters(&self) -> Vec<(NodeId, DeadLetter)> {
+        let members = self.peers.iter().map(|(peer, known)| (peer, &known.letters));
+        let all = members.chain(&self.away);
+        all.flat_map(|(peer, kept)| kept.iter().map(|letter| (*peer, letter.clone()))).collect()
+    }
+
     /// Writes that clients wait for.
     pub fn waiting(&self) -> usize {
         self.writes.len()
     }
 
-    fn joined(&mut self, peer: NodeId, letters: Vec<DeadLetter>) {
+    fn joined(&mut self, peer: NodeId) {
         if !peer.speaks_as(self.me) && !self.peers.contains_key(&peer) {
-            let known = Peer { letters: Letters::resume(letters), ..Peer::default() };
-            self.peers.insert(peer, known);
+            let letters = self.away.remove(&peer).unwrap_or_default();
+            self.peers.insert(peer, Peer { letters, ..Peer::default() });
             self.stable.joined(peer);
             self.comparing.joined(peer);
         }
     }
 
     fn left(&mut self, peer: NodeId) {
-        self.peers.remove(&peer);
+        if let Some(mut known) = self.peers.remove(&peer) {
+            known.letters.tried();
+            // It may come back (`FED-4`).
+            self.away.insert(peer, known.letters);
+        }
         self.round.left(peer);
         self.stable.left(peer);
         self.comparing.left(peer);
@@ -608,9 +628,14 @@ impl Engine {
     }
 
     fn purge(&mut self, peer: NodeId, seq: Option<u64>, out: &mut Vec<Output>) {
-        let Some(known) = self.peers.get_mut(&peer) else { return };
-        for letter in known.letters.purge(seq) {
-            if letter.id.origin == self.me {
+        let kept = match self.peers.get_mut(&peer) {
+            Some(known) => known.letters.purge(seq),
+            None => self.away.get_mut(&peer).map(|kept| kept.purge(seq)).unwrap_or_default(),
+        };
+        for letter in kept {
+            if letter.id.origin == self.me
+                && let Some(known) = self.peers.get_mut(&peer)
+            {
                 known.untaken.insert(letter.id.seq, letter.reason);
             }
             out.push(Output::DropLetter { peer, id: letter.id });

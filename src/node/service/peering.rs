@@ -6,6 +6,7 @@ use federation::sealed::{CAPABILITIES, SCHEMA, VERSION};
 use serde::{Deserialize, Serialize};
 use types::{DeadLetter, NodeId, Reason, Reject};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{Caller, Reply, Service, reject};
 use crate::{
@@ -165,7 +166,7 @@ pub struct DeadLettersOut {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLettersInput {
-    /// Name of the peer.
+    /// Name of the peer; the node id of one that is off the list.
     #[schema(min_length = 1, max_length = 128)]
     pub peer: String,
     /// One operation; without it all of that peer's.
@@ -219,11 +220,14 @@ impl Service {
     /// `unimplemented` without peers.
     pub async fn dead_letters(&self) -> Reply<DeadLettersOut> {
         let peers = self.need_peers()?;
-        let mut items = Vec::new();
-        for Standing { member, view, .. } in peers.standing().await {
-            items.extend(view.letters.into_iter().map(|letter| letter_out(&member.name, letter)));
-        }
-        Ok(DeadLettersOut { items })
+        let members = peers.federation().members();
+        let letters = peers.federation().letters().await.into_iter();
+        let items = letters.map(|(peer, letter)| {
+            // One that is off the list has no name any more.
+            let name = members.get(peer).map(|member| member.name.clone());
+            letter_out(&name.unwrap_or_else(|_| peer.to_string()), letter)
+        });
+        Ok(DeadLettersOut { items: items.collect() })
     }
 
     /// Tries them again at once.
@@ -259,7 +263,10 @@ impl Service {
         let peers = self.need_peers()?;
         let members = peers.federation().members();
         let named = members.iter().find(|member| member.name == which.peer);
-        let node = named.map(|member| member.node).ok_or_else(|| {
+        let named = named.map(|member| member.node);
+        // One that is off the list is called by its id.
+        let by_id = || Uuid::try_parse(&which.peer).ok().map(NodeId);
+        let node = named.or_else(by_id).ok_or_else(|| {
             Reject::new(Reason::NotFound, format!("no peer is called {:?}", which.peer))
         })?;
         Ok((peers, node))

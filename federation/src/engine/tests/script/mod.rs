@@ -10,7 +10,7 @@
 mod parse;
 mod show;
 
-use std::{fmt::Write, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
 use types::{NodeId, VersionVector};
 use uuid::Uuid;
@@ -37,7 +37,10 @@ struct Runner {
 impl Runner {
     fn new() -> Self {
         let options = Options { catch_up_ms: 1000, compare_ms: 100_000 };
-        Self { engine: Engine::new(node("a"), 0, VersionVector::default(), options), now_ms: 0 }
+        Self {
+            engine: Engine::new(node("a"), 0, VersionVector::default(), BTreeMap::new(), options),
+            now_ms: 0,
+        }
     }
 
     /// Runs a line and says what came of it.

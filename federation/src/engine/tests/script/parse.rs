@@ -65,7 +65,7 @@ fn which(rest: &[&str]) -> Option<u64> {
 fn input(what: &str, rest: &[&str]) -> Option<Input> {
     Some(match (what, rest) {
         ("tick", []) => Input::Tick,
-        ("join", [peer]) => Input::Joined { peer: node(peer), letters: Vec::new() },
+        ("join", [peer]) => Input::Joined { peer: node(peer) },
         ("leave", [peer]) => Input::Left { peer: node(peer) },
         ("append", [last]) => Input::Appended { last: number(last) },
         ("covered", [covered]) => Input::Covered(vector(covered)),

@@ -21,6 +21,19 @@ pub enum Quorum {
     Nodes(u32),
 }
 
+impl Quorum {
+    /// How many of so many nodes must have a write. A list that has grown makes no minority enough: unless
+    /// `below_majority` says otherwise it is a majority of the nodes that there are.
+    pub fn needed(self, nodes: u32, below_majority: bool) -> u32 {
+        let majority = nodes / 2 + 1;
+        match self {
+            Self::Majority => majority,
+            Self::Nodes(wanted) if below_majority => wanted,
+            Self::Nodes(wanted) => wanted.max(majority),
+        }
+    }
+}
+
 /// A node with peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FederationConfig {
@@ -105,6 +118,14 @@ mod tests {
         assert_eq!(with.quorum_timeout, Duration::from_secs(2));
         let two = build(&[PEERS, ("federation.quorum", "2")]).expect("fits").expect("set");
         assert_eq!(two.quorum, Quorum::Nodes(2));
+    }
+
+    #[test]
+    fn a_list_that_grows_makes_no_minority_enough() {
+        assert_eq!([1, 2, 3, 4, 5].map(|n| Quorum::Majority.needed(n, false)), [1, 2, 2, 3, 3]);
+        assert_eq!([3, 4, 7].map(|n| Quorum::Nodes(2).needed(n, false)), [2, 3, 4]);
+        assert_eq!([3, 4, 7].map(|n| Quorum::Nodes(2).needed(n, true)), [2, 2, 2]);
+        assert_eq!(Quorum::Nodes(3).needed(2, false), 3, "more than there are is never met");
     }
 
     #[test]

@@ -180,7 +180,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "federation.quorum",
         "majority",
-        "nodes that must have a write before it is acknowledged: majority, or a number",
+        "nodes that must have a write before it is acknowledged: majority, or a number, which is never less than a \
+         majority of the list as it is",
     ),
     setting(
         "federation.quorum_below_majority",

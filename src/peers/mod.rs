@@ -96,6 +96,7 @@ pub struct Peers(Arc<Inner>);
 struct Inner {
     federation: Federation,
     quorum: Quorum,
+    below_majority: bool,
     within: Duration,
     me: Member,
     doorway: Doorway,
@@ -193,9 +194,11 @@ impl Peers {
         };
         let options = Options { catch_up_ms: ms(config.catch_up), compare_ms: ms(config.compare) };
         let federation = Federation::start(home, members, options).await?;
-        let (quorum, within) = (config.quorum, config.quorum_timeout);
+        let (quorum, below_majority) = (config.quorum, config.below_majority);
+        let within = config.quorum_timeout;
         let (counts, readers) = (Counts::default(), reading::readers(&federation, within));
-        let inner = Inner { federation, quorum, within, me, doorway, way, counts, readers };
+        let inner =
+            Inner { federation, quorum, below_majority, within, me, doorway, way, counts, readers };
         let peers = Self(Arc::new(inner));
         let reload = peers.clone().reload(disk, config.peers_file.clone(), read, shutdown.clone());
         task::spawn_named("peers reload", reload);
@@ -236,7 +239,10 @@ impl Peers {
                 Err(error) => Err(error),
             };
             match taken {
-                Ok(()) => tracing::info!("the list of peers was taken over"),
+                Ok(()) => {
+                    let (nodes, quorum) = (self.nodes(), self.needed());
+                    tracing::info!(nodes, quorum, "the list of peers was taken over");
+                }
                 Err(error) => tracing::warn!(%error, "the list of peers stays as it is"),
             }
         }
@@ -244,10 +250,7 @@ impl Peers {
 
     /// How many nodes must have a write, this one among them.
     pub fn needed(&self) -> u32 {
-        match self.0.quorum {
-            Quorum::Nodes(nodes) => nodes,
-            Quorum::Majority => self.nodes() / 2 + 1,
-        }
+        self.0.quorum.needed(self.nodes(), self.0.below_majority)
     }
 
     /// Waits until this node may write, for it asks its peers first what it had said before it started; answers the

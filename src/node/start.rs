@@ -84,7 +84,7 @@ fn store_config(
         reserve_bytes: config.reserve_bytes,
         ahead_rows: config.ahead_rows,
         // What it had said, its peers may know better.
-        is_mute: config.federation.is_some(),
+        has_peers: config.federation.is_some(),
         promote_after_accesses: (promote > 0).then_some(u64::from(promote)),
         ..StoreConfig::new(signer, embedder.space())
     }

@@ -34,8 +34,9 @@ pub struct StoreConfig {
     /// Rows that may be read to bring the recall indexes up to date before the store is open; with more to read they
     /// are brought up to date beside it, and until then recall looks at the newest memories only.
     pub ahead_rows: u32,
-    /// Whether no operation is made before [`crate::request::Intent::SpeakAs`].
-    pub is_mute: bool,
+    /// Whether other nodes hear of its operations. Then none is made before [`crate::request::Intent::SpeakAs`], and
+    /// what changes nothing here is an operation too, for others may not have what is here.
+    pub has_peers: bool,
     /// Recalls from which on a mid-term memory becomes long-term; `None` for never.
     pub promote_after_accesses: Option<u64>,
 }
@@ -55,7 +56,7 @@ impl StoreConfig {
             checkpoint_pages: 4096,
             reserve_bytes: 64 << 20,
             ahead_rows: 20_000,
-            is_mute: false,
+            has_peers: false,
             promote_after_accesses: Some(5),
         }
     }

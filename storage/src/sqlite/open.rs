@@ -98,7 +98,7 @@ fn prepare(
     let mut words = Vocabulary::load(connection).map_err(|error| refused(path, error))?;
     let (mut head, broken) = Head::load(connection, node).map_err(read)?;
     look_at_old_titles(connection, config, &mut words, &mut head).map_err(read)?;
-    head.is_mute = config.is_mute;
+    head.is_mute = config.has_peers;
     if let Some(problem) = &broken {
         tracing::error!(problem, "the audit chain does not hold; writes will be refused");
     }

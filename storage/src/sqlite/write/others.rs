@@ -118,7 +118,8 @@ impl Group<'_> {
             let detail = format!("memory {id} has no alias {alias:?}");
             return Err(Reject::new(Reason::NotFound, detail).into());
         }
-        if known.as_ref().is_some_and(|entry| entry.removed == remove && entry.alias == alias) {
+        let is_same = |entry: &AliasEntry| entry.removed == remove && entry.alias == alias;
+        if known.as_ref().is_some_and(is_same) && !self.config.has_peers {
             return Ok(Applied::Memory { id: shown, version, merged: false });
         }
         let op = self.operation(terms, Payload::Alias { id, alias: alias.clone(), remove })?;

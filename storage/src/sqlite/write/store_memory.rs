@@ -119,7 +119,7 @@ impl Group<'_> {
     /// Folds `new` into the memory `id`.
     fn merge(&mut self, terms: &Terms, id: MemoryId, new: NewMemory) -> Done<Applied> {
         self.guard(terms, id, None)?;
-        let (kind, has_peers) = (new.kind, self.config.is_mute);
+        let (kind, has_peers) = (new.kind, self.config.has_peers);
         let record = self.shown(id)?;
         let mut patch = fold(&record, new)?;
         if patch.is_empty() && has_peers {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 fn open_mute(folder: &Path) -> SqliteStore {
-    let config = StoreConfig { is_mute: true, ..config() };
+    let config = StoreConfig { has_peers: true, ..config() };
     SqliteStore::open(OsDisk::shared(), folder, config).unwrap()
 }
 
@@ -147,9 +147,13 @@ async fn what_others_may_not_have_yet_is_not_merely_called_known() {
     let store = open_mute(folder.path());
     let life = Life { origin: store.node_id(), word: None };
     act(&store, &peer(), Intent::SpeakAs(life)).await.unwrap();
-    let again = || store_intent(memory(&viewer("ann"), 1, "m1", types::Scope::Private));
-    for seq in 1..=2 {
-        let receipt = store.write(request(&viewer("ann"), vec![again()])).await.unwrap();
+    let again = || {
+        let entity = memory(&viewer("ann"), 1, "m1", types::Scope::Private);
+        store_intent(types::NewMemory { kind: types::Kind::Entity, ..entity })
+    };
+    let named = || Intent::Alias { id: full(1), alias: "em one".into(), remove: false };
+    for (intent, seq) in [again(), again(), named(), named()].into_iter().zip(1..) {
+        let receipt = store.write(request(&viewer("ann"), vec![intent])).await.unwrap();
         assert_eq!(receipt.operations.map(|made| made.last), Some(seq), "a quorum can be asked");
     }
     store.close().await.unwrap();

@@ -111,7 +111,7 @@ pub enum Fate {
     Applied,
     /// It was already.
     Known,
-    /// Passed: only its hash came.
+    /// Passed: only its hash came, or it is covered by state that may not have it.
     Hidden,
     /// Not let in.
     Refused(Reject),
@@ -222,6 +222,7 @@ impl Plan {
                 // It was let in before the rules were what they are.
                 (Some(Fate::Refused(_)) | None, Ok(Applied::Known)) => Fate::Known,
                 (Some(fate), _) => fate,
+                (None, Ok(Applied::Passed)) => Fate::Hidden,
                 (None, Ok(Applied::Refused(reject)) | Err(reject)) => Fate::Refused(reject),
                 (None, Ok(_)) => Fate::Applied,
             };

@@ -146,6 +146,8 @@ pub enum Applied {
     Forgot(crate::state::Forgot),
     /// Nothing: the operation was covered already.
     Known,
+    /// Nothing: the operation is covered by state of which something was hidden, and may not be here.
+    Passed,
     /// Nothing: the operation cannot be applied here, but its feed is covered beyond it.
     Refused(types::Reject),
 }

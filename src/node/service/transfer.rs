@@ -289,7 +289,7 @@ fn imported(note: ImportNote, receipt: &WriteReceipt) -> Reply<ImportResult> {
     for (number, applied) in note.lines.into_iter().zip(&receipt.results) {
         match applied {
             Ok(Applied::Memory { .. } | Applied::Link { .. }) => result.imported += 1,
-            Ok(Applied::Other | Applied::Known | Applied::Forgot(_) | Applied::Refused(_)) => {}
+            Ok(_) => {}
             Err(r) if r.reason == Reason::AlreadyExists => result.skipped += 1,
             Err(refusal) => result.failed.push(failure(number, refusal)),
         }

@@ -4,7 +4,8 @@
 //! was kept for it when it was hidden or refused; `FDS-2` what is refused here leaves its hash behind, so
 //! that its feed goes on; `FDS-3` an operation's bytes are kept as its origin made them; `FDS-4` an
 //! operation that is covered changes nothing, however often it comes; `FDS-5` in one feed two operations never
-//! have one place.
+//! have one place; `FDS-6` one that is covered by state of which something was hidden is called known only when it
+//! is seen to be here.
 //!
 //! Not here: whom to believe and what to admit (`federation`); this file knows what cannot be applied.
 
@@ -69,11 +70,14 @@ enum Place {
     Unheld([u8; 32]),
     /// It is here.
     Here,
+    /// It is covered by state of which something was hidden.
+    Unsure,
 }
 
 impl Group<'_> {
     /// Takes an operation of another node. One that cannot be applied, or for which a quota is too small, is
-    /// answered with [`Applied::Refused`], and its place is kept.
+    /// answered with [`Applied::Refused`], and its place is kept; one of which it cannot be told whether it is here
+    /// with [`Applied::Passed`] (`FDS-6`).
     ///
     /// # Errors
     /// [`Reason::PositionNotReached`] when something before it is missing, [`Reason::ChainBroken`] when
@@ -82,8 +86,11 @@ impl Group<'_> {
         let Incoming { op, bytes } = incoming;
         let hash = codec::op_hash(&bytes);
         let place = self.place(op.id, &hash)?;
-        if matches!(place, Place::Here) {
-            return Ok(Applied::Known);
+        match place {
+            Place::Here => return Ok(Applied::Known),
+            Place::Unsure if self.holds(&op)? => return Ok(Applied::Known),
+            Place::Unsure => return Ok(Applied::Passed),
+            Place::Next | Place::Unheld(_) => {}
         }
         if let Err(reject) = self.acceptable(terms, &op)? {
             if matches!(place, Place::Next) {
@@ -120,8 +127,8 @@ impl Group<'_> {
                 self.pass_next(passed.id, passed.hash, reason, about);
             }
             // What is kept is not refused any more, whatever the rules say by now.
-            Place::Unheld(_) if passed.refused.is_some() => {}
-            Place::Unheld(_) | Place::Here => return Ok(Applied::Known),
+            Place::Unheld(_) | Place::Unsure if passed.refused.is_some() => {}
+            Place::Unheld(_) | Place::Unsure | Place::Here => return Ok(Applied::Known),
         }
         Ok(Applied::Other)
     }
@@ -179,7 +186,33 @@ impl Group<'_> {
             .prepare_cached("SELECT bytes FROM ops WHERE origin = ?1 AND seq = ?2")?
             .query_row((origin, signed(id.seq)), |row| row.get(0))
             .optional()?;
-        Ok((kept.map(|bytes| codec::op_hash(&bytes)), Place::Here))
+        if let Some(bytes) = kept {
+            return Ok((Some(codec::op_hash(&bytes)), Place::Here));
+        }
+        let taken = self.joined.unseen_of(id.origin).is_some_and(|unseen_seq| id.seq <= unseen_seq);
+        let place =
+            if taken || self.was_hidden(origin, id.seq)? { Place::Unsure } else { Place::Here };
+        Ok((None, place))
+    }
+
+    /// Whether a place of a feed came as state of which something was hidden.
+    fn was_hidden(&self, origin: u32, seq: u64) -> Done<bool> {
+        let found = self
+            .connection
+            .prepare_cached("SELECT whole < ?2 AND ?2 <= unseen FROM feeds WHERE origin = ?1")?
+            .query_row((origin, signed(seq)), |row| row.get(0))
+            .optional()?;
+        Ok(found.unwrap_or(false))
+    }
+
+    /// Whether what an operation made is seen to be here.
+    fn holds(&mut self, op: &Op) -> Done<bool> {
+        if let Payload::Link(link) = &op.payload {
+            return Ok(self.find_link(link.id)?.is_some_and(|link| link.created == op.stamp()));
+        }
+        let Some(id) = op.payload.memory() else { return Ok(false) };
+        let known = self.overlay.memory(self.connection, id)?;
+        Ok(known.is_some_and(|entry| entry.record.vector.contains(op.id)))
     }
 
     /// Whether the operation can be applied, and is paid for.

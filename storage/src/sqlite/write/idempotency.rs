@@ -94,7 +94,9 @@ fn encode(receipt: &WriteReceipt) -> Vec<u8> {
             ResultMessage { link: id.as_bytes().to_vec(), ..ResultMessage::default() }
         }
         // What peers send is not done under a key.
-        Ok(Applied::Other | Applied::Known | Applied::Forgot(_)) => ResultMessage::default(),
+        Ok(Applied::Other | Applied::Known | Applied::Passed | Applied::Forgot(_)) => {
+            ResultMessage::default()
+        }
         Ok(Applied::Refused(reject)) | Err(reject) => ResultMessage {
             reason: reject.reason.code().to_owned(),
             detail: reject.detail.clone(),

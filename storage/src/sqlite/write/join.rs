@@ -37,6 +37,11 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
+    /// Up to where something of a feed may be missing that is covered in this group.
+    pub(super) fn unseen_of(&self, origin: NodeId) -> Option<u64> {
+        self.covered.iter().filter(|(node, _)| *node == origin).map(|(_, unseen)| *unseen).max()
+    }
+
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         !self.any && self.covered.is_empty() && self.gone.is_empty()

@@ -310,6 +310,32 @@ async fn what_was_heard_before_something_was_hidden_is_still_known_to_be_gone() 
 }
 
 #[tokio::test]
+async fn what_is_covered_by_state_and_is_not_here_is_not_called_known() {
+    let folders: [tempfile::TempDir; 2] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [a, b] = folders.each_ref().map(|folder| open(folder.path()));
+    put(&a, &viewer("ann"), 1, "m1").await;
+    put(&a, &viewer("ann"), 2, "m2").await;
+    act(&a, &viewer("ann"), link_intent(7, 1, Relation::RelatedTo, 2)).await.unwrap();
+    // Who told it showed the first memory, and covers all three.
+    let (items, _) = a.states(vec![ItemKey::memory(id(1))], everything(), 1 << 20).await.unwrap();
+    for item in items {
+        act(&b, &peer(), Intent::Join(Box::new(item))).await.unwrap();
+    }
+    let head = a.feeds().await.unwrap()[&a.node_id()];
+    let word = SignedHead { head, signature: signature(&head) };
+    let cover = Intent::CoverFeed(CoveredFeed { word, unseen_seq: head.seq });
+    act(&b, &peer(), cover).await.unwrap();
+    let mut found = Vec::new();
+    for op in &log(folders[0].path()) {
+        found.push(act(&b, &peer(), taking(op)).await.unwrap());
+    }
+    assert_eq!(found, [Applied::Known, Applied::Passed, Applied::Passed], "FDS-6");
+    for store in [a, b] {
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_change_by_who_took_the_memory_as_state_is_refused_until_the_memory_comes() {
     let folders: [tempfile::TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
     let [a, b, c] = folders.each_ref().map(|folder| open(folder.path()));

@@ -10,7 +10,7 @@
 //!
 //! Not here: what is forgotten because of it (storage).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use types::{NodeId, VersionVector};
 
@@ -20,9 +20,33 @@ pub(super) struct Stable {
     mine: VersionVector,
     /// `None`: it has said nothing.
     members: BTreeMap<NodeId, Option<VersionVector>>,
-    /// What all covered when this was noted, and what any of them covered then.
-    candidate: Option<(VersionVector, VersionVector)>,
+    candidate: Option<Candidate>,
     told: VersionVector,
+}
+
+/// What may be stable.
+#[derive(Clone, Debug)]
+struct Candidate {
+    /// What all covered when this was noted.
+    common: VersionVector,
+    /// What any of them had said before it covered that.
+    said: VersionVector,
+    /// Members that may have said something since without covering it: they are new, or were put back.
+    unsure: BTreeSet<NodeId>,
+}
+
+impl Candidate {
+    /// A member covers this much, and covered that much when it was heard before.
+    fn heard(&mut self, member: NodeId, before: Option<&VersionVector>, now: &VersionVector) {
+        let knew = |origin: NodeId| before.is_some_and(|before| before.get(origin) > 0);
+        let mut lives = now.iter().filter(|(origin, _)| member.speaks_as(*origin));
+        if !now.covers(&self.common) || lives.any(|(origin, _)| !knew(origin)) {
+            self.unsure.insert(member);
+        }
+        if now.covers(&self.common) && self.unsure.remove(&member) {
+            self.said.join(now);
+        }
+    }
 }
 
 impl Stable {
@@ -36,17 +60,25 @@ impl Stable {
 
     pub(super) fn joined(&mut self, member: NodeId) {
         self.members.insert(member, None);
+        if let Some(candidate) = &mut self.candidate {
+            candidate.unsure.insert(member);
+        }
     }
 
     pub(super) fn left(&mut self, member: NodeId) {
         self.members.remove(&member);
+        if let Some(candidate) = &mut self.candidate {
+            candidate.unsure.remove(&member);
+        }
     }
 
     /// A member covers this much. Less than it said before counts too: it may have been restored.
     pub(super) fn heard(&mut self, member: NodeId, vector: VersionVector) {
-        if let Some(known) = self.members.get_mut(&member) {
-            *known = Some(vector);
+        let Some(known) = self.members.get_mut(&member) else { return };
+        if let Some(candidate) = &mut self.candidate {
+            candidate.heard(member, known.as_ref(), &vector);
         }
+        *known = Some(vector);
     }
 
     /// What is stable, if that is more than was told before.
@@ -56,10 +88,11 @@ impl Stable {
             return None;
         }
         let common = self.common();
-        let known = self.candidate.take_if(|(_, said)| common.covers(said));
-        let stable = known.map(|(candidate, _)| candidate);
+        let known = self.candidate.take_if(|candidate| common.covers(&candidate.said));
+        let stable = known.map(|candidate| candidate.common);
         if self.candidate.is_none() && !self.told.covers(&common) {
-            self.candidate = Some((common, self.any()));
+            let (said, unsure) = (self.any(), BTreeSet::new());
+            self.candidate = Some(Candidate { common, said, unsure });
         }
         let stable = stable.filter(|stable| !self.told.covers(stable))?;
         self.told.join(&stable);
@@ -117,6 +150,40 @@ mod tests {
         assert_eq!(stable.advanced(), None);
         stable.heard(node(3), vector(&[(1, 3)]));
         assert_eq!(stable.advanced(), None, "FED-11: it grows only");
+    }
+
+    #[test]
+    fn who_comes_or_is_put_back_may_have_said_something_without_knowing_it() {
+        // This node is 1; 2 has gone past everything, 3 lacks the last operation of 2, which holds the candidate.
+        let all = vector(&[(1, 4), (2, 2)]);
+        let begun = || {
+            let mut stable = Stable::new(all.clone());
+            stable.joined(node(2));
+            stable.joined(node(3));
+            stable.heard(node(2), all.clone());
+            stable.heard(node(3), vector(&[(1, 4), (2, 1)]));
+            assert_eq!(stable.advanced(), None, "FED-15");
+            stable
+        };
+        let mut stable = begun();
+        stable.heard(node(2), vector(&[(1, 2), (2, 2)]));
+        stable.heard(node(2), vector(&[(1, 4), (2, 3)]));
+        stable.heard(node(3), all.clone());
+        assert_eq!(stable.advanced(), None, "FED-15: 2 was put back, and said its third then");
+        stable.mine(vector(&[(2, 3)]));
+        stable.heard(node(3), vector(&[(1, 4), (2, 3)]));
+        assert_eq!(stable.advanced(), Some(vector(&[(1, 4), (2, 1)])), "FED-15");
+
+        let mut stable = begun();
+        stable.joined(node(4));
+        stable.heard(node(4), vector(&[(1, 4), (2, 2), (4, 1)]));
+        stable.heard(node(3), all.clone());
+        assert_eq!(stable.advanced(), None, "FED-15: 4 may have said it before it knew");
+        stable.mine(vector(&[(4, 1)]));
+        for member in [2, 3] {
+            stable.heard(node(member), vector(&[(1, 4), (2, 2), (4, 1)]));
+        }
+        assert_eq!(stable.advanced(), Some(vector(&[(1, 4), (2, 1)])), "FED-15");
     }
 
     #[test]

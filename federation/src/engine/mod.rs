@@ -474,8 +474,11 @@ impl Engine {
     /// What others have refused and nobody has given up, those among them who are no members now.
     pub fn letters(&self) -> Vec<(NodeId, DeadLetter)> {
         let members = self.peers.iter().map(|(peer, known)| (peer, &known.letters));
-        let all = members.chain(&self.away);
-        all.flat_map(|(peer, kept)| kept.iter().map(|letter| (*peer, letter.clone()))).collect()
+        let all: BTreeMap<&NodeId, &Letters> = members.chain(&self.away).collect();
+        let one = |(peer, kept): (&NodeId, &Letters)| -> Vec<(NodeId, DeadLetter)> {
+            kept.iter().map(|letter| (*peer, letter.clone())).collect()
+        };
+        all.into_iter().flat_map(one).collect()
     }
 
     /// Writes that clients wait for.
@@ -496,7 +499,9 @@ impl Engine {
         if let Some(mut known) = self.peers.remove(&peer) {
             known.letters.tried();
             // It may come back (`FED-4`).
-            self.away.insert(peer, known.letters);
+            if known.letters.iter().next().is_some() {
+                self.away.insert(peer, known.letters);
+            }
         }
         self.round.left(peer);
         self.stable.left(peer);
@@ -559,8 +564,11 @@ impl Engine {
         for (id, verdict) in settled {
             match verdict {
                 Verdict::Applied | Verdict::Known | Verdict::Hidden => {
-                    if verdict == Verdict::Hidden && id.origin == me {
-                        known.untaken.insert(id.seq, Reason::Forbidden);
+                    match verdict {
+                        _ if id.origin != me => {}
+                        Verdict::Hidden => drop(known.untaken.insert(id.seq, Reason::Forbidden)),
+                        // It takes now what it went past before.
+                        _ => drop(known.untaken.remove(&id.seq)),
                     }
                     // Of what is hidden there is nothing left to take: its memory is gone, or the peer may not see it any more.
                     if known.letters.taken(id) {

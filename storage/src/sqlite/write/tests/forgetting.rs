@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use types::{DeadLetter, OpId, Reason, Relation, SignedHead, VersionVector};
 
 use super::{
-    feeds::{catch_up, live, log, passing, peer, signature, taking},
+    feeds::{catch_up, live, log, passing, peer, refusing, signature, taking},
     world::*,
 };
 use crate::{
@@ -330,6 +330,9 @@ async fn what_is_covered_by_state_and_is_not_here_is_not_called_known() {
         found.push(act(&b, &peer(), taking(op)).await.unwrap());
     }
     assert_eq!(found, [Applied::Known, Applied::Passed, Applied::Passed], "FDS-6");
+    // Nor is it when the rules refuse it.
+    let refused = refusing(&log(folders[0].path())[1], Reason::Forbidden);
+    assert_eq!(act(&b, &peer(), refused).await, Ok(Applied::Other), "FDS-6");
     for store in [a, b] {
         store.close().await.unwrap();
     }

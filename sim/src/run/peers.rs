@@ -57,6 +57,8 @@ const CONVERGE: Duration = Duration::from_secs(120);
 const RECOVER: Duration = Duration::from_secs(20);
 /// Time between two looks at whether all peers show the same.
 const LOOK: Duration = Duration::from_millis(250);
+/// Longest time until the last looks are of one moment.
+const QUIET: Duration = Duration::from_secs(60);
 /// Longest time for everything that is kept for others to be gone.
 const SETTLE: Duration = Duration::from_secs(30);
 /// Longest time for logs and tombstones to be forgotten, counted from the last look: every peer must have heard twice
@@ -271,9 +273,10 @@ async fn agreed(world: &PeersWorld, federation: &Federation) -> Option<()> {
 /// What every peer has, shows and says of itself in the end.
 async fn last_look(world: &PeersWorld, ground: &Ground) {
     let recorder = &world.fleet.recorder;
+    let (federation, nodes) = (federation(&world.options), world.target().nodes);
+    look::record_all(recorder, &federation, &nodes, QUIET).await;
     for host in world.fleet.hosts() {
         let node = host.place();
-        look::record(recorder, &node).await;
         let scan = scan_rows_of(&node, ground.epoch(&node.name), ANSWER_MS).await;
         if let Some(mut scan) = scan {
             scan.holds &= is_sound(world, &host).await;

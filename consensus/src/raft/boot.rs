@@ -11,12 +11,19 @@
 //! restarts: it comes back under a new number, with an empty folder. `RFT-9` an epoch moves on only
 //! after a peer was met in it, so a copy cannot count up to the present by restarting alone.
 //!
-//! The limit: a copy made during the current start has its epoch. And a copy is found out by the peers
-//! that know better, not by those that are as old as itself.
+//! The limit: a copy made during the current start has its epoch. And a copy is found out by those who
+//! know better, so members introduce themselves and one another at every start (`introduce`): once all
+//! others remember a start, no copy from before it has a say. Until then somebody who was away all along
+//! may take a copy for the member, if nobody who knows better can be reached.
 //!
 //! Not here: the messages (`message`).
 
-use std::{collections::BTreeMap, io, path::Path, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    path::PathBuf,
+};
 
 use parking_lot::Mutex;
 use prost::Message;
@@ -150,6 +157,8 @@ pub(super) struct Boots {
     path: PathBuf,
     mine: Boot,
     known: Mutex<Known>,
+    /// Who remembers this start.
+    known_to: Mutex<BTreeSet<MemberId>>,
     /// Held while the file is replaced.
     replacing: tokio::sync::Mutex<()>,
 }
@@ -171,7 +180,7 @@ impl Boots {
         };
         let mine = known.mine;
         let (known, replacing) = (Mutex::new(known), tokio::sync::Mutex::default());
-        Ok(Self { disk, path, mine, known, replacing })
+        Ok(Self { disk, path, mine, known, known_to: Mutex::default(), replacing })
     }
 
     /// This start.
@@ -182,6 +191,22 @@ impl Boots {
     /// The newest start seen of a member; the default if none was.
     pub(super) fn seen(&self, member: MemberId) -> Boot {
         self.known.lock().seen.get(&member).copied().unwrap_or_default()
+    }
+
+    /// The newest starts seen, of all but one member; ascending by member.
+    pub(super) fn seen_except(&self, member: MemberId) -> Vec<(MemberId, Boot)> {
+        let known = self.known.lock();
+        known.seen.iter().filter(|(id, _)| **id != member).map(|(id, boot)| (*id, *boot)).collect()
+    }
+
+    /// Who remembers this start.
+    pub(super) fn known_to(&self) -> BTreeSet<MemberId> {
+        self.known_to.lock().clone()
+    }
+
+    /// A peer has answered this start, so it remembers it.
+    pub(super) fn is_known_to(&self, member: MemberId) {
+        self.known_to.lock().insert(member);
     }
 
     /// Whether a peer that has seen this start of us shows that we are a copy.
@@ -225,6 +250,27 @@ impl Boots {
                 known.seen.insert(member, says);
             }
             judged
+        })
+        .await
+    }
+
+    /// Remembers what a peer has seen of others, where it is newer.
+    pub(super) async fn learn(&self, starts: &[(MemberId, Boot)]) -> io::Result<()> {
+        if planted::is_on("copy-not-fenced") {
+            return Ok(());
+        }
+        let is_newer = |known: &Known, (member, says): &(MemberId, Boot)| {
+            known.seen.get(member).is_none_or(|seen| seen.epoch < says.epoch)
+        };
+        if !starts.iter().any(|start| is_newer(&self.known.lock(), start)) {
+            return Ok(());
+        }
+        self.change(|known| {
+            for start in starts {
+                if is_newer(known, start) {
+                    known.seen.insert(start.0, start.1);
+                }
+            }
         })
         .await
     }

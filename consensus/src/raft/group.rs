@@ -20,10 +20,11 @@ use openraft::{
         ClientWriteError, Fatal, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
     },
 };
+use parking_lot::Mutex;
 use runtime::{
     clock::{self, Instant},
     disk::DiskRef,
-    task,
+    task::{self, JoinHandle},
 };
 use types::{Outcome, Reason, Reject, planted};
 use wire::v1::{RaftRequest, RaftResponse};
@@ -31,6 +32,7 @@ use wire::v1::{RaftRequest, RaftResponse};
 use super::{
     apply::{Applier, EffectSink, Hearsay, Listener, Shared, StateMachine},
     boot::{Boot, Boots},
+    introduce::introduce,
     log_store::LogStore,
     network::{Network, Transport},
     options::GroupOptions,
@@ -80,6 +82,7 @@ pub struct Group<M: StateMachine> {
     log: Log,
     state: Shared<M>,
     server: Server<M>,
+    introduced: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl<M: StateMachine> Clone for Group<M> {
@@ -92,6 +95,7 @@ impl<M: StateMachine> Clone for Group<M> {
             log: self.log.clone(),
             state: self.state.clone(),
             server: self.server.clone(),
+            introduced: self.introduced.clone(),
         }
     }
 }
@@ -145,7 +149,7 @@ impl<M: StateMachine> Group<M> {
         if let Some(snapshot) = contradicted {
             store.agree_with(snapshot).await.map_err(LogError::from)?;
         }
-        let raft = Raft::new(identity.member, config, network, store, applier)
+        let raft = Raft::new(identity.member, config, network.clone(), store, applier)
             .await
             .map_err(|error| StartError::Library(error.to_string()))?;
         let server = Server {
@@ -155,8 +159,11 @@ impl<M: StateMachine> Group<M> {
             me: identity.member,
         };
         drop(task::spawn_named("raft-watch", stop_with(raft.clone())));
+        let introduced =
+            task::spawn_named("raft-introduce", introduce(network, raft.server_metrics()));
+        let introduced = Arc::new(Mutex::new(Some(introduced)));
         let (options, clock) = (Arc::new(options), Arc::default());
-        Ok(Self { raft, options, boots, clock, log, state, server })
+        Ok(Self { raft, options, boots, clock, log, state, server, introduced })
     }
 
     /// This member's number.
@@ -274,6 +281,11 @@ impl<M: StateMachine> Group<M> {
     pub async fn stop(&self) -> std::io::Result<()> {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the Raft task did not end in order");
+        }
+        let introduced = self.introduced.lock().take();
+        if let Some(introduced) = introduced {
+            // It writes nothing behind the end of the Raft task, and may be writing now.
+            let _ = introduced.await;
         }
         self.log.close().await
     }

@@ -70,6 +70,8 @@ pub struct Status {
     pub is_joint: bool,
     /// Whether this member knows that it is a copy from an older time and takes no part.
     pub fenced: bool,
+    /// Members that remember this member's start, so that they will know a copy from before it.
+    pub known_to: BTreeSet<MemberId>,
 }
 
 impl<M: StateMachine> Group<M> {
@@ -121,6 +123,7 @@ impl<M: StateMachine> Group<M> {
             voters: membership.voter_ids().collect(),
             is_joint: membership.get_joint_config().len() > 1,
             fenced: self.boots.is_fenced(),
+            known_to: self.boots.known_to(),
         }
     }
 

@@ -15,13 +15,14 @@ use openraft::{
 use prost::Message;
 use wire::v1::{
     RaftAppend, RaftAppended, RaftBallot, RaftEntry, RaftInstalled, RaftLogId, RaftMatched,
-    RaftSnapshot, RaftTransfer, RaftTransferred, RaftVote as VoteMessage, RaftVoted,
-    raft_appended::Result as Appended,
+    RaftMet, RaftSnapshot, RaftStart, RaftTransfer, RaftTransferred, RaftVote as VoteMessage,
+    RaftVoted, raft_appended::Result as Appended,
 };
 
 use super::{
+    boot::Boot,
     codec::{self, CodecError},
-    types::{Entry, LogId, RaftVote, TypeConfig, entry_id, log_id, own_vote, raft_vote},
+    types::{Entry, LogId, MemberId, RaftVote, TypeConfig, entry_id, log_id, own_vote, raft_vote},
 };
 use crate::log::{EntryId, Vote};
 
@@ -48,6 +49,20 @@ fn vote_message(vote: &RaftVote) -> VoteMessage {
 fn vote_value(vote: Option<VoteMessage>) -> Result<RaftVote, CodecError> {
     let VoteMessage { term, member, committed } = vote.ok_or_else(|| missing("vote"))?;
     Ok(raft_vote(Vote { term, member, committed }))
+}
+
+pub(super) fn met_message(starts: &[(MemberId, Boot)]) -> RaftMet {
+    let starts = starts.iter().map(|(member, Boot { epoch, nonce })| RaftStart {
+        member: *member,
+        boot_epoch: *epoch,
+        boot_nonce: *nonce,
+    });
+    RaftMet { starts: starts.collect() }
+}
+
+pub(super) fn met_value(message: &RaftMet) -> Vec<(MemberId, Boot)> {
+    let boot = |start: &RaftStart| Boot { epoch: start.boot_epoch, nonce: start.boot_nonce };
+    message.starts.iter().map(|start| (start.member, boot(start))).collect()
 }
 
 pub(super) fn append_message(request: &AppendEntriesRequest<TypeConfig>) -> RaftAppend {

@@ -6,6 +6,7 @@
 //! | `log_store` | `crate::log` as the library wants it |
 //! | `snapshot`, `apply` | the state machine, fed and saved |
 //! | `boot` | starts counted, so that a member put back from a backup is found out |
+//! | `introduce` | every start is made known to all |
 //! | `message`, `network`, `serve` | asking and answering peers, over any [`Transport`] |
 //! | `pipeline` | questions and answers of a stream, one for one |
 //! | `grpc` | the transport of the product |
@@ -22,6 +23,7 @@ mod boot;
 mod codec;
 mod group;
 mod grpc;
+mod introduce;
 mod log_store;
 mod membership;
 mod message;

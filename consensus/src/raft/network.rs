@@ -24,7 +24,8 @@ use openraft::{
     },
 };
 use wire::v1::{
-    RaftRefused, RaftRequest, RaftResponse, raft_request::Call, raft_response::Answer as Reply,
+    RaftHello, RaftRefused, RaftRequest, RaftResponse, raft_request::Call,
+    raft_response::Answer as Reply,
 };
 
 use super::{
@@ -51,6 +52,9 @@ pub struct NoAnswer {
 
 /// Answers to a stream of questions, in their order.
 pub type Answers = BoxStream<'static, Result<RaftResponse, NoAnswer>>;
+
+/// What came of one question.
+pub(super) type Answered = Result<RaftResponse, NoAnswer>;
 
 /// Carries messages between members.
 pub trait Transport: Send + Sync + 'static {
@@ -136,6 +140,32 @@ impl Link {
     }
 
     /// Takes the answer out of a response whose start is not stale (`RFT-10`).
+    /// Asks the peer to remember this start.
+    pub(super) async fn hello(&self) -> Answered {
+        let Network { transport, append_within, .. } = &*self.network;
+        let request = self.request(Call::Hello(RaftHello {}));
+        transport.call(self.to, &self.member, request, *append_within).await
+    }
+
+    /// Takes what the peer said to [`Link::hello`]; answers whether it remembers this start.
+    pub(super) async fn met(&self, answered: Answered) -> bool {
+        let accepted = match answered {
+            Ok(response) => self.accept(response).await,
+            Err(silence) => Err(silent(silence)),
+        };
+        let learned = match accepted {
+            Ok(Reply::Met(met)) => {
+                self.network.boots.learn(&message::met_value(&met)).await.map_err(silent)
+            }
+            Ok(_) => Err(garbled("an answer to another question")),
+            Err(refused) => Err(refused),
+        };
+        if let Err(problem) = &learned {
+            tracing::debug!(member = self.to, %problem, "does not remember this start yet");
+        }
+        learned.is_ok()
+    }
+
     async fn accept(&self, response: RaftResponse) -> Result<Reply, RpcError> {
         let boots = &self.network.boots;
         match response.answer {
@@ -150,6 +180,7 @@ impl Link {
                 let boot = Boot { epoch: response.boot_epoch, nonce: response.boot_nonce };
                 boots.check(self.to, boot).await.map_err(silent)?.map_err(silent)?;
                 boots.met().await.map_err(silent)?;
+                boots.is_known_to(self.to);
                 Ok(answer)
             }
         }

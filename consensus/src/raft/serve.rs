@@ -52,7 +52,10 @@ impl<M: StateMachine> Server<M> {
         let answer = match self.admit(&request).await {
             Err(refusal) => refusal,
             Ok(()) => match request.call {
-                Some(call) => self.dispatch(call).await.unwrap_or_else(|why| refused(why, false)),
+                Some(call) => self
+                    .dispatch(request.from, call)
+                    .await
+                    .unwrap_or_else(|why| refused(why, false)),
                 None => refused("a question of an unknown kind", false),
             },
         };
@@ -137,7 +140,7 @@ impl<M: StateMachine> Server<M> {
         }
     }
 
-    async fn dispatch(&self, call: Call) -> Result<Reply, CodecError> {
+    async fn dispatch(&self, from: MemberId, call: Call) -> Result<Reply, CodecError> {
         let raft = &self.raft;
         Ok(match call {
             Call::Append(append) => {
@@ -161,6 +164,7 @@ impl<M: StateMachine> Server<M> {
                     Err(error) => refused(error, false),
                 }
             }
+            Call::Hello(_) => Reply::Met(message::met_message(&self.boots.seen_except(from))),
             Call::Transfer(transfer) => {
                 let request = message::transfer_value(transfer)?;
                 match raft.handle_transfer_leader(request).await {

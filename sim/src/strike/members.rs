@@ -145,15 +145,16 @@ async fn restore(blow: &mut Blow, world: &RootWorld) {
     let _alone = world.membership.lock().await;
     let Some(voter) = spare_one(blow, world).await else { return };
     // A start that nobody has met goes on after a restart: a copy made in it would be the same member.
-    if !lives(world, &voter).await {
+    if !lives(world, &voter, false).await {
         return;
     }
     voter.hold();
     voter.crash();
     let files = disk::backup(&voter);
     voter.restart();
-    // Its peers must have met the start after the backup, and it must have promised something since.
-    if !lives(world, &voter).await {
+    // All its peers must remember the start after the backup, as the guarantee has it, and it must have
+    // promised something since.
+    if !lives(world, &voter, true).await {
         voter.let_go();
         return;
     }
@@ -169,8 +170,8 @@ async fn restore(blow: &mut Blow, world: &RootWorld) {
     blow.over(fault);
 }
 
-/// Whether a voter that was started hears of a leader, and its peers of it, in time.
-async fn lives(world: &RootWorld, voter: &Voter) -> bool {
+/// Whether a voter that was started hears of a leader in time, and a peer of it, or all of them.
+async fn lives(world: &RootWorld, voter: &Voter, known_to_all: bool) -> bool {
     for _ in 0..40 {
         clock::sleep(AGAIN).await;
         if !voter.is_up() {
@@ -178,7 +179,10 @@ async fn lives(world: &RootWorld, voter: &Voter) -> bool {
             continue;
         }
         let status = world.status_of(voter).await.unwrap_or_default();
-        if status["confirmed"] == true {
+        let known_to = status["known_to"].as_array().cloned().unwrap_or_default();
+        let is_known = |member: &u64| *member == voter.number || known_to.contains(&json!(member));
+        let enough = !known_to_all || numbers(&status, false).iter().all(is_known);
+        if status["confirmed"] == true && enough {
             return true;
         }
     }

@@ -51,6 +51,7 @@ fn status(out: RootStatusOut) -> v1::RootStatusResponse {
         pending_actions: out.pending_actions,
         sessions: out.sessions,
         locks: out.locks,
+        known_to: out.known_to,
     }
 }
 

@@ -94,6 +94,8 @@ pub struct RootStatusOut {
     pub fenced: bool,
     /// Whether it has confirmed its copy with a leader since its start, so that its rules count.
     pub confirmed: bool,
+    /// Members that remember this member's start: they will know a copy of it from an older time.
+    pub known_to: Vec<u64>,
     /// The cluster's epoch, raised by every recovery.
     #[schema(minimum = 0)]
     pub cluster_epoch: u64,
@@ -197,6 +199,7 @@ impl Service {
             changing: status.is_joint,
             fenced: status.fenced || root.refusal().is_some(),
             confirmed: root.rules().borrow().is_some(),
+            known_to: status.known_to.iter().copied().collect(),
             cluster_epoch,
             node: Some(root.start_id().to_string()),
             audited: *root.audited().borrow(),

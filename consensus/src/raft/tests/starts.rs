@@ -48,6 +48,64 @@ async fn a_member_put_back_from_a_backup_is_fenced_and_stays_so() {
     cluster.stop_all().await;
 }
 
+/// Waits until these members remember the newest start of that one.
+async fn known_to(cluster: &Cluster, id: u64, whom: &[u64]) {
+    let known = async {
+        while cluster.get(id).status().known_to.iter().ne(whom) {
+            runtime::task::yield_now().await;
+        }
+    };
+    runtime::clock::timeout_at(soon(), known).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_member_hears_of_a_start() {
+    let cluster = Cluster::founded(3).await;
+    for id in 1..=3 {
+        let others: Vec<u64> = (1..=3).filter(|other| *other != id).collect();
+        known_to(&cluster, id, &others).await;
+        cluster.stop(id).await;
+        cluster.start(id).await;
+        known_to(&cluster, id, &others).await;
+    }
+    cluster.stop_all().await;
+}
+
+/// The one that was away has never met the start that the copy lacks, and the two would be a majority.
+#[tokio::test]
+async fn who_was_away_hears_of_starts_from_others_and_takes_no_copy_for_a_member() {
+    let cluster = Cluster::founded(3).await;
+    cluster.put(1, 1).await;
+    known_to(&cluster, 3, &[1, 2]).await;
+    cluster.stop(1).await;
+    cluster.stop(3).await;
+    let backup = tempfile::tempdir().unwrap();
+    copy(&cluster.dir(3), backup.path());
+    cluster.start(3).await;
+    cluster.put(1, 2).await;
+    known_to(&cluster, 3, &[2]).await;
+    cluster.stop(3).await;
+    cluster.start(1).await;
+    // Both have heard of both, also what the one knows of the third.
+    known_to(&cluster, 1, &[2]).await;
+    known_to(&cluster, 2, &[1, 3]).await;
+    cluster.stop(2).await;
+    std::fs::remove_dir_all(cluster.dir(3)).unwrap();
+    copy(backup.path(), &cluster.dir(3));
+    let copy = cluster.start(3).await;
+    let fenced = async {
+        while !copy.status().fenced {
+            runtime::task::yield_now().await;
+        }
+    };
+    runtime::clock::timeout_at(soon(), fenced).await.unwrap();
+    assert_eq!(cluster.value(3, 1), Some(1), "it takes no part");
+    cluster.start(2).await;
+    cluster.put(1, 3).await;
+    assert_eq!(cluster.value(1, 1), Some(3));
+    cluster.stop_all().await;
+}
+
 #[tokio::test]
 async fn messages_of_strangers_and_unknown_questions_are_refused() {
     let cluster = Cluster::founded(1).await;

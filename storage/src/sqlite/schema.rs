@@ -14,12 +14,19 @@ use types::{FeedHead, NodeId, codec};
 use super::row::{signed, unsigned};
 use crate::error::OpenError;
 
+/// Steps of a version to come, for trying upgrades: only in builds with `--cfg next_schema`.
+const NEXT: &[&str] = if cfg!(next_schema) {
+    &["CREATE TABLE of_the_next_version (id INTEGER PRIMARY KEY) STRICT;"]
+} else {
+    &[]
+};
+
 /// Newest schema this build knows.
-pub const VERSION: i64 = 7;
+pub const VERSION: i64 = 7 + NEXT.len() as i64;
 
 /// The steps, oldest first. The file's `user_version` is the number of steps taken.
 fn steps() -> Migrations<'static> {
-    Migrations::new(vec![
+    let mut steps = vec![
         M::up(include_str!("migrations/0001.sql")),
         M::up(include_str!("migrations/0002.sql")),
         M::up_with_hook(include_str!("migrations/0003.sql"), chain_operations),
@@ -27,7 +34,9 @@ fn steps() -> Migrations<'static> {
         M::up(include_str!("migrations/0005.sql")),
         M::up(include_str!("migrations/0006.sql")),
         M::up(include_str!("migrations/0007.sql")),
-    ])
+    ];
+    steps.extend(NEXT.iter().map(|sql| M::up(sql)));
+    Migrations::new(steps)
 }
 
 /// Works out the chain of the operations that were kept without one.

@@ -9,6 +9,7 @@ use std::{path::PathBuf, sync::Arc};
 use runtime::clock;
 use tonic::Request;
 use types::Invalid;
+use wire::convert::timestamp;
 use wire::v1::{self, admin_service_server::AdminService};
 
 use super::{
@@ -20,11 +21,18 @@ use crate::node::{
     service::{Caller, Reply, Service},
 };
 
-/// The topology of a node without peers.
-const TOPOLOGY: &str = "single";
-
 /// The service over the shared door.
 pub(super) struct Admin(pub Arc<Door>);
+
+/// What a node is part of.
+fn topology(service: &Service) -> &'static str {
+    match (service.root().is_some(), service.peers().is_some()) {
+        (false, false) => "single",
+        (true, false) => "root",
+        (false, true) => "mesh",
+        (true, true) => "root+mesh",
+    }
+}
 
 impl Door {
     async fn node_status(&self, service: &Service) -> Reply<v1::StatusResponse> {
@@ -44,7 +52,8 @@ impl Door {
             uptime: prost_types::Duration::try_from(self.settings.started.elapsed()).ok(),
             ready: readiness.is_ok(),
             not_ready_reason: readiness.err().unwrap_or_default(),
-            topology: TOPOLOGY.to_owned(),
+            topology: topology(service).to_owned(),
+            time: Some(timestamp(clock::now_unix_ms())),
             store: Some(store_status(stats)),
             embedding: Some(embedding),
         })

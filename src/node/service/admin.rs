@@ -33,6 +33,8 @@ use crate::node::model::{
 pub struct StatusOut {
     /// Version of this build.
     pub version: String,
+    /// The node's wall clock, RFC 3339.
+    pub time: String,
     /// Whether a write and a read would work now.
     pub ready: bool,
     /// The agent the caller is taken for.
@@ -169,6 +171,7 @@ impl Service {
         let stats = self.stats().await?;
         Ok(StatusOut {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            time: time::to_text(clock::now_unix_ms()),
             ready: true,
             agent_id: caller.viewer.agent.to_string(),
             operator: caller.viewer.operator,

@@ -58,6 +58,7 @@ async fn a_node_tells_its_state_and_proves_its_chain() {
     let mut admin = world.admin();
     let status = admin.status(v1::StatusRequest {}).await.expect("a status").into_inner();
     assert!(status.ready && status.uptime.is_some() && status.topology == "single");
+    assert!(status.time.is_some());
     assert_eq!(status.store.expect("figures").memories, 1);
     let chain = admin.verify_chain(as_operator(v1::VerifyChainRequest { since: 0 })).await;
     let chain = chain.expect("a report").into_inner();

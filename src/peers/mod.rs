@@ -177,6 +177,14 @@ impl Peers {
         let Node { disk, id, store, identity, retired, own: own_rules, key } = node;
         let me = own(id, &identity, retired);
         let (listed, read) = list::load(&*disk, &config.peers_file)?;
+        if !listed.members.iter().any(|member| member.node == id) {
+            // Whoever has lost its disk is another node than before.
+            tracing::warn!(
+                node = %id, list = %config.peers_file.display(),
+                "the list of peers has no row of this node; unless all others have one, nobody believes it: hand them \
+                 what `hivemem peers row` prints"
+            );
+        }
         let Listed { members: listed, certificates } = others(listed, id);
         let authority = config.peer_ca_file.clone();
         let way = Way::new(disk.clone(), tls.cloned(), authority, key.clone());

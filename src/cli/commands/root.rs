@@ -91,6 +91,30 @@ pub(super) async fn governance(
     Ok(())
 }
 
+/// An action in a line.
+fn action_line(action: &Value) -> String {
+    let word = |name: &str| render::field(action, name);
+    let what = format!("{} {} in {}", word("kind"), word("operation"), word("namespace"));
+    let state = match word("decided_by") {
+        who if who.is_empty() => word("state"),
+        who => format!("{} by {who}", word("state")),
+    };
+    let needs = match word("state").as_str() {
+        "pending" => format!(", proposed by {}, needs {}", word("proposer"), word("approvers")),
+        _ => String::new(),
+    };
+    format!("{} {state}: {what}{needs}\n", word("id"))
+}
+
+/// The same, and all else that there is to say of it.
+fn action_text(action: &Value) -> String {
+    let mut said = action.clone();
+    if let Some(fields) = said.as_object_mut() {
+        fields.retain(|name, _| !render::field(action, name).is_empty());
+    }
+    format!("{}\n{}", action_line(action), fields(&said))
+}
+
 pub(super) async fn pending(
     client: &Client,
     command: &PendingCommand,
@@ -110,7 +134,9 @@ pub(super) async fn pending(
             return Ok(());
         }
         PendingCommand::Show { id } => {
-            client.call(Method::Get, &format!("/api/v1/pending/{id}"), None).await?
+            let path = format!("/api/v1/pending/{id}");
+            show(json, &client.call(Method::Get, &path, None).await?, action_text);
+            return Ok(());
         }
         PendingCommand::Propose { kind, operation, namespace, title, payload, approver, ttl } => {
             let request = object([
@@ -130,7 +156,7 @@ pub(super) async fn pending(
         PendingCommand::Approve { id, note } => decide(id, "approve", note).await?,
         PendingCommand::Reject { id, note } => decide(id, "reject", note).await?,
     };
-    show(json, &action, fields);
+    show(json, &action, action_line);
     Ok(())
 }
 
@@ -241,4 +267,26 @@ async fn agents(client: &Client, command: &RootCommand, json: bool) -> Result<()
     };
     show(json, &agent, fields);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_told_in_a_line() {
+        let mut action = json!({
+            "id": 11, "kind": "memory.delete", "operation": "delete", "namespace": "acme/prod", "state": "pending",
+            "proposer": "carl", "approvers": ["human"], "decided_by": null, "note": "",
+        });
+        let pending =
+            "11 pending: memory.delete delete in acme/prod, proposed by carl, needs human\n";
+        assert_eq!(action_line(&action), pending);
+        (action["state"], action["decided_by"]) = ("rejected".into(), "bob".into());
+        let line = "11 rejected by bob: memory.delete delete in acme/prod\n";
+        assert_eq!(action_line(&action), line);
+        let text = action_text(&action);
+        assert!(text.starts_with(line) && text.contains("proposer            carl"), "{text}");
+        assert!(!text.contains("note"), "{text}");
+    }
 }

@@ -17,6 +17,7 @@ pub fn stop_node(reason: &str) -> ! {
     {
         // The log may go elsewhere, or nowhere; the operator looks at standard error first.
         eprintln!("fatal: {reason}");
+        eprintln!("what was acknowledged is durable: see to the cause, then start the node again");
         std::process::abort()
     }
 }

@@ -15,6 +15,7 @@
 //! | [`process`] | figures of the process | none |
 //! | `raft` (feature) | all of these for the Raft library | the same |
 //! | [`signal`] | SIGINT and SIGTERM | never |
+//! | [`span`] | stages of a request that is traced | the same |
 //! | [`trace`] | nothing | the run's fingerprint |
 //!
 //! Invariants:
@@ -42,6 +43,7 @@ pub mod random;
 pub mod signal;
 #[cfg(madsim)]
 pub mod sim;
+pub mod span;
 pub mod task;
 pub mod trace;
 pub mod worker;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
+use runtime::span::{TRACEPARENT, TraceContext};
 use serde_json::Value;
 use tower::ServiceExt;
 use wire::{
@@ -85,6 +86,16 @@ impl ApiClient {
     pub fn holding(mut self, fence: Option<u64>) -> Self {
         if let Some(fence) = fence.filter(|fence| *fence > 0) {
             self.headers.insert(HeaderName::from_static("x-fence"), HeaderValue::from(fence));
+        }
+        self
+    }
+
+    /// The same caller, as part of a trace (W3C Trace Context, `traceparent`).
+    #[must_use]
+    pub fn traced(mut self, asking: Option<TraceContext>) -> Self {
+        let value = asking.and_then(|asking| HeaderValue::from_str(&asking.to_string()).ok());
+        if let Some(value) = value {
+            self.headers.insert(HeaderName::from_static(TRACEPARENT), value);
         }
         self
     }

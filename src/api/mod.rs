@@ -13,6 +13,7 @@ pub mod http;
 #[cfg(feature = "host")]
 pub mod mcp;
 mod panic;
+mod spans;
 #[cfg(feature = "host")]
 pub(crate) mod uri;
 

@@ -9,7 +9,7 @@
 
 use std::{io::ErrorKind, path::Path};
 
-use runtime::disk::DiskRef;
+use runtime::{disk::DiskRef, span::TraceContext};
 use serde_json::Value;
 use wire::{
     dial::Endpoint,
@@ -73,6 +73,12 @@ fn answers(path: &Path) -> bool {
     }
 }
 
+/// The trace that this command is part of, if whoever started it says so in `TRACEPARENT`; what makes no sense counts for
+/// nothing, as in the header.
+fn asking() -> Option<TraceContext> {
+    std::env::var("TRACEPARENT").ok()?.parse().ok()
+}
+
 impl Client {
     /// Finds the node, or opens one.
     ///
@@ -85,7 +91,8 @@ impl Client {
                 .parse()
                 .map_err(|e: types::Invalid| Failure::usage(format!("--url: {}", e.problem)))?;
             let caller = ApiClient::remote(HttpClient::new(endpoint), agent, cli.key.as_deref())
-                .holding(cli.fence);
+                .holding(cli.fence)
+                .traced(asking());
             return Ok(Self { caller, embedded: None });
         }
         if let Some(path) = socket_path(&config.data_dir).filter(|path| answers(path)) {
@@ -93,12 +100,13 @@ impl Client {
                 .parse()
                 .map_err(|e: types::Invalid| Failure::start(e.problem))?;
             let caller = ApiClient::remote(HttpClient::new(endpoint), agent, cli.key.as_deref())
-                .holding(cli.fence);
+                .holding(cli.fence)
+                .traced(asking());
             return Ok(Self { caller, embedded: None });
         }
         let node = Node::start_alone(disk, config).await?;
         let router = api::assemble::contract(node.service(), config, ReadyProbe::always());
-        let caller = ApiClient::in_process(router, agent).holding(cli.fence);
+        let caller = ApiClient::in_process(router, agent).holding(cli.fence).traced(asking());
         Ok(Self { caller, embedded: Some(node) })
     }
 

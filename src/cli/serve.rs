@@ -3,15 +3,39 @@
 //! Invariants: the first SIGINT or SIGTERM drains and closes; a second one stops at once, which is
 //! safe because nothing is acknowledged before it is durable.
 
-use runtime::{disk::DiskRef, signal, task::Shutdown};
+use runtime::{
+    disk::DiskRef,
+    signal,
+    task::{JoinHandle, Shutdown},
+};
 
 use super::exit::{Code, Failure};
 use crate::{
     config::Config,
-    doors,
+    doors::{self, Doors},
     node::Node,
-    telemetry::health::{self, Phase},
+    telemetry::{
+        health::{self, Phase, ReadyProbe},
+        otlp,
+    },
 };
+
+/// Opens the doors, which close with the first of two, and begins to send spans, which ends with the second.
+async fn open(
+    disk: DiskRef,
+    config: &Config,
+    node: &Node,
+    ready: ReadyProbe,
+    (shutdown, last): (&Shutdown, &Shutdown),
+) -> Result<(Doors, Option<JoinHandle<()>>), Failure> {
+    let service = node.service();
+    let name = service.own_row().node;
+    let spans = otlp::start(&disk, &config.trace, name, service.tracer(), last)
+        .map_err(|error| Failure::start(format!("trace.otlp_ca_file: {error}")))?;
+    let doors = doors::open(disk, config, service.clone(), ready, shutdown.clone()).await;
+    let doors = doors.map_err(|error| Failure::start(error.to_string()))?;
+    Ok((doors, spans))
+}
 
 /// Serves until interrupted.
 ///
@@ -22,13 +46,13 @@ pub(super) async fn serve(disk: DiskRef, config: Config) -> Result<(), Failure> 
         .map_err(|e| Failure::start(format!("cannot watch for signals: {e}")))?;
     let node = Node::start(disk.clone(), &config).await?;
     let (phase, ready) = health::phase();
-    let shutdown = Shutdown::new();
-    let service = node.service().clone();
-    let doors = match doors::open(disk, &config, service, ready, shutdown.clone()).await {
-        Ok(doors) => doors,
-        Err(error) => {
+    let (shutdown, last) = (Shutdown::new(), Shutdown::new());
+    let opened = open(disk, &config, &node, ready, (&shutdown, &last)).await;
+    let (doors, spans) = match opened {
+        Ok(opened) => opened,
+        Err(failure) => {
             node.stop().await;
-            return Err(Failure::start(error.to_string()));
+            return Err(failure);
         }
     };
     phase.set(Phase::Ready);
@@ -43,6 +67,11 @@ pub(super) async fn serve(disk: DiskRef, config: Config) -> Result<(), Failure> 
         node.leave_root().await;
         doors.closed().await;
         node.stop().await;
+        last.trigger();
+        if let Some(spans) = spans {
+            // One that panicked has logged why.
+            let _ = spans.await;
+        }
     };
     tokio::select! {
         () = graceful => Ok(()),

@@ -14,6 +14,7 @@ mod layers;
 mod root;
 mod settings;
 mod table;
+mod trace;
 mod value;
 
 pub use federation::{FederationConfig, Quorum};
@@ -21,5 +22,6 @@ pub use layers::{ConfigError, Layers, Origin, Resolved};
 pub use root::RootConfig;
 pub use settings::{Config, EmbedderChoice, ServerConfig, TlsConfig};
 pub use table::{SETTINGS, Setting};
+pub use trace::TraceConfig;
 #[cfg(feature = "host")]
 pub(crate) use value::duration;

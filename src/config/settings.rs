@@ -14,6 +14,7 @@ use super::{
     federation::FederationConfig,
     layers::{ConfigError, Layers},
     root::RootConfig,
+    trace::TraceConfig,
     value,
 };
 
@@ -117,6 +118,8 @@ pub struct Config {
     pub log_filter: String,
     /// Whether logs are JSON.
     pub log_json: bool,
+    /// What is traced.
+    pub trace: TraceConfig,
     /// Where backups go.
     pub backup_folder: PathBuf,
     /// Backups kept.
@@ -140,7 +143,7 @@ impl Reader<'_> {
         parse(&text).map_err(|problem| ConfigError::Value { origin, key, problem })
     }
 
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -276,6 +279,7 @@ impl Config {
                 "json" => Ok(true),
                 other => Err(format!("unknown format {other:?}; use text or json")),
             })?,
+            trace: super::trace::read(&read)?,
             backup_folder: read.path("backup.folder")?.unwrap_or_else(|| data_dir.join("backups")),
             backup_keep: read.count("backup.keep", 1, 1000)? as u32,
             data_dir,
@@ -338,6 +342,8 @@ mod tests {
             ("server.tls_cert", "x.pem"),
             ("backup.keep", "0"),
             ("log.format", "xml"),
+            ("trace.sample_percent", "101"),
+            ("trace.otlp_endpoint", "collector"),
             ("agent", ""),
         ];
         for (key, value) in cases {

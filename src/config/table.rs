@@ -131,6 +131,21 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("log.filter", "info", "what is logged, e.g. info or hivemem=debug"),
     setting("log.format", "text", "text or json, on standard error"),
+    setting(
+        "trace.sample_percent",
+        "0",
+        "of a hundred requests that belong to no trace, how many begin one; those with a sampled traceparent always are",
+    ),
+    setting(
+        "trace.otlp_endpoint",
+        "",
+        "host:port of a collector that takes spans by OTLP over HTTP, e.g. 127.0.0.1:4318; empty is none",
+    ),
+    setting(
+        "trace.otlp_ca_file",
+        "",
+        "PEM file of certificates that vouch for the collector; TLS is on when it is set",
+    ),
     setting("backup.folder", "", "where `hivemem backup` writes; default data_dir/backups"),
     setting("backup.keep", "7", "backups kept there, 1 to 1000"),
     setting(

@@ -34,6 +34,7 @@ use crate::{
     identity::{IdentityError, Keyring, SecretError, read_secret},
     peers::{self, OwnRules, Peers, PeersStartError},
     root::{Root, RootStartError},
+    telemetry::spans::Tracer,
 };
 
 /// Why a node did not start. Each message names the thing and the fix.
@@ -255,7 +256,8 @@ impl Node {
         let service = service
             .with_root(root, config.root.is_some())
             .with_own_row(own_row, certificates)
-            .with_peers(peers, config.federation.is_some());
+            .with_peers(peers, config.federation.is_some())
+            .with_tracer(Arc::new(Tracer::new(config.trace.sample_percent)));
         let service = Arc::new(service);
         let upkeep = upkeep::start(&service, &shutdown);
         Ok(Self { service, store, upkeep, shutdown })

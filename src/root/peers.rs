@@ -9,7 +9,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use consensus::raft::PEER_TIMES;
 use futures::FutureExt;
 use parking_lot::Mutex;
-use runtime::{clock::Instant, disk::DiskRef};
+use runtime::{
+    clock::Instant,
+    disk::DiskRef,
+    span::{self, Traced},
+};
 use tonic::Request;
 use types::{Invalid, Outcome, Reason, Reject};
 use wire::{
@@ -75,6 +79,8 @@ pub(super) struct Peers {
 struct Proposal {
     command: Vec<u8>,
     deadline: Instant,
+    /// The trace that it is part of, if it is.
+    traced: Option<Traced>,
 }
 
 impl Question for Proposal {
@@ -115,10 +121,17 @@ async fn propose(
 ) -> Vec<Outcome<Vec<u8>>> {
     let count = proposals.len();
     let within = left(proposals.iter().map(|proposal| proposal.deadline));
+    // One message has several proposals: it is part of the first trace.
+    let traced = proposals.iter().find_map(|proposal| proposal.traced.clone());
     let commands = proposals.into_iter().map(|proposal| proposal.command).collect();
     let mut request = Request::new(RootProposals { cluster: cluster.to_vec(), commands });
     request.set_timeout(within);
-    let told = match client.propose(request).await {
+    let asked = client.propose(request);
+    let told = match traced {
+        Some(traced) => span::within(traced, asked).await,
+        None => asked.await,
+    };
+    let told = match told {
         Ok(answer) => answer.into_inner().outcomes,
         Err(status) => return vec![outcome_of_status(&status); count],
     };
@@ -181,7 +194,8 @@ impl Peers {
             Ok(member) => member,
             Err(refused) => return Outcome::Rejected(refused),
         };
-        let asked = member.proposals.ask(Proposal { command, deadline }, deadline);
+        let asked =
+            member.proposals.ask(Proposal { command, deadline, traced: span::current() }, deadline);
         asked.await.unwrap_or_else(|no_answer| match no_answer {
             NoAnswer::NotAsked => {
                 let detail = "the leader was not asked in time: nothing was changed";

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use consensus::machine::{Body, Command, Response};
 use futures::FutureExt;
-use runtime::clock::{self, Instant};
+use runtime::{
+    clock::{self, Instant},
+    span::{self, Kind},
+};
 use types::{Outcome, Reason, Reject, planted};
 
 use super::Root;
@@ -21,6 +24,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 impl Root {
     /// Proposes a command and gives the machine's answer; its refusal is a rejection.
     pub async fn propose(&self, command: Command, deadline: Instant) -> Outcome<Response> {
+        span::stage("root.propose", Kind::Client, self.propose_until(command, deadline)).await
+    }
+
+    async fn propose_until(&self, command: Command, deadline: Instant) -> Outcome<Response> {
         if let Some(refused) = self.refusal() {
             return Outcome::Rejected(refused);
         }

@@ -9,6 +9,7 @@
 //! | `hivemem_recall_total`, `hivemem_recall_latency_seconds` | reason, – | recalls and searches |
 //! | `hivemem_commit_latency_seconds` | – | group commits, fsync included |
 //! | `hivemem_federation_*` | peer | see [`super::peers`] |
+//! | `hivemem_trace_spans_dropped_total` | – | spans that the collector did not take in time |
 //! | the rest | – | see [`StoreFigures`] |
 //!
 //! Invariants: label values come from closed lists in the program or the operator's, never from a client, so the number
@@ -23,7 +24,11 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet},
     metrics::{
-        MetricType, counter::Counter, family::Family, gauge::ConstGauge, histogram::Histogram,
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+        histogram::Histogram,
     },
     registry::Registry,
 };
@@ -188,9 +193,14 @@ impl Metrics {
     }
 
     /// All metrics as text of type [`CONTENT_TYPE`]; `stats` are the store's figures now, `peers` those of the
-    /// peers, if there are some.
-    pub fn render(&self, stats: StoreStats, peers: Option<FederationFigures>) -> String {
-        *self.figures.0.lock() = Some(stats);
+    /// peers, if there are some, `spans_dropped` those of traces.
+    pub fn render(
+        &self,
+        stats: StoreStats,
+        peers: Option<FederationFigures>,
+        spans_dropped: u64,
+    ) -> String {
+        *self.figures.0.lock() = Some((stats, spans_dropped));
         *self.peers.0.lock() = peers;
         let mut open_metrics = String::new();
         // Writing to a String cannot fail.
@@ -199,9 +209,9 @@ impl Metrics {
     }
 }
 
-/// The store's figures at the time of the last scrape, and the process's memory.
+/// The store's figures at the time of the last scrape and the spans dropped until then, and the process's memory.
 #[derive(Default)]
-struct StoreFigures(Mutex<Option<StoreStats>>);
+struct StoreFigures(Mutex<Option<(StoreStats, u64)>>);
 
 impl fmt::Debug for StoreFigures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -255,7 +265,10 @@ impl EncodeMetric for Commits<'_> {
 impl Collector for StoreFigures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let figures = self.0.lock();
-        let Some(stats) = figures.as_ref() else { return Ok(()) };
+        let Some((stats, spans_dropped)) = figures.as_ref() else { return Ok(()) };
+        let dropped = ConstCounter::new(*spans_dropped);
+        let (name, help) = ("trace_spans_dropped", "Spans that the collector did not take in time");
+        dropped.encode(encoder.encode_descriptor(name, help, None, dropped.metric_type())?)?;
         for (name, help, figure) in GAUGES {
             let gauge = ConstGauge::new(i64::try_from(figure(stats)).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
@@ -306,7 +319,7 @@ mod tests {
         let traffic = Traffic { flows: vec![flow], signed: 6, checked: 7 };
         let all = FederationFigures { peers, traffic, ..FederationFigures::default() };
         let figures = FederationFigures { retried: 4, partial: 1, ..all };
-        metrics.render(stats, Some(figures))
+        metrics.render(stats, Some(figures), 8)
     }
 
     #[test]
@@ -324,6 +337,7 @@ mod tests {
             "hivemem_commit_latency_seconds_bucket{le=\"0.001\"} 4",
             "hivemem_commit_latency_seconds_bucket{le=\"10.0\"} 4",
             "hivemem_commit_latency_seconds_bucket{le=\"+Inf\"} 5",
+            "hivemem_trace_spans_dropped_total 8",
             "# TYPE hivemem_memories gauge",
             "hivemem_memories 7",
             "# TYPE hivemem_federation_fanout_retry_total counter",

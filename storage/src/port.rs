@@ -9,6 +9,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use futures::future::BoxFuture;
+use runtime::span::Traced;
 use tokio::sync::watch;
 use types::{
     AgentId, AgentRecord, DeadLetter, FeedHead, Link, MemoryId, Namespace, NodeId, OpId,
@@ -72,6 +73,10 @@ pub trait WriteStore: Send + Sync {
 
     /// The position of the last commit, and a signal when it moves.
     fn position(&self) -> watch::Receiver<u64>;
+
+    /// The trace for which the first operation of this node from a number on was made that was made for one, as long
+    /// as that is remembered: a while.
+    fn traced(&self, first: u64) -> Option<Traced>;
 
     /// Writes what is worth keeping (index images, a checkpoint) and closes. Later calls are refused.
     fn close(&self) -> Answer<'_, ()>;

@@ -28,6 +28,7 @@ use crate::errors;
 use crate::grpc::bounded;
 use crate::hyper_rt::{HyperExecutor, HyperTimer};
 use crate::io::HyperIo;
+use crate::trace;
 
 /// Times of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,7 @@ impl Channel {
         if let Some(credential) = self.0.endpoint.credential() {
             request.headers_mut().insert(AUTHORIZATION, credential.clone());
         }
+        trace::say(request.headers_mut());
         *request.uri_mut() = self.uri(request.uri().path_and_query());
         // A connection that the server closed while it was idle takes no request; a second one must.
         for _ in 0..2 {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`v1`] | messages, service traits and clients generated from `proto/hivemem/v1` |
 //! | [`convert`] | the words of `types` to and from those messages |
+//! | [`trace`] | traces from node to node |
 //! | [`errors`] | the one table from reason to status, and what a status means for a client |
 //!
 //! Invariants:
@@ -30,5 +31,6 @@ mod loopback;
 pub mod net;
 pub mod serve;
 pub mod tls;
+pub mod trace;
 pub mod v1;
 pub mod vacant;

@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use prost::Message;
-use runtime::clock::{self, Instant};
+use runtime::{
+    clock::{self, Instant},
+    span::{self, Kind},
+};
 use tonic::Request;
 use types::{NodeId, OpId, Reason, Reject, VersionVector};
 use wire::{
@@ -59,7 +62,15 @@ fn nonce() -> String {
 /// Sends operations of this node, and in front of them what the peer lacks of others.
 pub(super) async fn push(federation: Federation, peer: NodeId, push: PushId, part: Part) {
     let (brings_all, first) = (part.lacks.is_some(), part.first);
-    let end = send_part(&federation, peer, push, part).await;
+    let sent = send_part(&federation, peer, push, part);
+    let end = match federation.0.exchange.store.traced(first) {
+        None => sent.await,
+        Some(traced) => {
+            let mut span = traced.span("push", Kind::Client);
+            span.set("peer", peer.to_string());
+            span::within(span.traced(), sent).await
+        }
+    };
     let input = match end {
         Ok(End::Judged(verdicts, vector)) => Input::Judged { peer, push, verdicts, vector },
         // What it lacks is not to be had here either, for now.

@@ -32,7 +32,12 @@ mod watch;
 
 use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
-use axum::{Router, extract::Request, middleware, response::Response};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::Response,
+};
 use futures::FutureExt;
 use http::header::CONTENT_TYPE;
 use runtime::{
@@ -40,7 +45,7 @@ use runtime::{
     task::Shutdown,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Status, server::NamedService};
+use tonic::{Code, Status, server::NamedService};
 use tower::ServiceExt;
 use types::{NodeId, Reason, Reject, limits::BODY_BYTES_MAX};
 use wire::{
@@ -56,6 +61,7 @@ use wire::{
 };
 
 use crate::{
+    api::spans,
     node::service::{Caller, Reply, Service},
     telemetry::health::{Phase, ReadyProbe},
 };
@@ -199,6 +205,26 @@ pub fn router(service: Arc<Service>, settings: GrpcSettings) -> Router {
         .merge(health::routes(&door))
         .fallback(unknown_method)
         .layer(middleware::from_fn(bare::explain))
+        .layer(middleware::from_fn_with_state(door.clone(), traced))
+}
+
+/// Traces a call, if it belongs to a trace. Its name is the method's, which only an answer shows to exist.
+async fn traced(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let Some(mut span) = spans::begin(&door.service, request.headers(), "grpc") else {
+        return next.run(request).await;
+    };
+    let method = request.uri().path().trim_start_matches('/').to_owned();
+    let response = spans::within(Some(&span), next.run(request)).await;
+    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |bare| bare.code());
+    if code != Code::Unimplemented {
+        span.rename(method);
+    }
+    span.set("rpc.system", "grpc");
+    span.set("rpc.grpc.status_code", u64::from(code as i32 as u32));
+    if matches!(code, Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable) {
+        span.fail();
+    }
+    response
 }
 
 /// One router for both doors: calls by their content type to `grpc`, everything else to `http`.

@@ -20,7 +20,7 @@ use super::{
     App,
     problem::{self, Refusal},
 };
-use crate::telemetry::metrics::Door;
+use crate::{api::spans, telemetry::metrics::Door};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id taken over from a client, in bytes.
@@ -66,8 +66,9 @@ pub(super) async fn finish(State(app): State<App>, request: Request, next: Next)
         .get::<MatchedPath>()
         .and_then(|matched| app.operations.name(matched.as_str(), request.method()))
         .unwrap_or("unmatched");
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = answered.unwrap_or_else(panicked);
+    let mut span = spans::begin(&app.service, request.headers(), operation);
+    let run = spans::within(span.as_ref(), AssertUnwindSafe(next.run(request)).catch_unwind());
+    let mut response = run.await.unwrap_or_else(panicked);
     let mut reason = "ok";
     if let Some(refusal) = refusal_of(&mut response) {
         reason = refusal.reject.reason.code();
@@ -78,6 +79,13 @@ pub(super) async fn finish(State(app): State<App>, request: Request, next: Next)
     }
     if response.status() == StatusCode::NOT_MODIFIED {
         response.headers_mut().remove(http::header::CONTENT_TYPE);
+    }
+    if let Some(span) = &mut span {
+        span.set("hivemem.reason", reason);
+        span.set("http.response.status_code", u64::from(response.status().as_u16()));
+        if response.status().is_server_error() {
+            span.fail();
+        }
     }
     let elapsed = started.elapsed();
     app.metrics.finished(Door::Http, operation, reason, elapsed);

@@ -136,7 +136,7 @@ async fn metrics_text(app: &App) -> Answer<Response> {
         None => None,
         Some(peers) => Some(clock::timeout(STORE_WAIT, peers.figures()).await.unwrap_or_default()),
     };
-    let text = app.metrics.render(stats, peers);
+    let text = app.metrics.render(stats, peers, app.service.tracer().dropped());
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 

@@ -17,6 +17,7 @@ use rmcp::{
     },
     service::RequestContext,
 };
+use runtime::span::TRACEPARENT;
 use serde_json::Value;
 use wire::serve::Peer;
 
@@ -47,10 +48,10 @@ pub(super) struct Handler {
     over_http: bool,
 }
 
-/// Credentials that a request carries on to the calls it makes.
+/// Credentials and trace that a request carries on to the calls it makes.
 fn credentials(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
-    for name in ["authorization", "x-api-key", "x-agent-id"] {
+    for name in ["authorization", "x-api-key", "x-agent-id", TRACEPARENT] {
         if let Some(value) = headers.get(name) {
             kept.insert(http::HeaderName::from_static(name), value.clone());
         }

@@ -34,6 +34,7 @@ pub(crate) mod write;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use runtime::span::{self, Kind};
 use storage::{Store, StoreError, answer::WriteReceipt, request::Viewer};
 use tokio::sync::watch as signal;
 use types::{AgentId, AgentRecord, Audience, Durability, OpId, Reason, Reject, Scope};
@@ -41,7 +42,9 @@ use types::{AgentId, AgentRecord, Audience, Durability, OpId, Reason, Reject, Sc
 pub use self::caller::{AccessKeys, Caller, Credentials};
 use self::peering::{OwnCertificates, OwnRowOut};
 pub use self::settings::{Consistency, ServiceSettings};
-use crate::{embed::Embedder, node::accesses::Accesses, peers::Peers, root::Root};
+use crate::{
+    embed::Embedder, node::accesses::Accesses, peers::Peers, root::Root, telemetry::spans::Tracer,
+};
 
 /// What every operation of the service answers.
 pub type Reply<T> = Result<T, Reject>;
@@ -62,6 +65,7 @@ pub struct Service {
     own_row: OwnRowOut,
     own_certificates: OwnCertificates,
     governed: bool,
+    tracer: Arc<Tracer>,
 }
 
 /// The refusal a client sees for a store error. The cause of a failure stays in the log: it can
@@ -106,6 +110,7 @@ impl Service {
             own_row: OwnRowOut::default(),
             own_certificates: Box::new(Vec::new),
             governed: false,
+            tracer: Arc::default(),
         })
     }
 
@@ -131,6 +136,18 @@ impl Service {
     pub fn with_peers(mut self, peers: Option<Peers>, has_peers: bool) -> Self {
         (self.peers, self.has_peers) = (peers, has_peers);
         self
+    }
+
+    /// The same service, of whose requests this one decides which are traced.
+    #[must_use]
+    pub fn with_tracer(mut self, tracer: Arc<Tracer>) -> Self {
+        self.tracer = tracer;
+        self
+    }
+
+    /// Decides which requests are traced.
+    pub fn tracer(&self) -> &Arc<Tracer> {
+        &self.tracer
     }
 
     /// The node's peers, if it has some.
@@ -236,7 +253,8 @@ impl Service {
         let alone = Durability { last, ..Self::unchanged(receipt.position) };
         match (&self.peers, receipt.operations) {
             (Some(peers), Some(made)) => {
-                let acks = peers.durable(made, caller.deadline).await?;
+                let met = peers.durable(made, caller.deadline);
+                let acks = span::stage("quorum", Kind::Internal, met).await?;
                 Ok(Durability { acks, needed: peers.needed(), ..alone })
             }
             _ => Ok(alone),

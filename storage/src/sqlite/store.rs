@@ -10,7 +10,9 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use runtime::{
     blocking,
+    clock::Instant,
     disk::{DiskRef, LockGuard},
+    span::{self, Traced},
     worker::{self, SendError, WorkerHandle, WorkerOptions},
 };
 use tokio::sync::{oneshot, watch};
@@ -25,6 +27,7 @@ use super::{
     pool::ReadPool,
     write::{
         prepare,
+        traces::Traces,
         writer::{Job, Writer},
     },
 };
@@ -44,6 +47,7 @@ pub struct SqliteStore {
     pub(crate) pool: ReadPool,
     pub(crate) indexes: Arc<Indexes>,
     pub(crate) counters: Arc<Counters>,
+    traces: Arc<Traces>,
     node: NodeId,
     writer: WorkerHandle<Job>,
     upkeep: WorkerHandle<Task>,
@@ -87,6 +91,7 @@ impl SqliteStore {
         let upkeep = start_upkeep(&disk, upkeep)
             .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let counters = Arc::new(Counters::default());
+        let traces = Arc::new(Traces::default());
         let (position, watched) = watch::channel(head.position);
         let options = WorkerOptions {
             name: "store-writer",
@@ -106,6 +111,7 @@ impl SqliteStore {
             pool: pool.clone(),
             position,
             counters: counters.clone(),
+            traces: traces.clone(),
             upkeep: upkeep.clone(),
             ticked: 0,
         };
@@ -113,7 +119,7 @@ impl SqliteStore {
             .map_err(|source| OpenError::Io { path, source })?;
         let lock = Mutex::new(Some(lock));
         let position = watched;
-        Ok(Self { config, pool, indexes, counters, node, writer, upkeep, position, lock })
+        Ok(Self { config, pool, indexes, counters, traces, node, writer, upkeep, position, lock })
     }
 
     /// The identity this store was given when it was created.
@@ -139,12 +145,13 @@ impl SqliteStore {
     }
 
     async fn write_one(&self, request: WriteRequest) -> Result<WriteReceipt, StoreError> {
-        let ready = if request.intents.len() < PREPARE_ASIDE {
+        let mut ready = if request.intents.len() < PREPARE_ASIDE {
             prepare::ready(request, &self.config.space)
         } else {
             let config = self.config.clone();
             blocking::run(move || prepare::ready(request, &config.space)).await
         }?;
+        ready.traced = span::current().map(|traced| (traced, Instant::now()));
         self.ask(|to| Job::Write(Box::new(ready), to)).await?
     }
 }
@@ -174,6 +181,10 @@ impl WriteStore for SqliteStore {
 
     fn position(&self) -> watch::Receiver<u64> {
         self.position.clone()
+    }
+
+    fn traced(&self, first: u64) -> Option<Traced> {
+        self.traces.of(first)
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -227,6 +227,7 @@ impl HttpClient {
         let extra =
             headers.iter().map(|(k, v): (&HeaderName, &HeaderValue)| (k.clone(), v.clone()));
         request.headers_mut().extend(extra);
+        crate::trace::say(request.headers_mut());
         Ok(request)
     }
 

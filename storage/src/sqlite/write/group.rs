@@ -140,7 +140,7 @@ impl<'w> Group<'w> {
     /// [`SqlFault::Rejected`] when the whole request is refused; another fault when the database could not be
     /// read. Either way nothing of the request is left in the group.
     pub(crate) fn request(&mut self, ready: Ready) -> Done<WriteReceipt> {
-        let Ready { request, indexed } = ready;
+        let Ready { request, indexed, .. } = ready;
         let WriteRequest {
             viewer,
             now_ms,

@@ -12,6 +12,7 @@
 //! | [`views`] | records that are shown as one |
 //! | [`overlay`] | what the group changed so far, over what the database holds |
 //! | [`flush`] | the group as SQL, with its audit rows |
+//! | [`traces`] | for which traces the last operations were made |
 //! | [`head`], [`vocabulary`], [`quota`], [`idempotency`] | sequence, stamps and chain; names; counts; answers |
 //!
 //! Invariants: `STO-1` nothing is acknowledged before it and its audit row are fsynced; `STO-4`
@@ -39,6 +40,7 @@ mod store_memory;
 #[cfg(test)]
 #[cfg(not(madsim))]
 mod tests;
+pub(crate) mod traces;
 mod views;
 pub(crate) mod vocabulary;
 pub(crate) mod writer;

@@ -5,6 +5,7 @@
 //!
 //! Not here: preconditions (`apply`).
 
+use runtime::{clock::Instant, span::Traced};
 use types::{
     NewMemory, Reason, Reject,
     limits::{BULK_MAX, IDEMPOTENCY_KEY_BYTES_MAX},
@@ -33,6 +34,8 @@ pub(crate) struct Ready {
     pub(crate) request: WriteRequest,
     /// For each intent, what was worked out for the memory it stores.
     pub(crate) indexed: Vec<Option<Box<Indexed>>>,
+    /// The trace that it is part of, if it is, and when it came.
+    pub(crate) traced: Option<(Traced, Instant)>,
 }
 
 /// Checks the request as a whole and works out what its memories need.
@@ -57,7 +60,7 @@ pub(crate) fn ready(request: WriteRequest, space: &EmbeddingSpace) -> Result<Rea
         }
     }
     let indexed = request.intents.iter().map(|intent| indexed(intent, space));
-    Ok(Ready { indexed: indexed.collect(), request })
+    Ok(Ready { indexed: indexed.collect(), request, traced: None })
 }
 
 fn indexed(intent: &Intent, space: &EmbeddingSpace) -> Option<Box<Indexed>> {

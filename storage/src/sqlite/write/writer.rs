@@ -12,15 +12,19 @@
 use std::{path::PathBuf, sync::Arc};
 
 use runtime::{
-    clock,
+    clock::Instant,
     disk::DiskRef,
+    span::Traced,
     worker::{Replies, WorkerHandle},
 };
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 use types::{Reason, Reject};
 
-use super::{group::Group, head::Head, overlay::Entry, prepare::Ready, vocabulary::Vocabulary};
+use super::{
+    group::Group, head::Head, overlay::Entry, prepare::Ready, traces::Traces,
+    vocabulary::Vocabulary,
+};
 use crate::{
     answer::WriteReceipt,
     error::StoreError,
@@ -71,6 +75,7 @@ pub(crate) struct Writer {
     pub(crate) position: watch::Sender<u64>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) upkeep: WorkerHandle<Task>,
+    pub(crate) traces: Arc<Traces>,
     /// Position at which upkeep was last asked for.
     pub(crate) ticked: u64,
 }
@@ -113,7 +118,7 @@ impl Writer {
         if group.is_empty() {
             return;
         }
-        let started = clock::Instant::now();
+        let started = Instant::now();
         let (refused, admitted): (Vec<_>, Vec<_>) = {
             let full = self.is_short_of_space();
             group.into_iter().partition(|(ready, _)| {
@@ -127,10 +132,13 @@ impl Writer {
             return;
         }
         let old = self.head.clone();
+        let traced: Vec<Option<(Traced, Instant)>> =
+            admitted.iter().map(|(ready, _)| ready.traced.clone()).collect();
         let mut answered: Vec<Answered> = Vec::with_capacity(admitted.len());
         match self.transact(admitted, &mut answered) {
             Ok(entries) => {
                 self.words.keep();
+                self.trace(started, traced, &answered);
                 self.publish(&old, entries);
                 for (to, answer) in answered {
                     replies.send(to, answer);
@@ -146,6 +154,23 @@ impl Writer {
             }
         }
         self.counters.committed(started.elapsed());
+    }
+
+    /// Tells how long requests that are traced waited and were committed for, before anybody sees them (`WTR-1`).
+    fn trace(
+        &self,
+        started: Instant,
+        traced: Vec<Option<(Traced, Instant)>>,
+        answered: &[Answered],
+    ) {
+        for (traced, (_, answer)) in traced.into_iter().zip(answered) {
+            let Some((traced, came)) = traced else { continue };
+            traced.record("store.queue", came, started);
+            traced.record("store.commit", started, Instant::now());
+            if let Some(made) = answer.as_ref().ok().and_then(|receipt| receipt.operations) {
+                self.traces.note(made.last, traced);
+            }
+        }
     }
 
     /// Does the requests in one transaction. Every sender is in `answered` afterwards, whatever happened.

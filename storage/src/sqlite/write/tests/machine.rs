@@ -73,6 +73,7 @@ impl Machine {
             pool: ReadPool::new(disk.clone(), path.clone(), 1, 64),
             position: watch::channel(head.position).0,
             counters: Arc::new(Counters::default()),
+            traces: Arc::default(),
             upkeep: worker::start(options, |_, _| {}).unwrap(),
             ticked: 0,
             indexes: Arc::new(indexes),

@@ -22,4 +22,6 @@ pub mod node;
 pub mod peers;
 pub mod root;
 mod secure;
+#[cfg(feature = "host")]
+pub mod pki;
 pub mod telemetry;

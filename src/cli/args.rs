@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::bench_args::BenchCommand;
+use super::pki_args::PkiCommand;
 use super::root_args::{AuditArgs, GovernanceCommand, LockCommand, PendingCommand, RootCommand};
 
 /// Shared memory for fleets of AI agents.
@@ -399,6 +400,12 @@ pub enum Command {
     VerifySignedEventsChain {
         /// From this sequence on.
         #[arg(long, default_value_t = 0)]
+    /// Certificates for nodes and agents, from an authority of one's own.
+    Pki {
+        /// What to do.
+        #[command(subcommand)]
+        command: PkiCommand,
+    },
         since: i64,
         /// text or json.
         #[arg(long, default_value = "text")]

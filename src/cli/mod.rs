@@ -13,6 +13,7 @@ pub mod bench_args;
 pub mod client;
 pub mod commands;
 pub mod exit;
+pub mod pki_args;
 mod render;
 pub mod root_args;
 mod serve;
@@ -109,6 +110,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
     if matches!(cli.command, Command::Man) {
         return commands::local::man();
+    }
+    if let Command::Pki { command } = &cli.command {
+        return commands::pki::run(&OsDisk, command, cli.json);
     }
     let settings = settings(&cli)?;
     log::install(&log_settings(&cli, &settings)).map_err(|e| Failure::usage(e.to_string()))?;

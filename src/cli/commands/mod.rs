@@ -12,6 +12,7 @@ mod memory;
 mod operate;
 mod peers;
 pub mod recover;
+pub mod pki;
 mod root;
 pub mod transfer;
 pub mod trust;

@@ -18,10 +18,12 @@ pub mod doors;
 pub mod embed;
 mod gather;
 pub mod identity;
+#[cfg(feature = "host")]
+pub mod local;
 pub mod node;
 pub mod peers;
-pub mod root;
-mod secure;
 #[cfg(feature = "host")]
 pub mod pki;
+pub mod root;
+mod secure;
 pub mod telemetry;

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use super::bench_args::BenchCommand;
 use super::pki_args::PkiCommand;
 use super::root_args::{AuditArgs, GovernanceCommand, LockCommand, PendingCommand, RootCommand};
+use super::up_args::{ClusterFolder, UpArgs};
 
 /// Shared memory for fleets of AI agents.
 #[derive(Parser, Debug)]
@@ -135,6 +136,14 @@ pub struct DraftArgs {
 pub enum Command {
     /// Serve gRPC, HTTP and MCP until interrupted.
     Serve,
+    /// Start a cluster of real processes on this machine, to try things out on.
+    Up(UpArgs),
+    /// End the processes of a cluster; what they know stays in its folder.
+    Down {
+        /// Which cluster.
+        #[command(flatten)]
+        folder: ClusterFolder,
+    },
     /// Store a memory.
     Store(DraftArgs),
     /// Ask memory a question.
@@ -382,6 +391,12 @@ pub enum Command {
         #[command(subcommand)]
         command: IdentityCommand,
     },
+    /// Certificates for nodes and agents, from an authority of one's own.
+    Pki {
+        /// What to do.
+        #[command(subcommand)]
+        command: PkiCommand,
+    },
     /// Write a consistent, verified copy of the store while it is in use.
     Backup {
         /// Name of its folder below backup.folder (default: by the time, and the oldest beyond
@@ -400,12 +415,6 @@ pub enum Command {
     VerifySignedEventsChain {
         /// From this sequence on.
         #[arg(long, default_value_t = 0)]
-    /// Certificates for nodes and agents, from an authority of one's own.
-    Pki {
-        /// What to do.
-        #[command(subcommand)]
-        command: PkiCommand,
-    },
         since: i64,
         /// text or json.
         #[arg(long, default_value = "text")]

@@ -17,6 +17,7 @@ pub mod pki_args;
 mod render;
 pub mod root_args;
 mod serve;
+pub mod up_args;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -113,6 +114,11 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
     if let Command::Pki { command } = &cli.command {
         return commands::pki::run(&OsDisk, command, cli.json);
+    }
+    match &cli.command {
+        Command::Up(args) => return commands::up::run(args, &cli.set, cli.json).await,
+        Command::Down { folder } => return commands::up::down(folder, cli.json).await,
+        _ => {}
     }
     let settings = settings(&cli)?;
     log::install(&log_settings(&cli, &settings)).map_err(|e| Failure::usage(e.to_string()))?;

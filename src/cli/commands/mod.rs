@@ -11,11 +11,12 @@ mod lock;
 mod memory;
 mod operate;
 mod peers;
-pub mod recover;
 pub mod pki;
+pub mod recover;
 mod root;
 pub mod transfer;
 pub mod trust;
+pub mod up;
 
 use std::io::{IsTerminal, Write};
 

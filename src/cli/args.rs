@@ -144,6 +144,15 @@ pub enum Command {
         #[command(flatten)]
         folder: ClusterFolder,
     },
+    /// See a hive of nine nodes lose one, be cut in two, and agree: a minute of real processes.
+    Demo {
+        /// Where; kept afterwards (default: a folder that is removed in the end).
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+        /// Record it as an asciicast.
+        #[arg(long, value_name = "FILE")]
+        cast: Option<PathBuf>,
+    },
     /// Store a memory.
     Store(DraftArgs),
     /// Ask memory a question.

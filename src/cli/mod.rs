@@ -117,6 +117,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
     match &cli.command {
         Command::Up(args) => return commands::up::run(args, &cli.set, cli.json).await,
+        Command::Demo { folder, cast } => {
+            return commands::demo::run(folder.as_deref(), cast.as_deref()).await;
+        }
         Command::Down { folder } => return commands::up::down(folder, cli.json).await,
         _ => {}
     }

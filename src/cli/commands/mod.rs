@@ -5,6 +5,7 @@
 //! Not here: commands that need no node (`local`).
 
 pub mod bench;
+pub mod demo;
 mod hardening;
 pub mod local;
 mod lock;

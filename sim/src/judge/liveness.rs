@@ -1,7 +1,7 @@
 //! Judge 15: after the last fault there is soon a leader, and every operation ends.
 //!
 //! A leader is seen by its election, by an index that is newly committed, or by an answer that
-//! carries a log index. A root is condemned only if somebody asked it after the last fault, early
+//! carries a log index or tells of a change that only a leader makes. A root is condemned only if somebody asked it after the last fault, early
 //! enough, and nothing of the kind was seen in time: one that nobody asks may well have a leader.
 //!
 //! Not here: how long operations take while there are faults; they must only end.
@@ -77,7 +77,7 @@ fn first_sign_us(case: &Case<'_>, rank: u64) -> Option<u64> {
     let answered = case
         .operations
         .iter()
-        .filter(|operation| operation.invoked >= rank && place(operation).is_some());
+        .filter(|operation| operation.invoked >= rank && shows_leader(operation));
     first.into_iter().chain(answered.filter_map(|operation| operation.ended_us)).min()
 }
 
@@ -88,6 +88,19 @@ fn place(operation: &Operation<'_>) -> Option<u64> {
         Outcome::Rejected { index, .. } => *index,
         Outcome::Unknown { .. } => None,
     }
+}
+
+/// Whether nobody but a leader can have answered that.
+fn shows_leader(operation: &Operation<'_>) -> bool {
+    let changed = matches!(
+        operation.call,
+        Call::OpenSession { .. }
+            | Call::KeepAlive { .. }
+            | Call::CloseSession { .. }
+            | Call::Release { .. }
+            | Call::ForceRelease { .. }
+    );
+    place(operation).is_some() || changed && matches!(operation.outcome, Some(Outcome::Done(_)))
 }
 
 fn leader(case: &Case<'_>, rank: u64, healed_us: u64, findings: &mut Findings) {

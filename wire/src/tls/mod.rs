@@ -15,6 +15,7 @@ mod verify;
 
 pub use client::{ClientIdentity, ServerTrust, client_config};
 pub use fingerprint::{Allowlist, Fingerprint};
+pub use rustls::ClientConfig;
 pub use server::{TlsFiles, TlsReload};
 
 use std::path::{Path, PathBuf};

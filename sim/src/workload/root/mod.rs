@@ -61,7 +61,7 @@ pub use self::{
     finish::{finish, scan, scan_of, scan_rows_of},
     load::{Load, Mix},
     recorder::Recorder,
-    target::{NodeAt, Target},
+    target::{NodeAt, Papers, Target},
 };
 
 /// Longest time for everything to be prepared.

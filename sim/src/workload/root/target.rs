@@ -4,12 +4,16 @@
 //!
 //! Not here: what an answer means (`outcome`).
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use runtime::clock;
+use runtime::{clock, disk::OsDisk};
 use serde_json::Value;
-use wire::http_client::{HttpClient, HttpError, HttpLimits, HttpStream};
+use wire::{
+    dial::Endpoint,
+    http_client::{HttpClient, HttpError, HttpLimits, HttpStream},
+    tls::{ClientConfig, ClientIdentity, ServerTrust, client_config},
+};
 
 use super::outcome::Told;
 
@@ -18,17 +22,72 @@ const GRACE_MS: u64 = 1500;
 /// Time for a connection.
 const CONNECT: Duration = Duration::from_millis(1000);
 
-/// A voter of the root.
+/// What a client trusts and shows where nodes speak TLS alone: PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Papers {
+    /// Of the authority of the nodes' certificates.
+    pub authority: PathBuf,
+    /// Its own certificate.
+    pub certificate: PathBuf,
+    /// The key of that.
+    pub key: PathBuf,
+}
+
+impl Papers {
+    /// With its own certificate, or showing none.
+    fn config(&self, shown: bool) -> Result<Arc<ClientConfig>, types::Invalid> {
+        let (certificate, key) = (self.certificate.clone(), self.key.clone());
+        let identity = shown.then_some(ClientIdentity { certificate, key });
+        let trust = ServerTrust::AuthorityFile(self.authority.clone());
+        client_config(&OsDisk, &trust, identity.as_ref())
+            .map_err(|error| types::Invalid::new("papers", error.to_string()))
+    }
+}
+
+/// A node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAt {
     /// Its name in the history.
     pub name: String,
-    /// Where its HTTP door is, `http://host:port`.
+    /// Where its HTTP door is, `http://host:port`, or `host:port` with papers.
     pub endpoint: String,
     /// The key that clients present; `None` where loopback needs none.
     pub api_key: Option<String>,
     /// The key with an operator's rights.
     pub operator_key: String,
+    /// For TLS; `None` where it is not spoken.
+    pub papers: Option<Papers>,
+}
+
+impl NodeAt {
+    /// A client of it that gives up after this long, or half a minute, whichever is longer.
+    ///
+    /// # Errors
+    /// The endpoint is none, or its papers cannot be read.
+    pub fn client(&self, answer_ms: u64) -> Result<HttpClient, types::Invalid> {
+        self.client_that_shows(true, answer_ms)
+    }
+
+    /// The same, showing no certificate.
+    ///
+    /// # Errors
+    /// The endpoint is none, or its papers cannot be read.
+    pub fn without_certificate(&self, answer_ms: u64) -> Result<HttpClient, types::Invalid> {
+        self.client_that_shows(false, answer_ms)
+    }
+
+    fn client_that_shows(&self, own: bool, answer_ms: u64) -> Result<HttpClient, types::Invalid> {
+        let limits = HttpLimits {
+            connect: CONNECT,
+            answer: Duration::from_millis(answer_ms.max(30_000)),
+            ..HttpLimits::default()
+        };
+        let mut endpoint: Endpoint = self.endpoint.parse()?;
+        if let Some(papers) = &self.papers {
+            endpoint = endpoint.with_tls(papers.config(own)?);
+        }
+        Ok(HttpClient::with_limits(endpoint, limits))
+    }
 }
 
 /// All voters.
@@ -112,16 +171,11 @@ impl Link {
     /// Connects nothing yet.
     ///
     /// # Errors
-    /// The endpoint is none.
+    /// The endpoint is none, or its papers cannot be read.
     pub fn new(node: &NodeAt, answer_ms: u64) -> Result<Self, types::Invalid> {
-        let limits = HttpLimits {
-            connect: CONNECT,
-            answer: Duration::from_millis(answer_ms.max(30_000)),
-            ..HttpLimits::default()
-        };
         Ok(Self {
             name: node.name.clone(),
-            http: HttpClient::with_limits(node.endpoint.parse()?, limits),
+            http: node.client(answer_ms)?,
             api_key: node.api_key.clone(),
             operator_key: node.operator_key.clone(),
         })

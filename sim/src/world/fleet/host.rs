@@ -161,6 +161,7 @@ impl Host {
             endpoint: format!("http://{}", self.address),
             api_key: Some(API_KEY.to_owned()),
             operator_key: OPERATOR_KEY.to_owned(),
+            papers: None,
         }
     }
 

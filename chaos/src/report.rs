@@ -1,30 +1,38 @@
 //! The files of a run and its verdict.
 //!
-//! Invariant: everything but the load and the rounds is derived from the recorded history, so judging
+//! Invariant: everything but the loads and the rounds is derived from the recorded histories, so judging
 //! a folder again needs nothing else.
 //!
 //! Not here: what rules there are (`sim::judge`).
 
-use std::{fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 use sim::judge::{
     History, Verdict,
+    converge::took_us,
     timeline::{html, timeline},
     verdict,
 };
 
 use crate::{
     figures::{median_and_max, outages, outcomes, quiet_gap_us},
-    scenario::Run,
+    nemesis::Injection,
+    plot::svg,
+    soak::{Sample, Soaked, growth},
+    storm::{Round, Run},
 };
 
-/// File of the history, JSON lines.
-pub const HISTORY: &str = "history.jsonl";
-/// File of the figures and the verdict.
-pub const REPORT: &str = "report.json";
-/// File of the timeline.
-pub const TIMELINE: &str = "timeline.html";
+/// End of the names of histories, JSON lines.
+const HISTORY: &str = "-history.jsonl";
+/// End of the names of timelines.
+const TIMELINE: &str = "-timeline.html";
+/// File of the figures and the verdicts.
+const REPORT: &str = "report.json";
 
 /// Exit code of a verdict.
 pub fn exit_code(verdict: &Verdict) -> u8 {
@@ -32,6 +40,15 @@ pub fn exit_code(verdict: &Verdict) -> u8 {
         Verdict::Pass => 0,
         Verdict::Fail(_) => 1,
         Verdict::Unknown(_) => 3,
+    }
+}
+
+/// The worse of two.
+fn worse(one: Verdict, other: Verdict) -> Verdict {
+    match (one, other) {
+        (fail @ Verdict::Fail(_), _) | (_, fail @ Verdict::Fail(_)) => fail,
+        (unknown @ Verdict::Unknown(_), _) | (_, unknown @ Verdict::Unknown(_)) => unknown,
+        (pass, _) => pass,
     }
 }
 
@@ -64,6 +81,7 @@ pub fn report(history: &History) -> (Verdict, Value) {
         "run": history.header().run,
         "verdict": verdict.to_string(),
         "events": history.events().len(),
+        "converged_us": took_us(history),
         "without_success": summary(outages.iter().filter_map(|o| o.gap_us).collect()),
         "first_success": summary(outages.iter().filter_map(|o| o.first_us).collect()),
         "longest_gap_before_faults_us": quiet_gap_us(history),
@@ -73,42 +91,121 @@ pub fn report(history: &History) -> (Verdict, Value) {
     (verdict, value)
 }
 
-fn write_timeline(history: &History, folder: &Path) -> io::Result<()> {
-    let page = html::page(&timeline(history, &verdict::findings(history)));
-    fs::write(folder.join(TIMELINE), page)
+fn write_timeline(history: &History, path: &Path) -> io::Result<()> {
+    fs::write(path, html::page(&timeline(history, &verdict::findings(history))))
 }
 
-/// Writes the history of a run first, then judges it and writes the rest.
+/// How often each nemesis took hold, and why others were left out.
+pub fn nemeses(rounds: &[Round]) -> Value {
+    let mut all: BTreeMap<&str, (u64, Option<&str>)> = BTreeMap::new();
+    for round in rounds {
+        let entry = all.entry(round.nemesis.name()).or_default();
+        match &round.injection {
+            Injection::Installed => entry.0 += 1,
+            Injection::Skipped { reason } => entry.1 = Some(reason),
+            Injection::Indeterminate { detail } => entry.1 = Some(detail),
+        }
+    }
+    let told = all.into_iter().map(|(name, (installed, reason))| {
+        (name.to_owned(), json!({ "installed": installed, "left_out": reason }))
+    });
+    Value::Object(told.collect())
+}
+
+/// Writes the histories of a run first, then judges them and writes the rest.
 ///
 /// # Errors
 /// Of the file system.
 pub fn write(run: &Run, folder: &Path) -> io::Result<(Verdict, Value)> {
     fs::create_dir_all(folder)?;
-    fs::write(folder.join(HISTORY), run.history.to_lines())?;
-    let (verdict, mut value) = report(&run.history);
+    for seen in &run.seen {
+        let path = folder.join(format!("{}{HISTORY}", seen.name));
+        fs::write(path, seen.history.to_lines())?;
+    }
+    let (mut verdict, mut sides) = (Verdict::Pass, Vec::new());
+    for seen in &run.seen {
+        let (found, mut value) = report(&seen.history);
+        value["side"] = json!(seen.name);
+        value["load"] = json!(seen.load);
+        verdict = worse(verdict, found);
+        sides.push(value);
+        write_timeline(&seen.history, &folder.join(format!("{}{TIMELINE}", seen.name)))?;
+    }
     let rounds: Vec<Value> = run
         .rounds
         .iter()
         .map(|round| {
-            let injection = round.injection.to_string();
-            json!({ "nemesis": round.nemesis.name(), "injection": injection, "fault": round.fault })
+            let (nemesis, injection) = (round.nemesis.name(), round.injection.to_string());
+            json!({
+                "nemesis": nemesis, "nodes": round.nodes, "injection": injection, "fault": round.fault,
+            })
         })
         .collect();
-    value["rounds"] = json!(rounds);
-    value["load"] = json!(run.load.to_string());
+    let value = json!({
+        "up_ms": run.up_ms, "sides": sides, "rounds": rounds, "nemeses": nemeses(&run.rounds),
+    });
     fs::write(folder.join(REPORT), format!("{value:#}\n"))?;
-    write_timeline(&run.history, folder)?;
     Ok((verdict, value))
 }
 
-/// Judges a recorded run again and draws its timeline anew.
+/// Writes what a soak saw: the history, all looks as CSV, a picture; and judges both.
 ///
 /// # Errors
-/// In words: the history cannot be read, or the timeline not written.
+/// In words: something cannot be written.
+pub fn soak(soaked: &Soaked, folder: &Path) -> Result<(Verdict, Value), String> {
+    let failed = |error: io::Error| format!("{}: {error}", folder.display());
+    fs::create_dir_all(folder).map_err(failed)?;
+    let path = folder.join(format!("peers{HISTORY}"));
+    fs::write(path, soaked.history.to_lines()).map_err(failed)?;
+    let mut lines = "at_s,node,what,value\n".to_owned();
+    for sample in &soaked.samples {
+        let Sample { at_s, node, what, value } = sample;
+        lines.push_str(&format!("{at_s:.1},{node},{what},{value}\n"));
+    }
+    fs::write(folder.join("samples.csv"), lines).map_err(failed)?;
+    fs::write(folder.join("soak.svg"), svg(&soaked.samples)?).map_err(failed)?;
+    let (found, mut side) = report(&soaked.history);
+    side["side"] = json!("peers");
+    let (steady, growth) = growth(&soaked.samples);
+    let verdict = if steady { found } else { worse(found, Verdict::Fail(Vec::new())) };
+    let value = json!({ "sides": [side], "growth": growth });
+    fs::write(folder.join(REPORT), format!("{value:#}\n")).map_err(failed)?;
+    Ok((verdict, value))
+}
+
+/// The histories in a folder.
+fn histories(folder: &Path) -> Result<Vec<(String, PathBuf)>, String> {
+    let failed = |error: io::Error| format!("{}: {error}", folder.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        if let Some(side) = name.as_deref().and_then(|name| name.strip_suffix(HISTORY)) {
+            found.push((side.to_owned(), path));
+        }
+    }
+    found.sort();
+    match found.is_empty() {
+        true => Err(format!("{} has no history", folder.display())),
+        false => Ok(found),
+    }
+}
+
+/// Judges a recorded run again and draws its timelines anew.
+///
+/// # Errors
+/// In words: a history cannot be read, or a timeline not written.
 pub fn judge_again(folder: &Path) -> Result<(Verdict, Value), String> {
-    let path = folder.join(HISTORY);
-    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let history = History::from_lines(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-    write_timeline(&history, folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    Ok(report(&history))
+    let (mut verdict, mut sides) = (Verdict::Pass, Vec::new());
+    for (side, path) in histories(folder)? {
+        let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let history = History::from_lines(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+        let page = folder.join(format!("{side}{TIMELINE}"));
+        write_timeline(&history, &page).map_err(|e| format!("{}: {e}", page.display()))?;
+        let (found, mut value) = report(&history);
+        value["side"] = json!(side);
+        verdict = worse(verdict, found);
+        sides.push(value);
+    }
+    Ok((verdict, json!({ "sides": sides })))
 }

@@ -205,7 +205,7 @@ impl Boots {
     }
 
     /// A peer has answered this start, so it remembers it.
-    pub(super) fn is_known_to(&self, member: MemberId) {
+    pub(super) fn remembered_by(&self, member: MemberId) {
         self.known_to.lock().insert(member);
     }
 

@@ -139,7 +139,6 @@ impl Link {
         self.accept(asked.await.map_err(silent)?).await
     }
 
-    /// Takes the answer out of a response whose start is not stale (`RFT-10`).
     /// Asks the peer to remember this start.
     pub(super) async fn hello(&self) -> Answered {
         let Network { transport, append_within, .. } = &*self.network;
@@ -166,6 +165,7 @@ impl Link {
         learned.is_ok()
     }
 
+    /// Takes the answer out of a response whose start is not stale (`RFT-10`).
     async fn accept(&self, response: RaftResponse) -> Result<Reply, RpcError> {
         let boots = &self.network.boots;
         match response.answer {
@@ -180,7 +180,7 @@ impl Link {
                 let boot = Boot { epoch: response.boot_epoch, nonce: response.boot_nonce };
                 boots.check(self.to, boot).await.map_err(silent)?.map_err(silent)?;
                 boots.met().await.map_err(silent)?;
-                boots.is_known_to(self.to);
+                boots.remembered_by(self.to);
                 Ok(answer)
             }
         }

@@ -132,8 +132,14 @@ impl Writer {
             return;
         }
         let old = self.head.clone();
-        let traced: Vec<Option<(Traced, Instant)>> =
-            admitted.iter().map(|(ready, _)| ready.traced.clone()).collect();
+        // As most groups have none, this allocates nothing (`SPN-1`).
+        let traced: Vec<(usize, Traced, Instant)> = admitted
+            .iter()
+            .enumerate()
+            .filter_map(|(at, (ready, _))| {
+                ready.traced.clone().map(|(traced, came)| (at, traced, came))
+            })
+            .collect();
         let mut answered: Vec<Answered> = Vec::with_capacity(admitted.len());
         match self.transact(admitted, &mut answered) {
             Ok(entries) => {
@@ -160,11 +166,11 @@ impl Writer {
     fn trace(
         &self,
         started: Instant,
-        traced: Vec<Option<(Traced, Instant)>>,
+        traced: Vec<(usize, Traced, Instant)>,
         answered: &[Answered],
     ) {
-        for (traced, (_, answer)) in traced.into_iter().zip(answered) {
-            let Some((traced, came)) = traced else { continue };
+        for (at, traced, came) in traced {
+            let Some((_, answer)) = answered.get(at) else { continue };
             traced.record("store.queue", came, started);
             traced.record("store.commit", started, Instant::now());
             if let Some(made) = answer.as_ref().ok().and_then(|receipt| receipt.operations) {

@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 use runtime::{
     blocking,
     clock::{self, Instant},
+    process::resident_bytes_of,
     task::{self, Shutdown},
 };
 use serde_json::{Value, json};
@@ -166,11 +167,10 @@ async fn watch(soak: &Soak, hive: &Hive, begun: Instant) -> Result<Vec<Sample>, 
 
 /// What a process takes.
 fn look_at(pid: i32, data: &Path) -> io::Result<[(&'static str, u64); 3]> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().unwrap_or(0);
+    let rss_bytes = u32::try_from(pid).ok().and_then(resident_bytes_of);
+    let rss_bytes = rss_bytes.ok_or_else(|| io::Error::other("its memory is not told"))?;
     let fds = fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
-    Ok([("rss_bytes", kib * 1024), ("fds", fds), ("disk_bytes", size_of(data)?)])
+    Ok([("rss_bytes", rss_bytes), ("fds", fds), ("disk_bytes", size_of(data)?)])
 }
 
 /// Lengths of all files below a folder.

@@ -149,10 +149,7 @@ impl Process {
         if self.state() == State::Gone {
             return None;
         }
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kib * 1024)
+        runtime::process::resident_bytes_of(self.pid.try_into().ok()?)
     }
 }
 

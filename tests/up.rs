@@ -89,6 +89,23 @@ fn what_is_up_goes_down_and_comes_up_again_with_what_it_knew() {
 }
 
 #[test]
+fn who_comes_right_after_another_gets_a_network_that_is_whole() {
+    // With privileges both get the same number, and the system takes away the first one's namespaces when it has time.
+    for _ in 0..2 {
+        let place = tempfile::tempdir().expect("a folder");
+        let ok = |arguments: &[&str]| {
+            let output = command(place.path(), arguments);
+            assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+            json_of(&text(&output.stdout))
+        };
+        let told = ok(&["up", "--shape", "mesh2", "--json"]);
+        let nodes = told["nodes"].as_array().expect("nodes");
+        assert!(nodes.iter().all(|node| node["answers"] == true), "{told}");
+        ok(&["down", "--json"]);
+    }
+}
+
+#[test]
 fn what_cannot_be_is_said_with_its_fix() {
     let place = tempfile::tempdir().expect("a folder");
     let refused = |arguments: &[&str]| {

@@ -114,7 +114,7 @@ fn is_that(held: &Held, shape: Option<Shape>, settings: &[String]) -> Result<(),
 
 /// Makes the network where it is not there; it is noted first that it is this cluster's (`LOC-5`).
 fn set_up_network(held: &mut Held) -> Result<(), LocalError> {
-    if held.cluster.network.is_there() {
+    if held.cluster.network.is_there(&held.cluster.nodes) {
         return Ok(());
     }
     held.cluster.owns_network = true;

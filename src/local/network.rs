@@ -139,13 +139,14 @@ impl Network {
         }
     }
 
-    /// Whether it is there, as far as it has to be made.
-    pub fn is_there(self) -> bool {
-        match self {
-            Self::Loopback => true,
-            // This machine's own end is made last.
-            Self::Namespaces(number) => run(&["ip", "link", "show", &link(number, HOST)]).is_ok(),
-        }
+    /// Whether it is there for these nodes, as far as it has to be made.
+    pub fn is_there(self, nodes: &[Node]) -> bool {
+        let Self::Namespaces(number) = self else { return true };
+        let has = |node: &Node| Path::new(SPACES).join(space(number, place(node))).exists();
+        // This machine's own end is made last, and that it is up comes at the very end.
+        nodes.iter().all(has)
+            && run(&["ip", "-oneline", "address", "show", "up", "dev", &link(number, HOST)])
+                .is_ok_and(|shown| !shown.stdout.is_empty())
     }
 
     /// Makes the switch and a namespace for each node; what an interrupted command left goes first.
@@ -165,7 +166,9 @@ impl Network {
     /// Takes everything away.
     pub fn tear_down(self, nodes: &[Node]) {
         let Self::Namespaces(number) = self else { return };
-        // What is gone already is no failure. Links go with their namespaces.
+        // What is gone already is no failure. Links go with their namespaces, which the system does when it has time for it:
+        // this machine's own end goes first, or whoever gets the number next would meet it.
+        let _ = run(&["ip", "link", "del", &link(number, HOST)]);
         for node in nodes {
             let _ = run(&["ip", "netns", "del", &space(number, place(node))]);
         }
@@ -233,6 +236,7 @@ fn nft(number: u8, words: &[&str]) -> Result<(), LocalError> {
 
 /// Takes away all but the switch's namespace, by which the number is held; what is not there is no failure.
 fn clear(number: u8, nodes: &[Node]) {
+    let _ = run(&["ip", "link", "del", &link(number, HOST)]);
     for node in nodes {
         let _ = run(&["ip", "netns", "del", &space(number, place(node))]);
     }

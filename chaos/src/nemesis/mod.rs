@@ -373,6 +373,8 @@ impl World {
             Ok(Blow { faults, nodes, shown, undo }) => {
                 let injection = match shown {
                     Ok(()) => Injection::Installed,
+                    // The switch is this process's own: what it was told is in force, and has met nothing.
+                    Err(reason) if matches!(undo, Undo::Weather) => Injection::Skipped { reason },
                     Err(detail) => Injection::Indeterminate { detail },
                 };
                 Ok(Struck { nemesis, faults, nodes, injection, undo })
@@ -433,7 +435,7 @@ impl World {
             nodes.iter().cloned().partition(|n| own(&n));
         // Those with an environment of their own come last: they may need the others to take requests.
         if !together.is_empty() {
-            self.hive.command("start", &together).await?;
+            self.hive.command_of(binary, "start", &together, &[]).await?;
         }
         for node in apart {
             let variables = self.clocks.get(&node).map(|file| machine::variables(file));

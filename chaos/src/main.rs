@@ -63,7 +63,14 @@ fn played<T>(
     play: impl AsyncFnOnce(&Path) -> Result<T, String>,
 ) -> Result<T, String> {
     let world = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let done = world.map_err(|e| format!("a runtime: {e}"))?.block_on(play(nodes.path()));
+    let world = world.map_err(|e| format!("a runtime: {e}"))?;
+    // Interrupted, it ends what it has started: what is dropped stops its nodes and takes away what it has mounted.
+    let done = world.block_on(async {
+        tokio::select! {
+            done = play(nodes.path()) => done,
+            _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
+        }
+    });
     if place.keep || done.is_err() {
         eprintln!("the nodes' folders: {}", nodes.keep().display());
     }

@@ -13,6 +13,7 @@ use std::{
     ffi::OsStr,
     io,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -100,6 +101,14 @@ impl Disk {
     /// How often a fault has struck, by the name of its kind.
     pub fn struck(&self, fault: &str) -> u64 {
         self.faulty.stats().faults.get(fault).copied().unwrap_or(0)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.mounted = None;
+        // Lazily, should a process have kept it from going: it must not stay without anybody who answers for it.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.place).output();
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
+    path::Path,
     process::Command,
 };
 
@@ -22,6 +23,9 @@ const NET: [u8; 2] = [10, 213];
 const HOST: usize = 254;
 /// The first number that is tried for a cluster: `hivemem up` begins at the other end.
 const FIRST: u8 = 254;
+
+/// Where the system shows devices by name.
+const DEVICES: &str = "/sys/class/net";
 
 /// Namespaces of a cluster.
 #[derive(Debug)]
@@ -78,7 +82,10 @@ impl Spaces {
             listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
         let vacant = |number: &u8| {
             let own = format!("hivemem{number}");
+            // A switch that has just been dropped may still have its devices for a moment.
+            let device = Path::new(DEVICES).join(format!("hm{number}-{HOST}"));
             taken.iter().all(|name| *name != own && !name.starts_with(&format!("{own}-")))
+                && !device.exists()
         };
         let number = (1..=FIRST).rev().find(vacant).ok_or("all numbers of clusters are taken")?;
         // Whoever makes a namespace of this name has the number.

@@ -165,7 +165,9 @@ fn table(lines: &[Line]) -> String {
     let mut text = "| # | what | result | seen |\n|---|---|---|---|\n".to_owned();
     for line in lines {
         let result = if line.passed { "pass" } else { "**FAIL**" };
-        text.push_str(&format!("| {} | {} | {result} | {} |\n", line.name, line.what, line.seen));
+        // A row is one line.
+        let seen = line.seen.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+        text.push_str(&format!("| {} | {} | {result} | {seen} |\n", line.name, line.what));
     }
     text
 }

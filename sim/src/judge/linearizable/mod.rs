@@ -55,8 +55,11 @@ pub const ONE_ENTRY: Rule =
 /// Rules of this judge.
 pub const RULES: &[&Rule] = &[&LINEARIZABLE, &LOG_EXPLAINS, &LOG_RESPECTS_TIME, &ONE_ENTRY];
 
-/// Steps that the search may take for one key.
-pub const STEPS_MAX: u64 = 2_000_000;
+/// Steps that the search may take for a key with few operations.
+const STEPS_MAX: u64 = 2_000_000;
+/// Steps that it may take for each of many. What may yet happen is looked at again with every operation, and the longer a
+/// run is the more of it there is.
+const STEPS_EACH: u64 = 50_000;
 
 /// Judges every key, and the log across keys.
 pub fn judge(case: &Case<'_>, findings: &mut Findings) {
@@ -208,23 +211,24 @@ fn judge_object<M: Model>(
         let seen_us = blamed.iter().filter_map(|id| case.operation(*id)?.ended_us).max();
         findings.violated(Violation::of(rule, detail).by(blamed).at(seen_us.unwrap_or(0)));
     };
+    let steps = STEPS_MAX.max(STEPS_EACH * operations.len() as u64);
     let mut certain = operations.iter().filter(|operation| !operation.pending());
     if certain.any(|operation| operation.place.is_some()) {
-        match search(model, operations, true, &mut Budget(STEPS_MAX)) {
+        match search(model, operations, true, &mut Budget(steps)) {
             // An order that agrees with the log is an order: nothing is left to search for.
             Found::Order(_) => return,
             Found::Nothing => condemn(&LOG_EXPLAINS, true),
             Found::Undecided => {
-                findings.undecided(&LOG_EXPLAINS, format!("{object}: {STEPS_MAX} steps used up"));
+                findings.undecided(&LOG_EXPLAINS, format!("{object}: {steps} steps used up"));
                 return;
             }
         }
     }
-    match search(model, operations, false, &mut Budget(STEPS_MAX)) {
+    match search(model, operations, false, &mut Budget(steps)) {
         Found::Order(_) => {}
         Found::Nothing => condemn(&LINEARIZABLE, false),
         Found::Undecided => {
-            findings.undecided(&LINEARIZABLE, format!("{object}: {STEPS_MAX} steps used up"));
+            findings.undecided(&LINEARIZABLE, format!("{object}: {steps} steps used up"));
         }
     }
 }

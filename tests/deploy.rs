@@ -169,9 +169,17 @@ impl Composed {
             let config = text(&file).replace("/etc/hivemem", &node.display().to_string());
             let config = config.replace("/data\"", &format!("{}/data\"", node.display()));
             fs::write(&file, config.replace("0.0.0.0:7747", address)).expect("written");
+            let said = fs::File::create(node.join("log")).expect("a log");
             let mut command = Command::new(binary());
-            command.env_clear().arg("--config").arg(&file).arg("serve").stderr(Stdio::null());
+            command.env_clear().arg("--config").arg(&file).arg("serve").stderr(said);
             self.running.push(Running(command.spawn().expect("it starts")));
+        }
+        // Where no node has its folder a command works on the folder itself, without peers.
+        for name in COMPOSED {
+            until(&format!("{name} serves"), || {
+                let said = text(&self.node(name).join("log"));
+                if said.contains("hivemem serves on") { Ok(()) } else { Err(said) }
+            });
         }
     }
 }

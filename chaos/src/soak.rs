@@ -29,7 +29,7 @@ use sim::{
 
 use crate::{
     hive::{Hive, Plan},
-    storm::BOUNDS,
+    storm::{BOUNDS, record_chains},
 };
 
 /// Memories that there are once clients have stored enough; from then on they delete as many as they store.
@@ -119,6 +119,7 @@ pub async fn run(soak: &Soak, binary: &Path, folder: &Path) -> Result<Soaked, St
     recorder.record(What::Healed);
     look::record_all(&recorder, &federation, ground.nodes(), CONVERGE).await;
     recorder.record(What::Converged);
+    record_chains(&ground, &recorder).await;
     recorder.record(What::End);
     let header = Header {
         history_version: VERSION,

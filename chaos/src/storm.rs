@@ -323,12 +323,7 @@ impl Half {
             Self::Peers(ground, load, federation) => {
                 agree(&ground, &load, &federation).await?;
                 look::record_all(recorder, &federation, ground.nodes(), QUIET).await;
-                for node in ground.nodes() {
-                    let epoch = ground.epoch(&node.name);
-                    if let Some(scan) = root::scan_rows_of(node, epoch, ANSWER_MS).await {
-                        recorder.record(What::Chain(scan));
-                    }
-                }
+                record_chains(&ground, recorder).await;
                 recorder.record(What::End);
                 ("peers", format!("{load:?}"), Some(federation))
             }
@@ -345,6 +340,16 @@ impl Half {
         };
         let history = recorder.history(header).map_err(|malformed| malformed.to_string())?;
         Ok(Seen { name, load, history })
+    }
+}
+
+/// Records the audit chain of every peer.
+pub(crate) async fn record_chains(ground: &peers::Ground, recorder: &Recorder) {
+    for node in ground.nodes() {
+        let epoch = ground.epoch(&node.name);
+        if let Some(scan) = root::scan_rows_of(node, epoch, ANSWER_MS).await {
+            recorder.record(What::Chain(scan));
+        }
     }
 }
 

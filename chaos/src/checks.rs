@@ -12,7 +12,6 @@
 //! Not here: faults by chance (`storm`).
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -24,10 +23,7 @@ use runtime::{
     clock::{self, Instant},
 };
 use serde_json::{Value, json};
-use sim::workload::{
-    draw::Draw,
-    root::{NodeAt, Papers},
-};
+use sim::workload::root::{NodeAt, Papers};
 use wire::http_client::{HttpAnswer, HttpError};
 
 use crate::{
@@ -120,18 +116,7 @@ pub async fn run(
         settings: vec!["log.filter=info,wire=debug".to_owned()],
     })
     .await?;
-    let mut world = World {
-        ground: None,
-        disks: BTreeMap::new(),
-        images: BTreeMap::new(),
-        clocks: BTreeMap::new(),
-        hive,
-        network: None,
-        sides: Vec::new(),
-        draw: Draw::new(1),
-        losses: 1,
-        next: None,
-    };
+    let mut world = World::of(hive);
     let mut all = Vec::new();
     for check in checks {
         let found = match check {

@@ -199,16 +199,11 @@ async fn found(
     .await?;
     let quorum = hive.names(false).len() as u64 / 2 + 1;
     let mut world = World {
-        ground: None,
-        disks: BTreeMap::new(),
-        images: BTreeMap::new(),
-        clocks: BTreeMap::new(),
-        hive,
         network,
-        sides: Vec::new(),
         draw: Draw::new(draw.bits()),
         losses: quorum.saturating_sub(1),
         next: storm.next.clone(),
+        ..World::of(hive)
     };
     if storm.deep {
         deepen(&mut world, draw).await?;

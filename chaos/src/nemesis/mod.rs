@@ -285,6 +285,22 @@ pub struct World {
 }
 
 impl World {
+    /// A cluster with nothing between its nodes or below them that could be disturbed; of its peers one may lose what it has.
+    pub fn of(hive: Hive) -> Self {
+        Self {
+            ground: None,
+            clocks: BTreeMap::new(),
+            hive,
+            disks: BTreeMap::new(),
+            images: BTreeMap::new(),
+            network: None,
+            sides: Vec::new(),
+            draw: Draw::new(1),
+            losses: 1,
+            next: None,
+        }
+    }
+
     /// Why a nemesis cannot be had here; `None` if it can.
     pub fn obstacle(&self, nemesis: Nemesis) -> Option<String> {
         nemesis.needs().iter().find_map(|need| match need {

@@ -75,21 +75,55 @@ pub fn judge(history: &History) -> Verdict {
     }
 }
 
+/// How many findings a verdict's text tells; the first ones say what the matter is.
+const TOLD_MAX: usize = 20;
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pass => write!(f, "pass"),
             Self::Fail(violations) => {
                 write!(f, "fail")?;
-                violations.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
+                tell(f, violations, |f, violation| write!(f, "\n  {violation}"))
             }
             Self::Unknown(undecided) => {
                 write!(f, "unknown")?;
-                undecided.iter().try_for_each(|undecided| {
+                tell(f, undecided, |f, undecided| {
                     let Rule { judge, name, .. } = undecided.rule;
                     write!(f, "\n  {judge}/{name}: {}", undecided.detail)
                 })
             }
         }
+    }
+}
+
+/// Writes the first findings, and how many there are besides.
+fn tell<T>(
+    f: &mut fmt::Formatter<'_>,
+    findings: &[T],
+    one: impl Fn(&mut fmt::Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    findings.iter().take(TOLD_MAX).try_for_each(|finding| one(f, finding))?;
+    match findings.len().saturating_sub(TOLD_MAX) {
+        0 => Ok(()),
+        more => write!(f, "\n  and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_tells_the_first_findings_and_counts_the_rest() {
+        let undecided = |number: usize| Undecided {
+            rule: &durability::STORED,
+            detail: format!("finding {number}"),
+        };
+        let few = Verdict::Unknown((1..=TOLD_MAX).map(undecided).collect()).to_string();
+        assert!(few.ends_with(&format!("finding {TOLD_MAX}")), "{few}");
+        let many = Verdict::Unknown((0..200_000).map(undecided).collect()).to_string();
+        assert!(many.contains("finding 0\n"), "{many}");
+        assert!(many.ends_with("\n  and 199980 more"), "{many}");
     }
 }

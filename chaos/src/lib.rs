@@ -27,5 +27,6 @@ pub mod network;
 pub mod options;
 pub mod plot;
 pub mod report;
+pub mod samples;
 pub mod soak;
 pub mod storm;

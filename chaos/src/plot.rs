@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use plotters::prelude::*;
 
-use crate::soak::Sample;
+use crate::samples::Sample;
 
 /// Of the picture, pixels.
 const SIZE: (u32, u32) = (1000, 640);

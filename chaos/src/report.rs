@@ -1,6 +1,6 @@
 //! The files of a run and its verdict.
 //!
-//! Invariant: everything but the loads and the rounds is derived from the recorded histories, so judging
+//! Invariant: everything but the loads and the rounds is derived from the recorded histories and samples, so judging
 //! a folder again needs nothing else.
 //!
 //! Not here: what rules there are (`sim::judge`).
@@ -23,7 +23,8 @@ use crate::{
     figures::{median_and_max, outages, outcomes, quiet_gap_us},
     nemesis::Injection,
     plot::svg,
-    soak::{Sample, Soaked, growth},
+    samples::{Sample, from_csv, growth, to_csv},
+    soak::Soaked,
     storm::{Round, Run},
 };
 
@@ -31,6 +32,8 @@ use crate::{
 const HISTORY: &str = "-history.jsonl";
 /// End of the names of timelines.
 const TIMELINE: &str = "-timeline.html";
+/// File of what a soak has measured.
+const SAMPLES: &str = "samples.csv";
 /// File of the figures and the verdicts.
 const REPORT: &str = "report.json";
 
@@ -157,20 +160,21 @@ pub fn soak(soaked: &Soaked, folder: &Path) -> Result<(Verdict, Value), String> 
     fs::create_dir_all(folder).map_err(failed)?;
     let path = folder.join(format!("peers{HISTORY}"));
     fs::write(path, soaked.history.to_lines()).map_err(failed)?;
-    let mut lines = "at_s,node,what,value\n".to_owned();
-    for sample in &soaked.samples {
-        let Sample { at_s, node, what, value } = sample;
-        lines.push_str(&format!("{at_s:.1},{node},{what},{value}\n"));
-    }
-    fs::write(folder.join("samples.csv"), lines).map_err(failed)?;
+    fs::write(folder.join(SAMPLES), to_csv(&soaked.samples)).map_err(failed)?;
     fs::write(folder.join("soak.svg"), svg(&soaked.samples)?).map_err(failed)?;
     let (found, mut side) = report(&soaked.history);
     side["side"] = json!("peers");
-    let (steady, growth) = growth(&soaked.samples);
-    let verdict = if steady { found } else { worse(found, Verdict::Fail(Vec::new())) };
+    let (verdict, growth) = grown(found, &soaked.samples);
     let value = json!({ "sides": [side], "growth": growth });
     fs::write(folder.join(REPORT), format!("{value:#}\n")).map_err(failed)?;
     Ok((verdict, value))
+}
+
+/// A verdict, made worse where something grew that must not.
+fn grown(found: Verdict, samples: &[Sample]) -> (Verdict, Value) {
+    let (steady, growth) = growth(samples);
+    let verdict = if steady { found } else { worse(found, Verdict::Fail(Vec::new())) };
+    (verdict, growth)
 }
 
 /// The histories in a folder.
@@ -191,10 +195,10 @@ fn histories(folder: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     }
 }
 
-/// Judges a recorded run again and draws its timelines anew.
+/// Judges a recorded run again and draws its timelines anew; of a soak also what has grown.
 ///
 /// # Errors
-/// In words: a history cannot be read, or a timeline not written.
+/// In words: a record cannot be read, or a timeline not written.
 pub fn judge_again(folder: &Path) -> Result<(Verdict, Value), String> {
     let (mut verdict, mut sides) = (Verdict::Pass, Vec::new());
     for (side, path) in histories(folder)? {
@@ -207,5 +211,12 @@ pub fn judge_again(folder: &Path) -> Result<(Verdict, Value), String> {
         verdict = worse(verdict, found);
         sides.push(value);
     }
-    Ok((verdict, json!({ "sides": sides })))
+    let samples = folder.join(SAMPLES);
+    if !samples.exists() {
+        return Ok((verdict, json!({ "sides": sides })));
+    }
+    let text = fs::read_to_string(&samples).map_err(|e| format!("{}: {e}", samples.display()))?;
+    let samples = from_csv(&text).map_err(|e| format!("{}: {e}", samples.display()))?;
+    let (verdict, growth) = grown(verdict, &samples);
+    Ok((verdict, json!({ "sides": sides, "growth": growth })))
 }

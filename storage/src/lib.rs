@@ -19,6 +19,7 @@ pub mod index;
 pub mod port;
 pub mod request;
 pub mod similar;
+pub(crate) mod sql;
 pub mod sqlite;
 pub mod state;
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use runtime::disk::{self, Disk, OpenMode};
-use rusqlite::{Connection, OpenFlags, backup::Backup};
+use rusqlite::{OpenFlags, backup::Backup};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -24,7 +24,10 @@ use types::NodeId;
 
 pub use super::open::DATABASE_FILE;
 use super::{check, digest, fault::SqlFault, read::changes, schema, verify};
-use crate::answer::Finding;
+use crate::{
+    answer::Finding,
+    sql::{self, Connection},
+};
 
 /// Name of the manifest.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -140,7 +143,8 @@ pub(crate) fn write_backup(
     disk.create_dir_all(folder)?;
     require_empty(disk, folder)?;
     let file = folder.join(DATABASE_FILE);
-    copy_database(source, disk, &file).map_err(|e| sql("write", &file, &e.into()))?;
+    copy_database(source.as_sqlite(), disk, &file)
+        .map_err(|e| failed("write", &file, &sql::Error::from(e).into()))?;
     // SQLite creates files that others may read.
     disk.set_mode(&file, 0o600)?;
     // SQLite synced what it wrote; the name is ours to sync.
@@ -152,7 +156,7 @@ pub(crate) fn write_backup(
     Ok(manifest)
 }
 
-fn sql(doing: &'static str, file: &Path, fault: &SqlFault) -> BackupError {
+fn failed(doing: &'static str, file: &Path, fault: &SqlFault) -> BackupError {
     BackupError::Sql { doing, file: file.to_path_buf(), cause: fault.to_string() }
 }
 
@@ -163,14 +167,18 @@ fn require_empty(disk: &dyn Disk, folder: &Path) -> Result<(), BackupError> {
     }
 }
 
-fn open(disk: &dyn Disk, file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+fn open(disk: &dyn Disk, file: &Path, flags: OpenFlags) -> rusqlite::Result<rusqlite::Connection> {
     match disk.sqlite_vfs() {
-        Some(vfs) => Connection::open_with_flags_and_vfs(file, flags, vfs.as_str()),
-        None => Connection::open_with_flags(file, flags),
+        Some(vfs) => rusqlite::Connection::open_with_flags_and_vfs(file, flags, vfs.as_str()),
+        None => rusqlite::Connection::open_with_flags(file, flags),
     }
 }
 
-fn copy_database(source: &Connection, disk: &dyn Disk, file: &Path) -> rusqlite::Result<()> {
+fn copy_database(
+    source: &rusqlite::Connection,
+    disk: &dyn Disk,
+    file: &Path,
+) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -192,7 +200,7 @@ fn copy_database(source: &Connection, disk: &dyn Disk, file: &Path) -> rusqlite:
 
 /// Computes the manifest of a finished copy.
 fn describe(disk: &dyn Disk, file: &Path, now_ms: u64) -> Result<BackupManifest, BackupError> {
-    let reading = |fault: SqlFault| sql("read", file, &fault);
+    let reading = |fault: SqlFault| failed("read", file, &fault);
     let copy = open_copy(disk, file).map_err(|e| reading(e.into()))?;
     let node: Vec<u8> = copy
         .query_row("SELECT value FROM meta WHERE key = 'node_id'", [], |row| row.get(0))
@@ -205,7 +213,8 @@ fn describe(disk: &dyn Disk, file: &Path, now_ms: u64) -> Result<BackupManifest,
         format: FORMAT,
         node_id: node_id.to_string(),
         created_at_ms: now_ms,
-        schema_version: schema::version(&copy).map_err(|e| reading(e.into()))?,
+        schema_version: schema::version(copy.as_sqlite())
+            .map_err(|e| reading(sql::Error::from(e).into()))?,
         position: changes::head(&copy).map_err(reading)?,
         chain_head_sequence: head.0,
         chain_head_hash: hex::encode(head.1),
@@ -216,8 +225,9 @@ fn describe(disk: &dyn Disk, file: &Path, now_ms: u64) -> Result<BackupManifest,
 }
 
 /// Opens the database of a backup for reading alone: nothing is created beside it.
-fn open_copy(disk: &dyn Disk, file: &Path) -> rusqlite::Result<Connection> {
-    open(disk, file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+fn open_copy(disk: &dyn Disk, file: &Path) -> sql::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Ok(Connection::sqlite(open(disk, file, flags)?))
 }
 
 fn hash_file(disk: &dyn Disk, path: &Path, name: &str) -> io::Result<BackupFile> {

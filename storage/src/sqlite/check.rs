@@ -9,7 +9,7 @@
 //!
 //! Not here: the audit chain (`verify`) and the content of the recall indexes.
 
-use rusqlite::{Connection, OptionalExtension, types::Value};
+use crate::sql::{Connection, OptionalExtension, Value};
 use types::{MemoryId, Payload, Record, codec, record::view::fold};
 
 use super::{
@@ -93,7 +93,7 @@ impl RowCheck {
 /// Structure of the file and of the tables beside `memories`.
 pub(crate) fn structure(connection: &Connection) -> Result<Vec<Finding>, SqlFault> {
     let mut findings = Vec::new();
-    let mut statement = connection.prepare("PRAGMA integrity_check")?;
+    let mut statement = connection.prepare_cached("PRAGMA integrity_check")?;
     let mut rows = statement.query([])?;
     while let Some(found) = rows.next()? {
         let text: String = found.get(0)?;
@@ -101,7 +101,7 @@ pub(crate) fn structure(connection: &Connection) -> Result<Vec<Finding>, SqlFaul
             findings.push(Finding { check: "integrity", problem: format!("{text}; {FIX}") });
         }
     }
-    let version = schema::version(connection)?;
+    let version = schema::version(connection.as_sqlite()).map_err(crate::sql::Error::from)?;
     if version != schema::VERSION {
         let problem = format!(
             "schema {version} instead of {}; open the store once with this build",
@@ -163,7 +163,7 @@ fn mirror_problems(
     let expected = mirrored(record, &together);
     let found = statement
         .query_row([number], |found| {
-            (0..expected.len()).map(|at| found.get::<_, Value>(at)).collect::<Result<Vec<_>, _>>()
+            (0..expected.len()).map(|at| found.get::<Value>(at)).collect::<Result<Vec<_>, _>>()
         })
         .optional()?;
     for ((name, expected), found) in expected.iter().zip(found.iter().flatten()) {

@@ -8,7 +8,9 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::{OpenFlags, config::DbConfig};
+
+use crate::sql::Connection;
 
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 96;
@@ -36,8 +38,8 @@ pub(crate) fn open(
         Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY | shared,
     };
     let connection = match vfs {
-        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
-        None => Connection::open_with_flags(path, flags)?,
+        Some(vfs) => rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+        None => rusqlite::Connection::open_with_flags(path, flags)?,
     };
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -53,11 +55,11 @@ pub(crate) fn open(
         }
         Role::Reader => pragma(&connection, "query_only = ON")?,
     }
-    Ok(connection)
+    Ok(Connection::sqlite(connection))
 }
 
 /// Runs `PRAGMA text` to its end and drops what it returns.
-fn pragma(connection: &Connection, text: &str) -> rusqlite::Result<()> {
+fn pragma(connection: &rusqlite::Connection, text: &str) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(&format!("PRAGMA {text}"))?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}

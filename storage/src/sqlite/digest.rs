@@ -10,7 +10,7 @@
 //!
 //! Not here: audit rows. Each node signs its own chain.
 
-use rusqlite::{Connection, types::ValueRef};
+use crate::sql::{Connection, ValueRef};
 use sha2::{Digest, Sha256};
 
 use super::fault::SqlFault;
@@ -47,7 +47,7 @@ pub(crate) fn content_digest(connection: &Connection) -> Result<[u8; 32], SqlFau
     let mut hash = Sha256::new();
     for (name, query) in SECTIONS {
         field(&mut hash, b's', name.as_bytes());
-        let mut statement = connection.prepare(query)?;
+        let mut statement = connection.prepare_cached(query)?;
         let columns = statement.column_count();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -55,8 +55,7 @@ pub(crate) fn content_digest(connection: &Connection) -> Result<[u8; 32], SqlFau
                 match row.get_ref(at)? {
                     ValueRef::Null => field(&mut hash, b'n', b""),
                     ValueRef::Integer(number) => field(&mut hash, b'i', &number.to_be_bytes()),
-                    ValueRef::Real(number) => field(&mut hash, b'r', &number.to_be_bytes()),
-                    ValueRef::Text(bytes) => field(&mut hash, b't', bytes),
+                    ValueRef::Text(text) => field(&mut hash, b't', text.as_bytes()),
                     ValueRef::Blob(bytes) => field(&mut hash, b'b', bytes),
                 }
             }

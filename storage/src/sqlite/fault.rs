@@ -8,7 +8,7 @@
 use rusqlite::ErrorCode;
 use types::Reject;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, sql};
 
 /// Why work inside the database ended early.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +16,9 @@ pub enum SqlFault {
     /// The request is refused; nothing is wrong with the store.
     #[error(transparent)]
     Rejected(#[from] Reject),
-    /// SQLite refused.
+    /// The database refused.
     #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
+    Sql(#[from] sql::Error),
     /// Bytes that were read do not fit what they should be.
     #[error("{table} {key} is damaged: {problem}; run `hivemem doctor`")]
     Damaged {
@@ -41,7 +41,7 @@ impl SqlFault {
     /// Whether the disk or the page limit is exhausted.
     pub fn is_full(&self) -> bool {
         match self {
-            SqlFault::Sqlite(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            SqlFault::Sql(error) => error.sqlite_code() == Some(ErrorCode::DiskFull),
             _ => false,
         }
     }
@@ -50,7 +50,7 @@ impl SqlFault {
     pub fn into_store_error(self, doing: &'static str) -> StoreError {
         match self {
             SqlFault::Rejected(reject) => StoreError::Rejected(reject),
-            SqlFault::Sqlite(error) => {
+            SqlFault::Sql(error) => {
                 stop_on_bad_disk(doing, &error);
                 StoreError::Failed { doing, cause: error.to_string() }
             }
@@ -62,9 +62,9 @@ impl SqlFault {
 }
 
 /// Stops the node when `error` says that the disk failed (`SQL-2`).
-pub(crate) fn stop_on_bad_disk(doing: &str, error: &rusqlite::Error) {
+pub(crate) fn stop_on_bad_disk(doing: &str, error: &sql::Error) {
     let bad = matches!(
-        error.sqlite_error_code(),
+        error.sqlite_code(),
         Some(
             ErrorCode::SystemIoFailure
                 | ErrorCode::DatabaseCorrupt

@@ -16,7 +16,7 @@ use runtime::{
     disk::{self, DiskRef, LockGuard, OpenMode},
     random,
 };
-use rusqlite::{Connection, ErrorCode, OptionalExtension};
+use rusqlite::ErrorCode;
 use types::NodeId;
 
 use super::{
@@ -27,7 +27,10 @@ use super::{
     schema::{self, MigrateError},
     write::{group::Group, head::Head, vocabulary::Vocabulary},
 };
-use crate::error::OpenError;
+use crate::{
+    error::OpenError,
+    sql::{self, Connection, OptionalExtension},
+};
 
 /// Name of the database in the store's folder.
 pub const DATABASE_FILE: &str = "hivemem.db";
@@ -86,12 +89,12 @@ fn prepare(
     path: &Path,
     config: &StoreConfig,
 ) -> Result<Prepared, OpenError> {
-    schema::migrate(connection, path).map_err(|error| match error {
+    schema::migrate(connection.as_sqlite_mut(), path).map_err(|error| match error {
         MigrateError::Open(error) => error,
         MigrateError::Sql { source } => refused(path, source),
     })?;
     let read = |error: SqlFault| match error {
-        SqlFault::Sqlite(error) => refused(path, error),
+        SqlFault::Sql(error) => refused(path, error),
         other => OpenError::Corrupt { path: path.to_path_buf(), problem: other.to_string() },
     };
     let node = begin_boot(connection, config).map_err(|error| refused(path, error))?;
@@ -118,8 +121,8 @@ fn look_at_old_titles(
     if due.is_none() {
         return Ok(());
     }
-    let transaction = connection.unchecked_transaction()?;
-    Group::new(&transaction, config, words, head).look_at_old_titles()?;
+    let transaction = connection.begin()?;
+    Group::new(connection, config, words, head).look_at_old_titles()?;
     transaction.commit()?;
     words.keep();
     Ok(())
@@ -174,34 +177,34 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Names the node on the first start, counts the start, and notes the signing key. Gives the node's id.
-fn begin_boot(connection: &mut Connection, config: &StoreConfig) -> rusqlite::Result<NodeId> {
+fn begin_boot(connection: &Connection, config: &StoreConfig) -> sql::Result<NodeId> {
     let now_ms = clock::now_unix_ms();
-    let transaction = connection.transaction()?;
-    let known: Option<[u8; 16]> = transaction
+    let transaction = connection.begin()?;
+    let known: Option<[u8; 16]> = connection
         .query_row("SELECT value FROM meta WHERE key = 'node_id'", [], |row| row.get(0))
         .optional()?;
     let node = match known {
         Some(bytes) => NodeId(uuid::Uuid::from_bytes(bytes)),
         None => {
             let node = NodeId(random::uuid_v7(now_ms));
-            transaction.execute(
+            connection.execute(
                 "INSERT INTO meta (key, value) VALUES ('node_id', ?1)",
                 [node.as_bytes().as_slice()],
             )?;
             node
         }
     };
-    transaction.execute(
+    connection.execute(
         "INSERT INTO meta (key, value) VALUES ('boots', 1)
          ON CONFLICT (key) DO UPDATE SET value = value + 1",
         [],
     )?;
     let (key_id, public_key) = (config.signer.key_id(), config.signer.public_key());
-    transaction.execute(
+    connection.execute(
         "UPDATE signing_keys SET until_ms = ?1 WHERE until_ms IS NULL AND key_id <> ?2",
         (signed(now_ms), key_id),
     )?;
-    transaction.execute(
+    connection.execute(
         "INSERT INTO signing_keys (key_id, public_key, from_ms) VALUES (?1, ?2, ?3)
          ON CONFLICT (key_id) DO UPDATE SET until_ms = NULL",
         (key_id, public_key, signed(now_ms)),
@@ -211,9 +214,9 @@ fn begin_boot(connection: &mut Connection, config: &StoreConfig) -> rusqlite::Re
 }
 
 /// What SQLite's refusal to open or read a file means.
-pub(crate) fn refused(path: &Path, error: rusqlite::Error) -> OpenError {
-    let path = path.to_path_buf();
-    match error.sqlite_error_code() {
+pub(crate) fn refused(path: &Path, error: impl Into<sql::Error>) -> OpenError {
+    let (path, error) = (path.to_path_buf(), error.into());
+    match error.sqlite_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             OpenError::Corrupt { path, problem: error.to_string() }
         }

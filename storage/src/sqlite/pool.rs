@@ -14,9 +14,9 @@ use std::{
     },
 };
 
+use crate::sql::Connection;
 use parking_lot::Mutex;
 use runtime::{blocking, disk::DiskRef};
-use rusqlite::Connection;
 use tokio::sync::Semaphore;
 use types::{Reason, Reject};
 
@@ -121,8 +121,8 @@ impl Shared {
         // The generation is read first: a reset in between drops this connection after its use.
         let generation = self.generation.load(Ordering::Acquire);
         let vfs = self.disk.sqlite_vfs();
-        let connection =
-            connection::open(&self.path, vfs.as_deref(), Role::Reader, self.cache_kib)?;
+        let connection = connection::open(&self.path, vfs.as_deref(), Role::Reader, self.cache_kib)
+            .map_err(crate::sql::Error::from)?;
         Ok((generation, connection))
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Not here: which statements read and write rows.
 
-use rusqlite::{Row, types::FromSqlError};
+use crate::sql::{self, Row};
 use sha2::{Digest, Sha256};
 use types::{
     AgentId, Audience, Invalid, Life, MemoryId, Namespace, Record, Title,
@@ -56,19 +56,19 @@ pub struct Stored {
 ///
 /// # Errors
 /// [`SqlFault::Damaged`] when the checksum does not fit or the state does not decode.
-pub fn stored(row: &Row<'_>) -> Result<Stored, SqlFault> {
+pub(crate) fn stored(row: Row<'_>) -> Result<Stored, SqlFault> {
     let number: i64 = row.get(0)?;
     let damaged = |problem: String| SqlFault::Damaged {
         table: "memories",
         key: format!("row {number}"),
         problem,
     };
-    let unreadable = |e: FromSqlError| damaged(e.to_string());
-    let title = row.get_ref(3)?.as_str().map_err(unreadable)?;
-    let state = row.get_ref(4)?.as_blob().map_err(unreadable)?;
-    let content = row.get_ref(5)?.as_str().map_err(unreadable)?;
-    let embedding = row.get_ref(6)?.as_blob_or_null().map_err(unreadable)?.unwrap_or(&[]);
-    if checksum(title, state, content, embedding) != row.get::<_, i64>(2)? {
+    let unreadable = |e: sql::Error| damaged(e.to_string());
+    let title = row.get::<&str>(3).map_err(unreadable)?;
+    let state = row.get::<&[u8]>(4).map_err(unreadable)?;
+    let content = row.get::<&str>(5).map_err(unreadable)?;
+    let embedding = row.get::<Option<&[u8]>>(6).map_err(unreadable)?.unwrap_or(&[]);
+    if checksum(title, state, content, embedding) != row.get::<i64>(2)? {
         return Err(damaged("its checksum does not fit its content".into()));
     }
     let columns = Columns {

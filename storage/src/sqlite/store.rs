@@ -67,7 +67,7 @@ impl SqliteStore {
         let opened = open::open(&disk, folder, &config)?;
         let open::Opened { lock, path, connection, node, words, head, broken } = opened;
         let damaged = |fault: SqlFault| match fault {
-            SqlFault::Sqlite(error) => open::refused(&path, error),
+            SqlFault::Sql(error) => open::refused(&path, error),
             other => OpenError::Corrupt { path: path.clone(), problem: other.to_string() },
         };
         let sources = Sources {

@@ -5,8 +5,8 @@
 //!
 //! Not here: supplied vectors, which are part of the memory, and searching.
 
+use crate::sql::{Connection, OptionalExtension, params};
 use half::f16;
-use rusqlite::{Connection, OptionalExtension, params};
 use types::{Invalid, Reject};
 
 use super::{
@@ -29,15 +29,10 @@ pub(crate) fn keep<'v>(
             return Err(Reject::from(Invalid::new("vectors", problem)).into());
         }
     }
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let kept = keep_all(connection, space, computed);
-    if kept.is_ok() {
-        connection.prepare_cached("COMMIT")?.execute([])?;
-    } else if !connection.is_autocommit() {
-        // Some errors have rolled back by themselves.
-        connection.prepare_cached("ROLLBACK")?.execute([])?;
-    }
-    kept
+    let transaction = connection.begin()?;
+    let kept = keep_all(connection, space, computed)?;
+    transaction.commit()?;
+    Ok(kept)
 }
 
 fn keep_all<'v>(
@@ -75,7 +70,7 @@ fn keep_all<'v>(
 }
 
 /// Number of a space, which is added when it is new.
-fn space_number(connection: &Connection, space: &EmbeddingSpace) -> rusqlite::Result<i64> {
+fn space_number(connection: &Connection, space: &EmbeddingSpace) -> crate::sql::Result<i64> {
     let name = (&space.model, &space.version, space.dimension);
     let mut find = connection.prepare_cached(
         "SELECT id FROM spaces WHERE model = ?1 AND version = ?2 AND dimension = ?3",
@@ -84,8 +79,10 @@ fn space_number(connection: &Connection, space: &EmbeddingSpace) -> rusqlite::Re
     if let Some(id) = known {
         return Ok(id);
     }
-    connection
-        .prepare_cached("INSERT INTO spaces (model, version, dimension) VALUES (?1, ?2, ?3)")?
-        .execute(name)?;
-    Ok(connection.last_insert_rowid())
+    connection.query_row(
+        "INSERT INTO spaces (id, model, version, dimension)
+         SELECT coalesce(max(id), 0) + 1, ?1, ?2, ?3 FROM spaces RETURNING id",
+        name,
+        |row| row.get(0),
+    )
 }

@@ -12,8 +12,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::sql::{Connection, OptionalExtension, Row};
 use ed25519_dalek::{Signature, VerifyingKey};
-use rusqlite::{Connection, OptionalExtension, Row};
 use sha2::{Digest, Sha256};
 use types::{
     NodeId, OpId,
@@ -128,7 +128,7 @@ impl ChainCheck {
         let mut statement = connection.prepare_cached(SELECT_EVENTS)?;
         let mut rows = statement.query((self.since - 1, 1))?;
         let before = match rows.next()? {
-            Some(row) if row.get::<_, i64>(0)? == self.since => match checked(row) {
+            Some(row) if row.get::<i64>(0)? == self.since => match checked(row) {
                 Ok(row) => Some(row.event),
                 Err(Unreadable::Sql(error)) => return Err(error.into()),
                 Err(Unreadable::Content(problem)) => {
@@ -273,16 +273,16 @@ const SELECT_EVENTS: &str = "SELECT e.sequence, n.node, e.seq, e.name, a.name, e
 /// Why a row could not be read.
 enum Unreadable {
     /// SQLite failed.
-    Sql(rusqlite::Error),
+    Sql(crate::sql::Error),
     /// The row is there and makes no sense.
     Content(String),
 }
 
-impl From<rusqlite::Error> for Unreadable {
-    fn from(error: rusqlite::Error) -> Self {
+impl From<crate::sql::Error> for Unreadable {
+    fn from(error: crate::sql::Error) -> Self {
         match error {
-            rusqlite::Error::SqliteFailure(..) => Self::Sql(error),
-            other => Self::Content(other.to_string()),
+            crate::sql::Error::Column { .. } => Self::Content(error.to_string()),
+            other => Self::Sql(other),
         }
     }
 }
@@ -293,13 +293,13 @@ impl From<types::Invalid> for Unreadable {
     }
 }
 
-fn bytes<const N: usize>(row: &Row<'_>, at: usize, name: &str) -> Result<[u8; N], Unreadable> {
+fn bytes<const N: usize>(row: Row<'_>, at: usize, name: &str) -> Result<[u8; N], Unreadable> {
     let bytes: Vec<u8> = row.get(at)?;
     let len = bytes.len();
     bytes.try_into().map_err(|_| Unreadable::Content(format!("{name} has {len} bytes, not {N}")))
 }
 
-fn op_id(row: &Row<'_>, node: usize, seq: usize) -> Result<Option<OpId>, Unreadable> {
+fn op_id(row: Row<'_>, node: usize, seq: usize) -> Result<Option<OpId>, Unreadable> {
     let (node, seq): (Option<Vec<u8>>, Option<i64>) = (row.get(node)?, row.get(seq)?);
     match (node, seq) {
         (Some(node), Some(seq)) => {
@@ -310,7 +310,7 @@ fn op_id(row: &Row<'_>, node: usize, seq: usize) -> Result<Option<OpId>, Unreada
     }
 }
 
-fn checked(row: &Row<'_>) -> Result<Checked, Unreadable> {
+fn checked(row: Row<'_>) -> Result<Checked, Unreadable> {
     let op = op_id(row, 1, 2)?;
     let name: Option<String> = row.get(3)?;
     let id = match (op, name) {
@@ -322,7 +322,7 @@ fn checked(row: &Row<'_>) -> Result<Checked, Unreadable> {
     let cause: Option<Vec<u8>> = row.get(9)?;
     let body = EventBody {
         id,
-        agent_id: row.get::<_, String>(4)?.parse()?,
+        agent_id: row.get::<String>(4)?.parse()?,
         event_type: row.get(5)?,
         payload_hash: bytes(row, 6, "payload_hash")?,
         attest_level: AttestLevel::from_number(attest)

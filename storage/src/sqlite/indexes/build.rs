@@ -15,8 +15,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::sql::{Connection, OptionalExtension, Value, params_from_iter};
 use half::f16;
-use rusqlite::{Connection, OptionalExtension, params_from_iter, types::Value};
 use types::Record;
 
 use super::{
@@ -372,7 +372,7 @@ fn changed_between(
     while let Some(row) = rows.next()? {
         count += 1;
         reached = row::unsigned(row.get(0)?);
-        ids.extend(row.get::<_, Option<Vec<u8>>>(1)?);
+        ids.extend(row.get::<Option<Vec<u8>>>(1)?);
     }
     Ok((ids.into_iter().collect(), (count == SLICE_ROWS).then_some(reached)))
 }

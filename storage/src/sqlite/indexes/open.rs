@@ -9,10 +9,10 @@ use std::{
     sync::Arc,
 };
 
+use crate::sql::Connection;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use runtime::{disk::DiskRef, random};
-use rusqlite::Connection;
 use tokio::sync::watch;
 use types::NodeId;
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
+use crate::sql::Connection;
 use types::{NodeId, OpId, audit::EventBody};
 
 use crate::{
@@ -29,7 +29,7 @@ pub(crate) fn rows(
     let mut found = statement.query((after, type_prefix, limit))?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
-        let op = match (row.get::<_, Option<[u8; 16]>>(1)?, row.get::<_, Option<i64>>(2)?) {
+        let op = match (row.get::<Option<[u8; 16]>>(1)?, row.get::<Option<i64>>(2)?) {
             (Some(node), Some(seq)) => {
                 let origin = NodeId(uuid::Uuid::from_bytes(node));
                 Some(EventBody::op_event_id(OpId { origin, seq: unsigned(seq) }))

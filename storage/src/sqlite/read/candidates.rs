@@ -12,7 +12,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
-use rusqlite::{Connection, OptionalExtension};
+use crate::sql::{Connection, OptionalExtension};
 use types::Tag;
 
 use super::{
@@ -334,7 +334,7 @@ fn number(connection: &Connection, text: &str, name: &str) -> Result<Option<u32>
 fn numbers(
     connection: &Connection,
     text: &str,
-    value: rusqlite::types::Value,
+    value: crate::sql::Value,
 ) -> Result<Vec<u32>, SqlFault> {
     let mut statement = connection.prepare_cached(text)?;
     let rows = statement.query_map([value], |row| row.get(0))?;

@@ -18,7 +18,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use crate::sql::{Connection, OptionalExtension, Row, params_from_iter};
 use types::{
     AgentId, Audience, Hlc, LinkId, MemoryId, NodeId, Op, OpId, Payload, Reason, Register, Reject,
     codec, limits::PAGE_MAX,
@@ -63,18 +63,18 @@ struct Logged {
 }
 
 impl Logged {
-    fn read(row: &Row<'_>) -> Result<Self, SqlFault> {
+    fn read(row: Row<'_>) -> Result<Self, SqlFault> {
         let position: i64 = row.get(0)?;
         let broken = |error: types::Invalid| damaged(position, error.to_string());
         let memory: Option<Vec<u8>> = row.get(6)?;
         Ok(Self {
             position: unsigned(position),
             id: OpId {
-                origin: NodeId::from_slice(&row.get::<_, Vec<u8>>(1)?).map_err(broken)?,
+                origin: NodeId::from_slice(&row.get::<Vec<u8>>(1)?).map_err(broken)?,
                 seq: unsigned(row.get(2)?),
             },
             hlc: Hlc::from_u64(unsigned(row.get(3)?)),
-            agent: row.get::<_, String>(4)?.parse().map_err(broken)?,
+            agent: row.get::<String>(4)?.parse().map_err(broken)?,
             event_type: row.get(5)?,
             memory: memory.map(|id| MemoryId::from_slice(&id)).transpose().map_err(broken)?,
             bytes: row.get(7)?,

@@ -11,7 +11,7 @@
 
 use std::fmt::Write as _;
 
-use rusqlite::{Connection, types::Value};
+use crate::sql::{Connection, Value};
 use types::Tag;
 
 use super::sight::Sight;
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn globs_know_two_wildcards_only() {
-        let connection = Connection::open_in_memory().unwrap();
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
         let cases = [
             ("disk*", "disk full", true),
             ("disk*", "a disk", false),

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, OptionalExtension};
+use crate::sql::{Connection, OptionalExtension};
 use types::{
     DeadLetter, FeedHead, Namespace, NodeId, Op, OpId, Payload, Reason, VersionVector, codec,
     planted,
@@ -39,7 +39,7 @@ pub(crate) fn feeds(connection: &Connection) -> Result<BTreeMap<NodeId, FeedHead
         let origin = NodeId(uuid::Uuid::from_bytes(row.get(0)?));
         Ok((origin, FeedHead { origin, seq: unsigned(row.get(1)?), chain: row.get(2)? }))
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<crate::sql::Result<_>>()?)
 }
 
 /// The origins of whose feeds an asker lacks something: their numbers, and what it has.
@@ -253,7 +253,7 @@ impl Telling<'_> {
             let (bytes, hash): (Option<Vec<u8>>, Option<[u8; 32]>) = (row.get(1)?, row.get(2)?);
             Ok(hash.unwrap_or_else(|| codec::op_hash(&bytes.unwrap_or_default())))
         })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        Ok(rows.collect::<crate::sql::Result<_>>()?)
     }
 }
 
@@ -264,7 +264,7 @@ fn said(
     bytes: Vec<u8>,
     memory: Option<Vec<u8>>,
     namespace: Option<String>,
-) -> rusqlite::Result<Said> {
+) -> crate::sql::Result<Said> {
     let namespace = namespace.and_then(|name| name.parse::<Namespace>().ok());
     let is_gone = match (&memory, &namespace) {
         (Some(_), None) => true,
@@ -278,7 +278,7 @@ fn said(
 }
 
 /// Whether an operation makes a link of which not even the tombstone is here.
-fn makes_gone_link(connection: &Connection, bytes: &[u8]) -> rusqlite::Result<bool> {
+fn makes_gone_link(connection: &Connection, bytes: &[u8]) -> crate::sql::Result<bool> {
     // What cannot be read makes none.
     let Ok(Op { payload: Payload::Link(link), .. }) = codec::decode_op(bytes) else {
         return Ok(false);
@@ -322,11 +322,11 @@ pub(crate) fn letters(connection: &Connection) -> Result<Vec<(NodeId, DeadLetter
             detail: row.get(4)?,
             tries: row.get(5)?,
             first_ms: unsigned(row.get(6)?),
-            next_ms: row.get::<_, Option<i64>>(7)?.map(unsigned),
+            next_ms: row.get::<Option<i64>>(7)?.map(unsigned),
         };
         Ok((NodeId(uuid::Uuid::from_bytes(row.get(0)?)), letter))
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<crate::sql::Result<_>>()?)
 }
 
 /// What an asker lacks that has this much.

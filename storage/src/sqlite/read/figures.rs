@@ -5,7 +5,7 @@
 //!
 //! Not here: histograms (the node's telemetry).
 
-use rusqlite::{Connection, OptionalExtension};
+use crate::sql::{Connection, OptionalExtension};
 
 use super::{memories, views};
 use crate::{

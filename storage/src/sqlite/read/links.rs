@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Row, types::Value};
+use crate::sql::{Connection, Row, Value};
 use types::{
     AgentId, Hlc, Link, LinkId, MemoryId, NodeId, Register, Relation, Stamp,
     limits::{GRAPH_DEPTH_MAX, GRAPH_NODES_MAX, PATHS_MAX},
@@ -44,31 +44,31 @@ macro_rules! select_links {
 pub(super) use select_links;
 
 /// Reads a row of `select_links!`.
-pub(crate) fn link(row: &Row<'_>) -> Result<Link, SqlFault> {
+pub(crate) fn link(row: Row<'_>) -> Result<Link, SqlFault> {
     let id: Vec<u8> = row.get(0)?;
     let damaged =
         |problem: String| SqlFault::Damaged { table: "links", key: hex::encode(&id), problem };
     let broken = |error: types::Invalid| damaged(error.to_string());
     let memory = |at: usize| -> Result<MemoryId, SqlFault> {
-        MemoryId::from_slice(&row.get::<_, Vec<u8>>(at)?).map_err(broken)
+        MemoryId::from_slice(&row.get::<Vec<u8>>(at)?).map_err(broken)
     };
     let stamp = |at: usize| -> Result<Stamp, SqlFault> {
         Ok(Stamp {
             fence: unsigned(row.get(at)?),
             hlc: Hlc::from_u64(unsigned(row.get(at + 1)?)),
-            origin: NodeId::from_slice(&row.get::<_, Vec<u8>>(at + 2)?).map_err(broken)?,
+            origin: NodeId::from_slice(&row.get::<Vec<u8>>(at + 2)?).map_err(broken)?,
         })
     };
     let validity = Validity {
-        from_ms: row.get::<_, Option<i64>>(8)?.map(unsigned),
-        until_ms: row.get::<_, Option<i64>>(9)?.map(unsigned),
+        from_ms: row.get::<Option<i64>>(8)?.map(unsigned),
+        until_ms: row.get::<Option<i64>>(9)?.map(unsigned),
     };
     Ok(Link {
         id: LinkId::from_slice(&id).map_err(broken)?,
         source: memory(1)?,
         target: memory(2)?,
         relation: Relation::from_number(row.get(3)?).map_err(broken)?,
-        author: row.get::<_, String>(4)?.parse::<AgentId>().map_err(broken)?,
+        author: row.get::<String>(4)?.parse::<AgentId>().map_err(broken)?,
         created: stamp(5)?,
         validity: Register::new(validity, stamp(10)?),
         removed: row.get(13)?,
@@ -281,16 +281,16 @@ impl Steps<'_> {
             signed(self.at_ms).into(),
         ];
         let mut statement = self.connection.prepare_cached(text)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(&values))?;
+        let mut rows = statement.query(crate::sql::params_from_iter(&values))?;
         let broken = |error: types::Invalid| SqlFault::Damaged {
             table: "links",
             key: format!("at memory {node}"),
             problem: error.to_string(),
         };
         while let Some(row) = rows.next()? {
-            let link = LinkId::from_slice(&row.get::<_, Vec<u8>>(0)?).map_err(broken)?;
-            let mut to = MemoryId::from_slice(&row.get::<_, Vec<u8>>(1)?).map_err(broken)?;
-            if row.get::<_, i64>(2)? == BEHIND {
+            let link = LinkId::from_slice(&row.get::<Vec<u8>>(0)?).map_err(broken)?;
+            let mut to = MemoryId::from_slice(&row.get::<Vec<u8>>(1)?).map_err(broken)?;
+            if row.get::<i64>(2)? == BEHIND {
                 to = views::face(self.connection, to)?;
             }
             if to != node {

@@ -8,7 +8,7 @@
 //!
 //! Not here: ranking.
 
-use rusqlite::{Connection, OptionalExtension, params_from_iter, types::Value};
+use crate::sql::{Connection, OptionalExtension, Value, params_from_iter};
 use types::{
     MemoryId, Reason, Reject,
     ids::IdRef,
@@ -262,10 +262,7 @@ pub(crate) fn expired(
     let mut rows = statement.query((signed(now_ms), limit))?;
     let mut ids = Vec::new();
     while let Some(row) = rows.next()? {
-        ids.push(row::memory_id(
-            "memories",
-            row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?,
-        )?);
+        ids.push(row::memory_id("memories", row.get(0)?)?);
     }
     Ok(ids)
 }

@@ -36,7 +36,7 @@ mod store;
 pub(crate) mod times;
 pub(crate) mod views;
 
-use rusqlite::Connection;
+use crate::sql::Connection;
 
 use super::fault::SqlFault;
 
@@ -45,8 +45,5 @@ pub(crate) fn snapshot<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, SqlFault>,
 ) -> Result<T, SqlFault> {
-    let transaction = connection.unchecked_transaction()?;
-    let answer = work(&transaction)?;
-    transaction.finish()?;
-    Ok(answer)
+    connection.snapshot(work)
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::Value};
+use crate::sql::{Connection, OptionalExtension, Row, Value, params_from_iter};
 use types::{AgentId, AgentRecord, Hlc, Kind, MemoryId, Namespace};
 
 use super::{
@@ -33,7 +33,7 @@ macro_rules! select_agents {
     };
 }
 
-fn agent_record(row: &Row<'_>) -> Result<AgentRecord, SqlFault> {
+fn agent_record(row: Row<'_>) -> Result<AgentRecord, SqlFault> {
     let name: String = row.get(0)?;
     let damaged =
         |problem: String| SqlFault::Damaged { table: "agents", key: name.clone(), problem };
@@ -241,7 +241,7 @@ pub(crate) fn quota(
     )?;
     let kept = statement
         .query_row((agent.as_str(), namespace.as_str()), |row| {
-            Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok((row.get::<i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })
         .optional()?;
     let (day, memories, links, bytes) = kept.unwrap_or((0, 0, 0, 0));

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, params_from_iter, types::Value};
+use crate::sql::{Connection, Value, params_from_iter};
 
 use super::{
     conditions::{Conditions, json_numbers, namespace_ids},

@@ -6,7 +6,7 @@
 //!
 //! Not here: who is in which audience (`types::agent`).
 
-use rusqlite::types::Value;
+use crate::sql::Value;
 use types::Audience;
 
 use crate::request::Reader;

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, OptionalExtension};
+use crate::sql::{Connection, OptionalExtension};
 use types::{FeedHead, Hlc, MemoryId, Namespace, NodeId, Reason, SignedHead, Stamp, codec};
 
 use super::{links, registry};
@@ -202,7 +202,7 @@ fn aliases(connection: &Connection) -> Result<Vec<Alias>, SqlFault> {
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(Alias {
-            memory: row::memory_id("aliases", &row.get::<_, [u8; 16]>(0)?)?,
+            memory: row::memory_id("aliases", &row.get::<[u8; 16]>(0)?)?,
             alias: row.get(1)?,
             removed: row.get(2)?,
             stamp: Stamp {
@@ -358,7 +358,7 @@ fn known(connection: &Connection, origin: NodeId) -> Result<Option<Known>, SqlFa
                 0 => (u64::MAX, number(1)?),
                 _ => (number(3)? + 1, number(4)?),
             };
-            let hashes = row.get::<_, Option<i64>>(5)?.zip(row.get::<_, Option<i64>>(6)?);
+            let hashes = row.get::<Option<i64>>(5)?.zip(row.get::<Option<i64>>(6)?);
             let (hidden_from, heard) = match hashes {
                 Some((first, after)) => (unsigned(first).min(behind), unsigned(after).min(heard)),
                 None => (behind, heard),
@@ -436,14 +436,14 @@ pub(crate) fn covered_feeds(
     let mut feeds = Vec::new();
     while let Some(row) = rows.next()? {
         let origin = NodeId(uuid::Uuid::from_bytes(row.get(0)?));
-        let missed = row.get::<_, Option<i64>>(7)?.map_or(0, unsigned);
+        let missed = row.get::<Option<i64>>(7)?.map_or(0, unsigned);
         let unseen_seq = unsigned(row.get(3)?).max(missed);
         let word = if origin == me {
             let head = FeedHead { origin, seq: unsigned(row.get(1)?), chain: row.get(2)? };
             SignedHead { head, signature: [0; 64] }
         } else {
             let (Some(seq), Some(chain), Some(signature)) =
-                (row.get::<_, Option<i64>>(4)?, row.get(5)?, row.get(6)?)
+                (row.get::<Option<i64>>(4)?, row.get(5)?, row.get(6)?)
             else {
                 continue;
             };
@@ -476,7 +476,7 @@ fn position_noted(connection: &Connection, key: &str) -> Result<u64, SqlFault> {
 }
 
 /// Notes a position that only grows.
-pub(crate) fn note_position(connection: &Connection, key: &str, at: u64) -> rusqlite::Result<()> {
+pub(crate) fn note_position(connection: &Connection, key: &str, at: u64) -> crate::sql::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO meta (key, value) VALUES (?1, ?2)

@@ -7,10 +7,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use crate::sql::Connection;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use runtime::clock;
-use rusqlite::Connection;
 use types::{
     AgentId, AgentRecord, DeadLetter, FeedHead, Link, MemoryId, Namespace, NodeId, OpId, Reason,
     Reject, VersionVector, ids::IdRef,

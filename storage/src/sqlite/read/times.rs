@@ -6,7 +6,7 @@
 //!
 //! Not here: how far clocks may be apart (`federation`).
 
-use rusqlite::{Connection, OptionalExtension};
+use crate::sql::{Connection, OptionalExtension};
 use types::{Hlc, NodeId, VersionVector};
 
 use crate::sqlite::{
@@ -33,7 +33,7 @@ pub(crate) fn covered_at(
         .prepare_cached("SELECT f.origin, n.node FROM feeds f JOIN nodes n ON n.id = f.origin")?;
     let origins = origins
         .query_map([], |row| Ok((row.get(0)?, NodeId(uuid::Uuid::from_bytes(row.get(1)?)))))?
-        .collect::<rusqlite::Result<Vec<(u32, NodeId)>>>()?;
+        .collect::<crate::sql::Result<Vec<(u32, NodeId)>>>()?;
     let mut covered = VersionVector::default();
     let mut last = connection.prepare_cached(
         "SELECT seq FROM ops WHERE origin = ?1 AND position <= ?2 ORDER BY seq DESC LIMIT 1",

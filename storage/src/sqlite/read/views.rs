@@ -7,7 +7,7 @@
 //!
 //! Not here: what is shown of several (`types::record::view`), which rows belong together (`write::views`).
 
-use rusqlite::{Connection, OptionalExtension};
+use crate::sql::{Connection, OptionalExtension};
 use types::{
     MemoryId, NodeId, Record, Reject,
     limits::PAGE_MAX,

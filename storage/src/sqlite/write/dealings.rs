@@ -7,7 +7,7 @@
 //!
 //! Not here: signatures and times (the sender and the receiver check them), when a letter is tried again.
 
-use rusqlite::{OptionalExtension, params};
+use crate::sql::{OptionalExtension, params};
 use types::{DeadLetter, NodeId, OpId, Reason, Reject, SignedHead};
 
 use super::{
@@ -74,7 +74,7 @@ impl Group<'_> {
         Ok(self.deal(Dealing::Nonce(peer, nonce, until_ms)))
     }
 
-    fn is_used(&self, peer: NodeId, nonce: &[u8; 16]) -> rusqlite::Result<bool> {
+    fn is_used(&self, peer: NodeId, nonce: &[u8; 16]) -> crate::sql::Result<bool> {
         let found: Option<i64> = self
             .connection
             .prepare_cached("SELECT 1 FROM nonces WHERE peer = ?1 AND nonce = ?2")?
@@ -84,7 +84,7 @@ impl Group<'_> {
     }
 
     /// Writes the dealings, in order.
-    pub(crate) fn write_dealings(&mut self, now_ms: u64) -> rusqlite::Result<()> {
+    pub(crate) fn write_dealings(&mut self, now_ms: u64) -> crate::sql::Result<()> {
         let dealings = std::mem::take(&mut self.dealings);
         let mut nonces = false;
         for dealing in &dealings {
@@ -136,7 +136,7 @@ impl Group<'_> {
         word.map_or(Ok(Applied::Other), |word| self.vouch(word))
     }
 
-    fn write_origin(&self, origin: NodeId) -> rusqlite::Result<()> {
+    fn write_origin(&self, origin: NodeId) -> crate::sql::Result<()> {
         self.connection
             .prepare_cached(
                 "INSERT INTO meta (key, value) VALUES (?1, ?2)
@@ -146,7 +146,7 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn write_head(&mut self, word: &SignedHead) -> rusqlite::Result<()> {
+    fn write_head(&mut self, word: &SignedHead) -> crate::sql::Result<()> {
         let SignedHead { head, signature } = word;
         let (origin, seq) = (self.words.node(head.origin), signed(head.seq));
         let bucket = signed(head.seq - head.seq % HEADS_APART);
@@ -161,7 +161,7 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn write_letter(&self, peer: NodeId, letter: &DeadLetter) -> rusqlite::Result<()> {
+    fn write_letter(&self, peer: NodeId, letter: &DeadLetter) -> crate::sql::Result<()> {
         let DeadLetter { id, reason, detail, tries, first_ms, next_ms } = letter;
         self.connection
             .prepare_cached(

@@ -5,7 +5,7 @@
 //!
 //! Not here: what an event says (its payload is opaque), and telling it again after a failure.
 
-use rusqlite::OptionalExtension;
+use crate::sql::OptionalExtension;
 use types::{Invalid, audit::EventBody, codec};
 
 use super::group::{Done, Group, Logged, Terms};
@@ -39,7 +39,7 @@ impl Group<'_> {
         Ok(Applied::Other)
     }
 
-    fn knows_event(&self, name: &str) -> rusqlite::Result<bool> {
+    fn knows_event(&self, name: &str) -> crate::sql::Result<bool> {
         if self.log.iter().any(|logged| logged.op.is_none() && logged.body.id == name) {
             return Ok(true);
         }
@@ -66,7 +66,7 @@ impl Group<'_> {
     }
 
     /// Writes what an event says, beside its row.
-    pub(crate) fn write_payload(&self, sequence: i64, bytes: &[u8]) -> rusqlite::Result<()> {
+    pub(crate) fn write_payload(&self, sequence: i64, bytes: &[u8]) -> crate::sql::Result<()> {
         let mut statement = self
             .connection
             .prepare_cached("INSERT INTO event_payloads (sequence, bytes) VALUES (?1, ?2)")?;
@@ -74,7 +74,7 @@ impl Group<'_> {
     }
 
     /// Writes how far logs are kept.
-    pub(crate) fn write_event_logs(&self) -> rusqlite::Result<()> {
+    pub(crate) fn write_event_logs(&self) -> crate::sql::Result<()> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO event_logs (log, through) VALUES (?1, ?2)
              ON CONFLICT (log) DO UPDATE SET through = excluded.through",

@@ -9,7 +9,7 @@
 //!
 //! Not here: whom to believe and what to admit (`federation`); this file knows what cannot be applied.
 
-use rusqlite::{OptionalExtension, params};
+use crate::sql::{OptionalExtension, params};
 use types::{
     Link, MemoryId, Op, OpId, Payload, Reason, Record, Register, Reject, codec, link::NewLink,
     op::Accessed,
@@ -366,7 +366,7 @@ impl Group<'_> {
     }
 
     /// Writes what was passed, and takes out what was kept after all.
-    pub(crate) fn write_unheld(&mut self) -> rusqlite::Result<()> {
+    pub(crate) fn write_unheld(&mut self) -> crate::sql::Result<()> {
         let mut found =
             self.connection.prepare_cached("DELETE FROM unheld WHERE origin = ?1 AND seq = ?2")?;
         let mut statement = self.connection.prepare_cached(

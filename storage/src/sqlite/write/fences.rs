@@ -5,7 +5,7 @@
 //!
 //! Not here: which keys guard what (the rules), and the fence of each memory (`change_memory`).
 
-use rusqlite::OptionalExtension;
+use crate::sql::OptionalExtension;
 use types::{Reason, Reject};
 
 use super::{
@@ -46,7 +46,7 @@ impl Group<'_> {
         Ok(applied)
     }
 
-    fn key_fence(&self, key: &str) -> rusqlite::Result<u64> {
+    fn key_fence(&self, key: &str) -> crate::sql::Result<u64> {
         if let Some(fence) = self.overlay.key_fences.get(key) {
             return Ok(*fence);
         }
@@ -57,7 +57,7 @@ impl Group<'_> {
     }
 
     /// Writes the fences that grew.
-    pub(crate) fn write_key_fences(&self) -> rusqlite::Result<()> {
+    pub(crate) fn write_key_fences(&self) -> crate::sql::Result<()> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO key_fences (key, fence) VALUES (?1, ?2)
              ON CONFLICT (key) DO UPDATE SET fence = excluded.fence",

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{CachedStatement, Connection, params};
+use crate::sql::{Connection, Statement, params};
 use types::{Hlc, NodeId, Tag, audit::EventRow, planted};
 
 use super::{
@@ -51,7 +51,7 @@ impl Group<'_> {
         Ok(self.head.write(self.connection)?)
     }
 
-    fn write_rows(&mut self, now_ms: u64) -> rusqlite::Result<()> {
+    fn write_rows(&mut self, now_ms: u64) -> crate::sql::Result<()> {
         self.write_memories()?;
         self.write_links()?;
         self.write_aliases()?;
@@ -62,7 +62,7 @@ impl Group<'_> {
         self.write_answers(now_ms)
     }
 
-    pub(super) fn write_memories(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn write_memories(&mut self) -> crate::sql::Result<()> {
         let mut tables = MemoryTables::prepare(self.connection)?;
         for entry in self.overlay.dirty() {
             tables.write(entry, self.words)?;
@@ -71,7 +71,7 @@ impl Group<'_> {
     }
 
     /// Writes where the feeds end that the group went on with.
-    fn write_feeds(&mut self, log: &[Logged]) -> rusqlite::Result<()> {
+    fn write_feeds(&mut self, log: &[Logged]) -> crate::sql::Result<()> {
         let said = log.iter().filter_map(|logged| logged.op.as_ref());
         let said = said.map(|op| (op.id.origin, op.hlc));
         let passed = self.unheld.iter().map(|passed| (passed.id.origin, Hlc::default()));
@@ -102,7 +102,7 @@ impl Group<'_> {
         log: &[Logged],
         signatures: &[[u8; 64]],
         signer: &dyn Signer,
-    ) -> rusqlite::Result<()> {
+    ) -> crate::sql::Result<()> {
         let mut ops = self.connection.prepare_cached(
             "INSERT INTO ops (position, origin, seq, hlc, memory, bytes, chain)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -128,7 +128,8 @@ impl Group<'_> {
             let taken = logged.op.as_ref().is_some_and(|op| op.id.origin != self.head.own.origin);
             if planted::is_on("audit-row-outside") || (taken && planted::is_on("taken-row-outside"))
             {
-                self.connection.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
+                self.connection.execute("COMMIT", [])?;
+                self.connection.execute("BEGIN IMMEDIATE", [])?;
             }
             let event = EventRow {
                 sequence: position,
@@ -161,16 +162,16 @@ impl Group<'_> {
 
 /// The statements that write memories and their tags.
 struct MemoryTables<'c> {
-    insert: CachedStatement<'c>,
-    update: CachedStatement<'c>,
-    add_tag: CachedStatement<'c>,
-    drop_tag: CachedStatement<'c>,
-    drop_vector: CachedStatement<'c>,
-    drop_old_vector: CachedStatement<'c>,
+    insert: Statement<'c>,
+    update: Statement<'c>,
+    add_tag: Statement<'c>,
+    drop_tag: Statement<'c>,
+    drop_vector: Statement<'c>,
+    drop_old_vector: Statement<'c>,
 }
 
 impl<'c> MemoryTables<'c> {
-    fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+    fn prepare(connection: &'c Connection) -> crate::sql::Result<Self> {
         Ok(Self {
             insert: connection.prepare_cached(
                 "INSERT INTO memories (row, id, namespace, audience, author, life, kind, tier, scope,
@@ -199,7 +200,7 @@ impl<'c> MemoryTables<'c> {
         })
     }
 
-    fn write(&mut self, entry: &Entry, words: &mut Vocabulary) -> rusqlite::Result<()> {
+    fn write(&mut self, entry: &Entry, words: &mut Vocabulary) -> crate::sql::Result<()> {
         let record = &entry.record;
         let shown = entry.repeated();
         let (scope, audience) = &shown.scope.value;
@@ -252,7 +253,7 @@ impl<'c> MemoryTables<'c> {
         self.write_tags(entry, words)
     }
 
-    fn write_tags(&mut self, entry: &Entry, words: &mut Vocabulary) -> rusqlite::Result<()> {
+    fn write_tags(&mut self, entry: &Entry, words: &mut Vocabulary) -> crate::sql::Result<()> {
         let had = |tag: &Tag| entry.kept.as_ref().is_some_and(|kept| kept.tags.contains(tag));
         let tags = &entry.repeated().tags;
         for tag in tags.iter().filter(|tag| !had(tag)) {

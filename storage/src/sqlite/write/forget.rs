@@ -96,10 +96,10 @@ impl Group<'_> {
         let mut heads = BTreeMap::new();
         for (origin, seq) in forget.stable.iter() {
             let found = statement.query_row((origin.as_bytes(), signed(seq)), |row| {
-                Ok((row.get::<_, u32>(0)?, row.get::<_, Option<i64>>(2)?))
+                Ok((row.get::<u32>(0)?, row.get::<Option<i64>>(2)?))
             });
             let (number, head) = match found {
-                Err(rusqlite::Error::QueryReturnedNoRows) => continue,
+                Err(crate::sql::Error::NoRow) => continue,
                 found => found?,
             };
             let is_own = origin == self.head.own.origin;
@@ -197,6 +197,6 @@ impl Group<'_> {
             "SELECT id FROM links WHERE removed = 1 AND position <= ?1 ORDER BY position LIMIT ?2",
         )?;
         let rows = statement.query_map((signed(begins), rows_max), |row| row.get(0))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        Ok(rows.collect::<crate::sql::Result<_>>()?)
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::Connection;
+use crate::sql::Connection;
 use types::{
     AgentId, MemoryId, Op, OpId, Payload, Reason, Record, Reject, audit::AttestLevel,
     audit::EventBody, codec, ids::IdRef,
@@ -374,7 +374,7 @@ impl<'w> Group<'w> {
             audiences,
         ))?;
         while let Some(next) = rows.next()? {
-            fitting.insert(row::memory_id("memories", &next.get::<_, [u8; 16]>(0)?)?);
+            fitting.insert(row::memory_id("memories", &next.get::<[u8; 16]>(0)?)?);
         }
         let mut found: BTreeSet<MemoryId> = BTreeSet::new();
         for id in fitting {

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension};
+use crate::sql::{Connection, OptionalExtension};
 use types::{
     AgentId, FeedHead, Hlc, HlcClock, NodeId, OpId, Reason, Reject, VersionVector,
     audit::{AttestLevel, EventBody, EventRow, GENESIS},
@@ -68,7 +68,7 @@ impl Head {
             clock: HlcClock::default(),
         };
         let mut last_stamp = Hlc::default();
-        let mut statement = connection.prepare(
+        let mut statement = connection.prepare_cached(
             "SELECT n.node, f.seq, f.hlc, f.chain FROM feeds f JOIN nodes n ON n.id = f.origin",
         )?;
         let mut rows = statement.query([])?;
@@ -80,7 +80,7 @@ impl Head {
         }
         head.clock = HlcClock::resume(last_stamp);
         if planted::is_on("nonces-forgotten") {
-            connection.execute_batch("DELETE FROM nonces")?;
+            connection.execute("DELETE FROM nonces", [])?;
         }
         let broken = head.load_chain(connection)?;
         Ok((head, broken))
@@ -124,7 +124,7 @@ impl Head {
     }
 
     /// Writes the end of the chain beside the chain, so that cutting its last rows off is noticed.
-    pub(crate) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(crate) fn write(&self, connection: &Connection) -> crate::sql::Result<()> {
         connection
             .prepare_cached(
                 "INSERT INTO meta (key, value) VALUES (?1, ?2)
@@ -184,7 +184,7 @@ impl Head {
 }
 
 /// The name under which a node speaks.
-pub(crate) fn own_origin(connection: &Connection, node: NodeId) -> rusqlite::Result<NodeId> {
+pub(crate) fn own_origin(connection: &Connection, node: NodeId) -> crate::sql::Result<NodeId> {
     let noted: Option<[u8; 16]> = connection
         .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
         .query_row([ORIGIN], |row| row.get(0))
@@ -194,7 +194,7 @@ pub(crate) fn own_origin(connection: &Connection, node: NodeId) -> rusqlite::Res
 
 /// The last row of the chain.
 fn last_event(connection: &Connection) -> Result<Option<EventRow>, SqlFault> {
-    let mut statement = connection.prepare(
+    let mut statement = connection.prepare_cached(
         "SELECT sequence, n.node, seq, e.name, a.name, event_type, payload_hash, attest_level,
                 timestamp_ms, cause_hash, signature, key_id, prev_hash
          FROM signed_events e JOIN names a ON a.id = e.agent LEFT JOIN nodes n ON n.id = e.origin
@@ -208,7 +208,7 @@ fn last_event(connection: &Connection) -> Result<Option<EventRow>, SqlFault> {
         key: sequence.to_string(),
         problem,
     };
-    let id = match (row.get::<_, Option<[u8; 16]>>(1)?, row.get::<_, Option<i64>>(2)?) {
+    let id = match (row.get::<Option<[u8; 16]>>(1)?, row.get::<Option<i64>>(2)?) {
         (Some(node), Some(seq)) => {
             let origin = NodeId(uuid::Uuid::from_bytes(node));
             EventBody::op_event_id(OpId { origin, seq: unsigned(seq) })
@@ -216,7 +216,7 @@ fn last_event(connection: &Connection) -> Result<Option<EventRow>, SqlFault> {
         _ => row.get(3)?,
     };
     let agent: AgentId =
-        row.get::<_, String>(4)?.parse().map_err(|e: types::Invalid| damaged(e.to_string()))?;
+        row.get::<String>(4)?.parse().map_err(|e: types::Invalid| damaged(e.to_string()))?;
     let attest_level = AttestLevel::from_number(row.get(7)?)
         .ok_or_else(|| damaged("unknown attest level".into()))?;
     Ok(Some(EventRow {

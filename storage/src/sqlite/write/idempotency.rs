@@ -6,8 +6,8 @@
 //!
 //! Not here: choosing keys and hashing bodies (the doors).
 
+use crate::sql::OptionalExtension;
 use prost::Message;
-use rusqlite::OptionalExtension;
 use types::{AgentId, LinkId, MemoryId, NodeId, Reason, Reject, limits::IDEMPOTENCY_TTL_MS};
 
 use super::{
@@ -220,7 +220,7 @@ impl Group<'_> {
     }
 
     /// Writes the answers and forgets some that are too old, as many as are new and a few more.
-    pub(crate) fn write_answers(&self, now_ms: u64) -> rusqlite::Result<()> {
+    pub(crate) fn write_answers(&self, now_ms: u64) -> crate::sql::Result<()> {
         if self.overlay.answers.is_empty() {
             return Ok(());
         }

@@ -8,7 +8,7 @@
 //!
 //! Not here: from whom to take state, and the event that says so (`federation`).
 
-use rusqlite::{Connection, OptionalExtension};
+use crate::sql::{Connection, OptionalExtension};
 use types::{AgentRecord, Link, MemoryId, NodeId, OpId, Reason, Record, Reject, VersionVector};
 
 use super::{
@@ -218,7 +218,7 @@ impl Group<'_> {
     }
 
     /// Writes what was covered and dropped by way of state.
-    pub(crate) fn write_joined(&mut self) -> rusqlite::Result<()> {
+    pub(crate) fn write_joined(&mut self) -> crate::sql::Result<()> {
         let Joined { any, covered, gone } = std::mem::take(&mut self.joined);
         let mut covers = self.connection.prepare_cached(
             "INSERT INTO feeds (origin, seq, hlc, chain, unseen) VALUES (?1, ?2, 0, ?3, ?4)
@@ -246,7 +246,7 @@ impl Group<'_> {
 }
 
 /// Removes a memory with everything that hangs on it.
-pub(super) fn forget_memory(connection: &Connection, id: &[u8]) -> rusqlite::Result<()> {
+pub(super) fn forget_memory(connection: &Connection, id: &[u8]) -> crate::sql::Result<()> {
     let row: Option<i64> = connection
         .prepare_cached("SELECT row FROM memories WHERE id = ?1")?
         .query_row([id], |row| row.get(0))
@@ -268,7 +268,7 @@ pub(super) fn forget_memory(connection: &Connection, id: &[u8]) -> rusqlite::Res
 }
 
 /// Removes a link.
-pub(super) fn forget_link(connection: &Connection, id: &[u8]) -> rusqlite::Result<()> {
+pub(super) fn forget_link(connection: &Connection, id: &[u8]) -> crate::sql::Result<()> {
     connection.prepare_cached("DELETE FROM links WHERE id = ?1")?.execute([id])?;
     Ok(())
 }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::OptionalExtension;
+use crate::sql::OptionalExtension;
 use types::{
     Link, LinkId, MemoryId, NodeId, Patch, Payload, Reason, Register, Reject, Relation, Stamp,
     ids::IdRef, link::NewLink, memory::Validity, op::UpdateBody,
@@ -226,7 +226,7 @@ impl Group<'_> {
         while let Some(row) = rows.next()? {
             let id = LinkId(uuid::Uuid::from_bytes(row.get(0)?));
             if !self.overlay.links.contains_key(&id) {
-                found.push((id, memory_id("links", &row.get::<_, [u8; 16]>(1)?)?));
+                found.push((id, memory_id("links", &row.get::<[u8; 16]>(1)?)?));
             }
         }
         let fresh = self.overlay.links.values().map(|(link, _)| link);
@@ -251,7 +251,7 @@ impl Group<'_> {
                  JOIN nodes v ON v.id = l.validity_node WHERE l.id = ?1",
             )?
             .query_row([id.as_bytes().as_slice()], |row| {
-                let stamp = |at: usize| -> rusqlite::Result<Stamp> {
+                let stamp = |at: usize| -> crate::sql::Result<Stamp> {
                     Ok(Stamp {
                         fence: unsigned(row.get(at)?),
                         hlc: types::Hlc::from_u64(unsigned(row.get(at + 1)?)),
@@ -259,8 +259,8 @@ impl Group<'_> {
                     })
                 };
                 let validity = Validity {
-                    from_ms: row.get::<_, Option<i64>>(11)?.map(unsigned),
-                    until_ms: row.get::<_, Option<i64>>(12)?.map(unsigned),
+                    from_ms: row.get::<Option<i64>>(11)?.map(unsigned),
+                    until_ms: row.get::<Option<i64>>(12)?.map(unsigned),
                 };
                 let ends: ([u8; 16], [u8; 16]) = (row.get(0)?, row.get(1)?);
                 let texts: (u32, String) = (row.get(2)?, row.get(3)?);
@@ -283,7 +283,7 @@ impl Group<'_> {
     }
 
     /// Writes the changed links.
-    pub(crate) fn write_links(&mut self) -> rusqlite::Result<()> {
+    pub(crate) fn write_links(&mut self) -> crate::sql::Result<()> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO links (id, source, target, relation, author, created_fence, created_hlc,
                 created_node, valid_from_ms, valid_until_ms, validity_fence, validity_hlc,
@@ -296,7 +296,7 @@ impl Group<'_> {
         )?;
         for (link, position) in self.overlay.links.values() {
             let validity = &link.validity;
-            statement.execute(rusqlite::params![
+            statement.execute(crate::sql::params![
                 link.id.as_bytes().as_slice(),
                 link.source.as_bytes().as_slice(),
                 link.target.as_bytes().as_slice(),

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::OptionalExtension;
+use crate::sql::OptionalExtension;
 use types::{
     AgentRecord, Hlc, Kind, MemoryId, NodeId, Payload, Reason, Reject, Stamp, Tier, ids::IdRef,
     op::Accessed,
@@ -173,7 +173,7 @@ impl Group<'_> {
     }
 
     /// Writes the changed aliases.
-    pub(crate) fn write_aliases(&mut self) -> rusqlite::Result<()> {
+    pub(crate) fn write_aliases(&mut self) -> crate::sql::Result<()> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO aliases (alias_key, memory, alias, removed, fence, hlc, node)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -182,7 +182,7 @@ impl Group<'_> {
                 node = excluded.node",
         )?;
         for ((key, memory), entry) in &self.overlay.aliases {
-            statement.execute(rusqlite::params![
+            statement.execute(crate::sql::params![
                 key,
                 memory.as_bytes().as_slice(),
                 entry.alias,
@@ -196,7 +196,7 @@ impl Group<'_> {
     }
 
     /// Writes the changed agents.
-    pub(crate) fn write_agents(&self) -> rusqlite::Result<()> {
+    pub(crate) fn write_agents(&self) -> crate::sql::Result<()> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO agents (agent, affiliation, token_sha256, public_key, revoked, changed_hlc)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -205,7 +205,7 @@ impl Group<'_> {
                 revoked = excluded.revoked, changed_hlc = excluded.changed_hlc",
         )?;
         for agent in self.overlay.agents.values() {
-            statement.execute(rusqlite::params![
+            statement.execute(crate::sql::params![
                 agent.agent_id.as_str(),
                 agent.affiliation.as_str(),
                 agent.token_sha256.as_ref().map(|token| token.as_slice()),

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry as MapEntry};
 
-use rusqlite::{Connection, OptionalExtension};
+use crate::sql::{Connection, OptionalExtension};
 use types::{AgentRecord, Link, LinkId, MemoryId, Record, Stamp, Tag};
 
 use super::prepare::Indexed;

@@ -8,7 +8,7 @@
 //! Not here: who has which limits (they come with the request). A node that stamps its operations with days that
 //! are over escapes the limits of a day, but not that of bytes.
 
-use rusqlite::OptionalExtension;
+use crate::sql::OptionalExtension;
 use types::{AgentId, Link, MemoryId, Namespace, Op, Payload, Reason, Record, Reject};
 
 use super::{
@@ -243,7 +243,7 @@ impl Group<'_> {
     }
 
     /// Writes the changed quotas.
-    pub(crate) fn write_quotas(&self) -> rusqlite::Result<()> {
+    pub(crate) fn write_quotas(&self) -> crate::sql::Result<()> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO quota (agent, namespace, day, memories, links, bytes)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (agent, namespace) DO UPDATE SET

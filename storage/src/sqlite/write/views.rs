@@ -14,7 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use rusqlite::Connection;
+use crate::sql::Connection;
 use types::{MemoryId, Record, record::view::fold};
 
 use super::{
@@ -179,12 +179,12 @@ impl Group<'_> {
 
     /// Looks once at all titles that a store from before views has more than once.
     pub(crate) fn look_at_old_titles(&mut self) -> Result<(), SqlFault> {
-        let mut statement = self.connection.prepare(
+        let mut statement = self.connection.prepare_cached(
             "SELECT title_key FROM memories WHERE life IN (0, 3) GROUP BY title_key
              HAVING count(*) > 1",
         )?;
         let keys: Vec<i64> =
-            statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            statement.query_map([], |row| row.get(0))?.collect::<crate::sql::Result<_>>()?;
         let any = !keys.is_empty();
         for key in keys {
             self.regroup_key(key)?;

@@ -7,23 +7,23 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, ToSql, types::ToSqlOutput};
+use crate::sql::{Connection, ValueRef};
 use types::NodeId;
 
 /// A kind of name: where it is kept and how.
 trait Name: Ord + Clone {
-    fn bind(&self) -> ToSqlOutput<'_>;
+    fn bind(&self) -> ValueRef<'_>;
 }
 
 impl Name for String {
-    fn bind(&self) -> ToSqlOutput<'_> {
-        ToSqlOutput::from(self.as_str())
+    fn bind(&self) -> ValueRef<'_> {
+        ValueRef::Text(self)
     }
 }
 
 impl Name for NodeId {
-    fn bind(&self) -> ToSqlOutput<'_> {
-        ToSqlOutput::from(self.as_bytes().as_slice())
+    fn bind(&self) -> ValueRef<'_> {
+        ValueRef::Blob(self.as_bytes())
     }
 }
 
@@ -42,12 +42,12 @@ impl<K: Name> Names<K> {
         connection: &Connection,
         select: &str,
         insert: &'static str,
-        read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<K>,
-    ) -> rusqlite::Result<Self> {
-        let mut statement = connection.prepare(select)?;
+        read: impl Fn(crate::sql::Row<'_>) -> crate::sql::Result<K>,
+    ) -> crate::sql::Result<Self> {
+        let mut statement = connection.prepare_cached(select)?;
         let ids = statement
             .query_map([], |row| Ok((read(row)?, row.get(0)?)))?
-            .collect::<rusqlite::Result<BTreeMap<K, u32>>>()?;
+            .collect::<crate::sql::Result<BTreeMap<K, u32>>>()?;
         let last = ids.values().copied().max().unwrap_or(0);
         Ok(Self { insert, ids, last, fresh: Vec::new() })
     }
@@ -66,13 +66,13 @@ impl<K: Name> Names<K> {
         self.last
     }
 
-    fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+    fn write(&self, connection: &Connection) -> crate::sql::Result<()> {
         if self.fresh.is_empty() {
             return Ok(());
         }
         let mut statement = connection.prepare_cached(self.insert)?;
         for (name, id) in &self.fresh {
-            statement.execute([id as &dyn ToSql, &name.bind()])?;
+            statement.execute((id, name.bind()))?;
         }
         Ok(())
     }
@@ -97,8 +97,8 @@ pub(crate) struct Vocabulary {
 
 impl Vocabulary {
     /// Reads all names.
-    pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let text = |row: &rusqlite::Row<'_>| row.get::<_, String>(1);
+    pub(crate) fn load(connection: &Connection) -> crate::sql::Result<Self> {
+        let text = |row: crate::sql::Row<'_>| row.get::<String>(1);
         let names =
             |select: &str, insert: &'static str| Names::load(connection, select, insert, text);
         Ok(Self {
@@ -161,7 +161,7 @@ impl Vocabulary {
     }
 
     /// Writes the names given out since the last commit.
-    pub(crate) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(crate) fn write(&self, connection: &Connection) -> crate::sql::Result<()> {
         self.namespaces.write(connection)?;
         self.audiences.write(connection)?;
         self.agents.write(connection)?;

@@ -11,13 +11,13 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use crate::sql::Connection;
 use runtime::{
     clock::Instant,
     disk::DiskRef,
     span::Traced,
     worker::{Replies, WorkerHandle},
 };
-use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 use types::{Reason, Reject};
 
@@ -196,7 +196,7 @@ impl Writer {
                 now_ms = now_ms.max(ready.request.now_ms);
                 let answer = match group.request(*ready) {
                     Ok(receipt) => Ok(receipt),
-                    Err(SqlFault::Sqlite(error)) => {
+                    Err(SqlFault::Sql(error)) => {
                         answered.push((to, Err(storage_full().into())));
                         return Err(error.into());
                     }
@@ -299,7 +299,7 @@ impl Writer {
 
     fn checkpoint_if_due(&mut self) {
         let Some(connection) = &self.connection else { return };
-        self.counters.wrote_pages(checkpoint::pages_written(connection));
+        self.counters.wrote_pages(checkpoint::pages_written(connection.as_sqlite()));
         if self.counters.wal_pages() >= u64::from(self.config.checkpoint_pages) {
             self.checkpoint(checkpoint::Extent::WhatIsFree);
         }
@@ -307,10 +307,10 @@ impl Writer {
 
     fn checkpoint(&mut self, extent: checkpoint::Extent) {
         let Some(connection) = &self.connection else { return };
-        match checkpoint::run(connection, extent) {
+        match checkpoint::run(connection.as_sqlite(), extent) {
             Ok(left) => self.counters.checkpointed(left),
             Err(error) => {
-                let fault = SqlFault::Sqlite(error);
+                let fault = SqlFault::Sql(error.into());
                 // A full disk during a checkpoint leaves the log whole; it is tried again later.
                 if fault.is_full() {
                     tracing::warn!(%fault, "a checkpoint had to stop");
@@ -329,7 +329,7 @@ impl Writer {
     }
 }
 
-fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+fn execute(connection: &Connection, sql: &str) -> crate::sql::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 

@@ -22,15 +22,15 @@ use crate::{
 fn inspect(writer: &Writer) -> BTreeSet<u128> {
     assert_eq!(writer.broken, None, "the chain holds");
     let connection = writer.connection.as_ref().unwrap();
-    let ops = count(connection, "ops");
-    assert_eq!(count(connection, "signed_events"), ops, "FLU-1");
+    let ops = count(connection.as_sqlite(), "ops");
+    assert_eq!(count(connection.as_sqlite(), "signed_events"), ops, "FLU-1");
     let paired = "ops o JOIN signed_events e ON e.sequence = o.position AND e.seq = o.seq";
-    assert_eq!(count(connection, paired), ops, "FLU-1");
+    assert_eq!(count(connection.as_sqlite(), paired), ops, "FLU-1");
     let last: i64 =
         connection.query_row("SELECT coalesce(max(seq), 0) FROM ops", [], |r| r.get(0)).unwrap();
     assert_eq!(last, ops, "OP-2");
     let sql = format!("SELECT {} FROM memories", row::STORED_COLUMNS);
-    let mut statement = connection.prepare(&sql).unwrap();
+    let mut statement = connection.prepare_cached(&sql).unwrap();
     let mut rows = statement.query([]).unwrap();
     let mut numbers = BTreeSet::new();
     while let Some(found) = rows.next().unwrap() {
@@ -63,7 +63,7 @@ fn cut_power(seed: u64) -> (u64, u64) {
             acknowledged.extend(group);
             let connection = writer.connection.as_ref().unwrap();
             if chance.below(5) == 0
-                && checkpoint::run(connection, checkpoint::Extent::WhatIsFree).is_err()
+                && checkpoint::run(connection.as_sqlite(), checkpoint::Extent::WhatIsFree).is_err()
             {
                 break;
             }

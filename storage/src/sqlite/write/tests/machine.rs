@@ -64,7 +64,7 @@ impl Machine {
             ahead_rows,
         };
         let (indexes, build) = Indexes::open(&sources).map_err(|fault| match fault {
-            SqlFault::Sqlite(error) => open::refused(&path, error),
+            SqlFault::Sql(error) => open::refused(&path, error),
             other => panic!("{other}"),
         })?;
         let options =

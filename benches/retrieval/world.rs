@@ -21,10 +21,10 @@ use hivemem::{
 use runtime::disk::OsDisk;
 use sha2::{Digest, Sha256};
 use storage::{
-    Store,
+    Store, StoreConfig,
     port::Signer,
     request::{ComputedVector, Intent, OnConflict, QuotaLimits, Viewer, WriteRequest},
-    sqlite::{SqliteStore, StoreConfig},
+    sqlite::open_store,
 };
 use tempfile::TempDir;
 use types::{Affiliation, AgentId, MemoryId, NewMemory, Scope};
@@ -98,7 +98,7 @@ impl World {
         let folder = tempfile::tempdir()?;
         let signer = Arc::new(Key(SigningKey::from_bytes(&[7; 32])));
         let config = StoreConfig { reserve_bytes: 0, ..StoreConfig::new(signer, embedder.space()) };
-        let store = SqliteStore::open(OsDisk::shared(), folder.path(), config)?;
+        let store = open_store(OsDisk::shared(), folder.path(), config)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let settings = settings(embedder.lexical_share());
         let service =

@@ -160,7 +160,7 @@ fn code_of(reason: Reason) -> Code {
         | R::StorageFailed
         | R::Internal => Code::Unknown,
         R::ChainBroken => Code::CheckFailed,
-        R::Stopping => Code::Unavailable,
+        R::Stopping | R::StorageUnavailable => Code::Unavailable,
     }
 }
 

@@ -12,10 +12,7 @@ use runtime::{
     disk::DiskRef,
     task::{self, Shutdown},
 };
-use storage::{
-    OpenError, Store,
-    sqlite::{SqliteStore, StoreConfig},
-};
+use storage::{OpenError, RowStore, Store, StoreConfig, sqlite};
 use thiserror::Error;
 use types::{AgentId, NodeId, Reject};
 
@@ -125,15 +122,15 @@ async fn open_sqlite(
     disk: DiskRef,
     config: &Config,
     embedder: &Arc<dyn Embedder>,
-) -> Result<SqliteStore, StartError> {
+) -> Result<RowStore, StartError> {
     // The store's lock comes first: a second node must not make a second identity.
     let folder = config.data_dir.clone();
     let ring = Keyring::new(disk.clone(), &folder);
     let (embedder, config) = (embedder.clone(), config.clone());
-    let plan = move || -> Result<SqliteStore, StartError> {
+    let plan = move || -> Result<RowStore, StartError> {
         let signer = Arc::new(ring.load_or_generate()?);
         let settings = store_config(&config, signer, &*embedder);
-        Ok(SqliteStore::open(disk, &folder, settings)?)
+        Ok(sqlite::open_store(disk, &folder, settings)?)
     };
     blocking::run(plan).await
 }

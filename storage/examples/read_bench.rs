@@ -18,13 +18,13 @@ use runtime::{
 };
 use sha2::{Digest, Sha256};
 use storage::{
-    ReadStore, WriteStore,
+    ReadStore, RowStore, StoreConfig, WriteStore,
     port::{EmbeddingSpace, Signer},
     request::{
         CandidateQuery, Direction, GraphQuery, Intent, ListQuery, MemoryFilter, NamespaceFilter,
         OnConflict, PathQuery, Reader, Viewer, WriteRequest,
     },
-    sqlite::{SqliteStore, StoreConfig},
+    sqlite::open_store,
 };
 use types::{
     Affiliation, LinkId, MemoryId, NewMemory, Relation, Scope, audit::AttestLevel, ids::IdRef,
@@ -80,7 +80,7 @@ fn memory(number: u64, author: &Viewer, affiliation: &Affiliation) -> NewMemory 
     memory
 }
 
-async fn write(store: &SqliteStore, author: &Viewer, intents: Vec<Intent>) {
+async fn write(store: &RowStore, author: &Viewer, intents: Vec<Intent>) {
     let request = WriteRequest {
         viewer: author.clone(),
         now_ms: now_unix_ms(),
@@ -95,7 +95,7 @@ async fn write(store: &SqliteStore, author: &Viewer, intents: Vec<Intent>) {
 }
 
 /// Fills the store; gives the ids that the reader may see.
-async fn fill(store: &SqliteStore, rows: u64, affiliation: &Affiliation) -> Vec<MemoryId> {
+async fn fill(store: &RowStore, rows: u64, affiliation: &Affiliation) -> Vec<MemoryId> {
     let author = viewer("writer", affiliation);
     let mut shared: Vec<MemoryId> = Vec::new();
     for first in (0..rows).step_by(BATCH_ROWS as usize) {
@@ -165,7 +165,7 @@ fn namespace(text: &str) -> types::Namespace {
     text.parse().expect("a namespace")
 }
 
-async fn questions(store: &SqliteStore, shared: &[MemoryId], reader: Reader<'_>, rounds: usize) {
+async fn questions(store: &RowStore, shared: &[MemoryId], reader: Reader<'_>, rounds: usize) {
     let now_ms = now_unix_ms();
     let any = |round: usize| shared[round * 7919 % shared.len()];
     measure("get", rounds, |round| {
@@ -239,7 +239,7 @@ fn recall(now_ms: u64) -> CandidateQuery {
     }
 }
 
-async fn whole_file(store: &SqliteStore, reader: Reader<'_>, folder: PathBuf) {
+async fn whole_file(store: &RowStore, reader: Reader<'_>, folder: PathBuf) {
     let now_ms = now_unix_ms();
     measure("namespaces", 5, |_| {
         let answer = store.namespaces(reader, now_ms);
@@ -293,8 +293,8 @@ fn main() {
         };
         let signer = Arc::new(Key(SigningKey::from_bytes(&[7; 32])));
         let config = StoreConfig::new(signer, space);
-        let store = SqliteStore::open(OsDisk::shared(), &folder.join("data"), config)
-            .expect("an empty folder");
+        let store =
+            open_store(OsDisk::shared(), &folder.join("data"), config).expect("an empty folder");
         let affiliation = "acme/eng/core".parse().expect("an affiliation");
         let shared = fill(&store, rows, &affiliation).await;
         let reader = viewer("reader", &affiliation);

@@ -24,10 +24,10 @@ use runtime::{
 };
 use sha2::{Digest, Sha256};
 use storage::{
-    WriteStore,
+    RowStore, StoreConfig, WriteStore,
     port::{EmbeddingSpace, Signer, Vectorizer},
     request::{Intent, OnConflict, Viewer, WriteRequest},
-    sqlite::{SqliteStore, StoreConfig},
+    sqlite::open_store,
 };
 use types::{Affiliation, AgentId, MemoryId, NewMemory, Scope, audit::AttestLevel};
 
@@ -182,7 +182,7 @@ fn writer_cpu_micros() -> u64 {
 
 async fn phase(
     name: &str,
-    store: &Arc<SqliteStore>,
+    store: &Arc<RowStore>,
     folder: &Path,
     callers: usize,
     rows: usize,
@@ -257,7 +257,7 @@ fn main() {
         };
         let signer = Arc::new(Key(SigningKey::from_bytes(&[7; 32])));
         let opening = Instant::now();
-        let store = SqliteStore::open(OsDisk::shared(), &folder, StoreConfig::new(signer, space))
+        let store = open_store(OsDisk::shared(), &folder, StoreConfig::new(signer, space))
             .expect("the folder can hold a store");
         let store = Arc::new(store);
         println!("{}", serde_json::json!({ "open_micros": opening.elapsed().as_micros() as u64 }));

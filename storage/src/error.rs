@@ -1,7 +1,7 @@
 //! What can go wrong below the port.
 //!
-//! Invariant: [`StoreError::Rejected`] means nothing changed; [`StoreError::Failed`] means the
-//! outcome is unknown and the node is stopping; nothing in between.
+//! Invariant: [`StoreError::Rejected`] means nothing changed; [`StoreError::Unknown`] and [`StoreError::Failed`] mean that the
+//! outcome is unknown, the latter also that the node is stopping; nothing in between.
 //!
 //! Not here: the mapping to status codes (`wire::errors`).
 
@@ -16,6 +16,14 @@ pub enum StoreError {
     /// Refused; nothing changed.
     #[error(transparent)]
     Rejected(#[from] Reject),
+    /// The database was lost before it answered: what was asked was done, or was not.
+    #[error("the store's database was lost while {doing}: {cause}")]
+    Unknown {
+        /// What was being done.
+        doing: &'static str,
+        /// The underlying error.
+        cause: String,
+    },
     /// The disk or the database failed; what was in flight is unknown and the node stops.
     #[error("store failed while {doing}: {cause}")]
     Failed {
@@ -31,6 +39,7 @@ impl StoreError {
     pub fn reason(&self) -> Reason {
         match self {
             StoreError::Rejected(reject) => reject.reason,
+            StoreError::Unknown { .. } => Reason::OutcomeUnknown,
             StoreError::Failed { .. } => Reason::StorageFailed,
         }
     }
@@ -73,6 +82,14 @@ pub enum OpenError {
         /// The database file.
         path: PathBuf,
         /// What is wrong.
+        problem: String,
+    },
+    /// The database server cannot be used.
+    #[error("the database at {place} {problem}")]
+    Server {
+        /// Host, port and database, or the setting that is wrong.
+        place: String,
+        /// What is wrong, and the fix.
         problem: String,
     },
     /// The operating system refused.

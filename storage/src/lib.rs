@@ -1,7 +1,7 @@
 //! The floor: where memories, operations and evidence are kept, and how they are found again.
 //!
 //! Shape: [`port`] is the backend-neutral contract, written in [`request`] and [`answer`];
-//! [`sqlite`] implements it for one machine; [`index`] holds the recall indexes derived from it;
+//! [`rows`] implements it on a database, which is [`sqlite`] on one machine, or `postgres`; [`index`] holds the recall indexes derived from it;
 //! [`conformance`] is the suite every backend passes.
 //!
 //! Invariants: `STO-1` nothing is acknowledged before it and its audit row are fsynced; `STO-2` a
@@ -17,7 +17,10 @@ pub mod error;
 pub mod graph;
 pub mod index;
 pub mod port;
+#[cfg(not(madsim))]
+pub mod postgres;
 pub mod request;
+pub mod rows;
 pub mod similar;
 pub(crate) mod sql;
 pub mod sqlite;
@@ -25,3 +28,4 @@ pub mod state;
 
 pub use error::{OpenError, StoreError};
 pub use port::{ReadStore, Store, WriteStore};
+pub use rows::{RowStore, StoreConfig};

@@ -26,9 +26,8 @@ use crate::{
         CandidateQuery, ComputedVector, ConflictQuery, DuplicateQuery, ForgetQuery, GraphQuery,
         LackingQuery, ListQuery, PathQuery, Reader, TimelineQuery, WriteRequest,
     },
+    state::{CoveredFeed, Holding, Item, ItemDigest, ItemKey, KeyRange, Visible},
 };
-
-use crate::state::{CoveredFeed, Holding, Item, ItemDigest, ItemKey, KeyRange, Visible};
 
 /// The result of a store operation, in its own time.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;

@@ -107,6 +107,8 @@ reasons! {
     PositionTooOld = "position_too_old",
     /// The disk is full; nothing of the batch was kept.
     StorageFull = "storage_full",
+    /// The store's database cannot be reached; nothing was kept.
+    StorageUnavailable = "storage_unavailable",
     /// The store failed and the node is stopping; the outcome is unknown.
     StorageFailed = "storage_failed",
     /// A fault of the program itself; the outcome is unknown and the node's log has the details.

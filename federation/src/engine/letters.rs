@@ -28,6 +28,7 @@ fn may_pass(reason: Reason) -> bool {
             | Reason::Stopping
             | Reason::StorageFailed
             | Reason::StorageFull
+            | Reason::StorageUnavailable
             | Reason::RulesUnknown
             | Reason::Starting
             | Reason::FailedPrecondition

@@ -3,9 +3,10 @@
 use ed25519_dalek::{Signer as _, SigningKey};
 use runtime::disk::OsDisk;
 use storage::{
+    StoreConfig,
     port::{EmbeddingSpace, Signer},
     request::{OnConflict, Reader},
-    sqlite::{SqliteStore, StoreConfig},
+    sqlite::open_store,
 };
 use tempfile::TempDir;
 use types::{Audience, MemoryId, Namespace, NewMemory, ids::IdRef};
@@ -124,7 +125,7 @@ fn side(number: u8, gate: &'static str) -> Side {
         vectorizer: None,
     };
     let config = StoreConfig::new(Arc::new(key.clone()), space);
-    let store = SqliteStore::open(OsDisk::shared(), folder.path(), config).expect("a store");
+    let store = open_store(OsDisk::shared(), folder.path(), config).expect("a store");
     let node = store.node_id();
     let member = Member {
         node,

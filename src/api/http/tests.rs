@@ -22,11 +22,7 @@ use http_body_util::BodyExt as _;
 use runtime::disk::OsDisk;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use storage::{
-    port::Signer,
-    request::QuotaLimits,
-    sqlite::{SqliteStore, config::StoreConfig},
-};
+use storage::{StoreConfig, port::Signer, request::QuotaLimits, sqlite::open_store};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 use types::{Scope, limits::REFLECTION_DEPTH_DEFAULT};
@@ -85,8 +81,7 @@ impl Door {
         let embedder = Arc::new(LexicalEmbedder);
         let signer = Arc::new(Key(SigningKey::from_bytes(&[7; 32])));
         let config = StoreConfig { reserve_bytes: 0, ..StoreConfig::new(signer, embedder.space()) };
-        let store =
-            SqliteStore::open(OsDisk::shared(), &folder.path().join("data"), config).unwrap();
+        let store = open_store(OsDisk::shared(), &folder.path().join("data"), config).unwrap();
         let keys = match keys {
             true => AccessKeys {
                 api_key: Some(secret_digest("api")),

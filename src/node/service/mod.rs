@@ -73,6 +73,13 @@ pub struct Service {
 pub(crate) fn reject(error: StoreError) -> Reject {
     match error {
         StoreError::Rejected(reject) => reject,
+        unknown @ StoreError::Unknown { .. } => {
+            tracing::warn!(error = %unknown, "the store's database was lost");
+            Reject::new(
+                unknown.reason(),
+                "the store's database was lost before it answered; whether this happened is unknown",
+            )
+        }
         failed @ StoreError::Failed { .. } => {
             tracing::error!(error = %failed, "store failed");
             Reject::new(

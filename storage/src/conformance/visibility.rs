@@ -13,10 +13,12 @@ use super::{
     cases,
     world::{Outcome, Person, Problem, World, holds, refused, same},
 };
-use crate::error::StoreError;
-use crate::request::{
-    Direction, DuplicateQuery, ForgetQuery, GraphQuery, Intent, ListQuery, MemoryFilter,
-    NamespaceFilter, PathQuery, Reader, TimelineQuery,
+use crate::{
+    error::StoreError,
+    request::{
+        Direction, DuplicateQuery, ForgetQuery, GraphQuery, Intent, ListQuery, MemoryFilter,
+        NamespaceFilter, PathQuery, Reader, TimelineQuery,
+    },
 };
 
 cases![

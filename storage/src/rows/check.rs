@@ -9,23 +9,25 @@
 //!
 //! Not here: the audit chain (`verify`) and the content of the recall indexes.
 
-use crate::sql::{Connection, OptionalExtension, Value};
 use types::{MemoryId, Payload, Record, codec, record::view::fold};
 
 use super::{
     fault::SqlFault,
     read::states::{joined_at, log_begins},
     row::{self, BEHIND, DELETED, STORED_COLUMNS, Stored, signed},
-    schema,
 };
-use crate::answer::Finding;
+
+use crate::{
+    answer::Finding,
+    sql::{Connection, OptionalExtension, Value},
+};
 
 /// More findings than this help nobody.
 pub const FINDINGS_MAX: usize = 100;
 /// Rows per step.
 const STEP_ROWS: u32 = 500;
 /// What to do about damage.
-const FIX: &str = "restore the newest backup that verifies";
+pub(crate) const FIX: &str = "restore the newest backup that verifies";
 
 /// A check in progress.
 #[derive(Default)]
@@ -90,25 +92,9 @@ impl RowCheck {
     }
 }
 
-/// Structure of the file and of the tables beside `memories`.
-pub(crate) fn structure(connection: &Connection) -> Result<Vec<Finding>, SqlFault> {
+/// Rows beside `memories` that lead nowhere.
+pub(crate) fn strays(connection: &Connection) -> Result<Vec<Finding>, SqlFault> {
     let mut findings = Vec::new();
-    let mut statement = connection.prepare_cached("PRAGMA integrity_check")?;
-    let mut rows = statement.query([])?;
-    while let Some(found) = rows.next()? {
-        let text: String = found.get(0)?;
-        if text != "ok" {
-            findings.push(Finding { check: "integrity", problem: format!("{text}; {FIX}") });
-        }
-    }
-    let version = schema::version(connection.as_sqlite()).map_err(crate::sql::Error::from)?;
-    if version != schema::VERSION {
-        let problem = format!(
-            "schema {version} instead of {}; open the store once with this build",
-            schema::VERSION
-        );
-        findings.push(Finding { check: "schema", problem });
-    }
     for (check, query, problem) in STRAYS {
         let count: i64 = connection.query_row(query, [], |found| found.get(0))?;
         if count > 0 {

@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 
 use crate::port::{EmbeddingSpace, Signer};
 
-/// Settings of a [`super::SqliteStore`].
+/// Settings of a [`super::RowStore`].
 #[derive(Clone)]
 pub struct StoreConfig {
     /// Signs audit rows.

@@ -48,10 +48,9 @@ pub(crate) fn content_digest(connection: &Connection) -> Result<[u8; 32], SqlFau
     for (name, query) in SECTIONS {
         field(&mut hash, b's', name.as_bytes());
         let mut statement = connection.prepare_cached(query)?;
-        let columns = statement.column_count();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            for at in 0..columns {
+            for at in 0..row.column_count() {
                 match row.get_ref(at)? {
                     ValueRef::Null => field(&mut hash, b'n', b""),
                     ValueRef::Integer(number) => field(&mut hash, b'i', &number.to_be_bytes()),

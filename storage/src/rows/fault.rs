@@ -1,12 +1,12 @@
-//! What an error of SQLite means for the node.
+//! What an error of the database means for the node.
 //!
 //! Invariants: `SQL-2` an I/O error or an unreadable file stops the node at once, with every
-//! connection left open (closing could write); a full disk is the one error that is survived.
+//! connection left open (closing could write); a full disk is survived, and so is a server that cannot be reached.
 //!
 //! Not here: retrying, which happens nowhere.
 
 use rusqlite::ErrorCode;
-use types::Reject;
+use types::{Reason, Reject};
 
 use crate::{error::StoreError, sql};
 
@@ -41,7 +41,7 @@ impl SqlFault {
     /// Whether the disk or the page limit is exhausted.
     pub fn is_full(&self) -> bool {
         match self {
-            SqlFault::Sql(error) => error.sqlite_code() == Some(ErrorCode::DiskFull),
+            SqlFault::Sql(error) => error.is_full(),
             _ => false,
         }
     }
@@ -50,6 +50,10 @@ impl SqlFault {
     pub fn into_store_error(self, doing: &'static str) -> StoreError {
         match self {
             SqlFault::Rejected(reject) => StoreError::Rejected(reject),
+            SqlFault::Sql(error) if error.is_away() => {
+                tracing::warn!(%error, doing, "the database cannot be reached");
+                unavailable().into()
+            }
             SqlFault::Sql(error) => {
                 stop_on_bad_disk(doing, &error);
                 StoreError::Failed { doing, cause: error.to_string() }
@@ -59,6 +63,12 @@ impl SqlFault {
             }
         }
     }
+}
+
+/// The refusal while the database cannot be reached.
+pub(crate) fn unavailable() -> Reject {
+    let detail = "the store's database cannot be reached; nothing was kept: try again";
+    Reject::new(Reason::StorageUnavailable, detail).with("retry_after_ms", 1000)
 }
 
 /// Stops the node when `error` says that the disk failed (`SQL-2`).

@@ -6,34 +6,28 @@
 //!
 //! Not here: writing (the writer owns its connection).
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use crate::sql::Connection;
 use parking_lot::Mutex;
-use runtime::{blocking, disk::DiskRef};
+use runtime::blocking;
 use tokio::sync::Semaphore;
 use types::{Reason, Reject};
 
 use super::{
-    connection::{self, Role},
+    engine::{Engine, Role},
     fault::SqlFault,
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, sql::Connection};
 
 /// Read-only connections to one database, opened when first needed. Clones share them.
 #[derive(Clone)]
 pub struct ReadPool(Arc<Shared>);
 
 struct Shared {
-    disk: DiskRef,
-    path: PathBuf,
-    cache_kib: u32,
+    engine: Arc<dyn Engine>,
     turns: Semaphore,
     /// Connections nobody uses, each with the generation it was opened in.
     idle: Mutex<Vec<(u64, Connection)>>,
@@ -41,12 +35,10 @@ struct Shared {
 }
 
 impl ReadPool {
-    /// A pool of at most `connections` (at least 1) on the database at `path`; opens nothing yet.
-    pub fn new(disk: DiskRef, path: PathBuf, connections: usize, cache_kib: u32) -> Self {
+    /// A pool of at most `connections` (at least 1); opens nothing yet.
+    pub(crate) fn new(engine: Arc<dyn Engine>, connections: usize) -> Self {
         Self(Arc::new(Shared {
-            disk,
-            path,
-            cache_kib,
+            engine,
             turns: Semaphore::new(connections.max(1)),
             idle: Mutex::new(Vec::new()),
             generation: AtomicU64::new(0),
@@ -66,7 +58,7 @@ impl ReadPool {
             return Err(Reject::new(Reason::Stopping, "the store is closed").into());
         };
         let shared = self.0.clone();
-        blocking::run_on(self.0.disk.clone(), move || shared.run(work))
+        blocking::run_on(self.0.engine.disk(), move || shared.run(work))
             .await
             .map_err(|fault| fault.into_store_error(doing))
     }
@@ -83,11 +75,6 @@ impl ReadPool {
             return Err(Reject::new(Reason::Stopping, "the store is closed").into());
         }
         self.0.run(work)
-    }
-
-    /// The disk that holds the database.
-    pub(crate) fn disk(&self) -> DiskRef {
-        self.0.disk.clone()
     }
 
     /// Drops every connection; those in use are dropped when their read is over.
@@ -111,7 +98,7 @@ impl Shared {
         };
         let result = work(&connection);
         let mut idle = self.idle.lock();
-        if generation == self.generation.load(Ordering::Acquire) {
+        if !self.engine.is_pooled() && generation == self.generation.load(Ordering::Acquire) {
             idle.push((generation, connection));
         }
         result
@@ -120,9 +107,7 @@ impl Shared {
     fn open(&self) -> Result<(u64, Connection), SqlFault> {
         // The generation is read first: a reset in between drops this connection after its use.
         let generation = self.generation.load(Ordering::Acquire);
-        let vfs = self.disk.sqlite_vfs();
-        let connection = connection::open(&self.path, vfs.as_deref(), Role::Reader, self.cache_kib)
-            .map_err(crate::sql::Error::from)?;
+        let connection = self.engine.open(Role::Reader)?;
         Ok((generation, connection))
     }
 }

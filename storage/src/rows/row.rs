@@ -5,7 +5,6 @@
 //!
 //! Not here: which statements read and write rows.
 
-use crate::sql::{self, Row};
 use sha2::{Digest, Sha256};
 use types::{
     AgentId, Audience, Invalid, Life, MemoryId, Namespace, Record, Title,
@@ -13,7 +12,10 @@ use types::{
 };
 
 use super::fault::SqlFault;
-use crate::answer::MemoryView;
+use crate::{
+    answer::MemoryView,
+    sql::{self, Row},
+};
 
 /// [`STORED_COLUMNS`] as a literal, for `concat!`.
 macro_rules! stored_columns {

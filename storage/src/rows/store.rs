@@ -1,10 +1,10 @@
-//! [`SqliteStore`]: the store of one machine behind the port.
+//! [`RowStore`]: rows in a database, behind the port.
 //!
 //! Invariants: those of the port; the lock file is held as long as the store lives.
 //!
 //! Not here: the writer (`write`) and what reads answer (`read`).
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -21,75 +21,85 @@ use types::{NodeId, Reason, Reject};
 use super::{
     config::StoreConfig,
     counters::Counters,
-    fault::SqlFault,
-    indexes::{Indexes, Sources, Task, Upkeep},
-    open,
+    engine::Engine,
+    indexes::{Build, Indexes, Task, Upkeep},
     pool::ReadPool,
+    recall::{DatabaseRecall, Recall},
     write::{
+        head::Head,
         prepare,
         traces::Traces,
+        vocabulary::Vocabulary,
         writer::{Job, Writer},
     },
 };
+
 use crate::{
     answer::WriteReceipt,
-    error::{OpenError, StoreError},
+    error::StoreError,
     port::{Answer, WriteStore},
     request::{ComputedVector, WriteRequest},
+    sql::Connection,
 };
 
 /// Intents from which on a request is prepared where blocking is allowed, not on the caller's task.
 const PREPARE_ASIDE: usize = 16;
 
-/// A store in a folder of this machine.
-pub struct SqliteStore {
+/// Where the recall of a store that was opened will look.
+pub(crate) enum Search {
+    /// Indexes in memory, with what is still to be read into them.
+    Memory(Box<Indexes>, Option<Build>),
+    /// The database.
+    Database(Arc<dyn DatabaseRecall>),
+}
+
+/// What opening a database has found.
+pub(crate) struct Parts {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) config: Arc<StoreConfig>,
+    /// The writing connection.
+    pub(crate) connection: Connection,
+    pub(crate) node: NodeId,
+    pub(crate) words: Vocabulary,
+    pub(crate) head: Head,
+    /// Why the audit chain must not be continued, if so.
+    pub(crate) broken: Option<String>,
+    pub(crate) search: Search,
+    pub(crate) lock: Option<LockGuard>,
+}
+
+/// A store whose rows are in a database.
+pub struct RowStore {
+    pub(crate) engine: Arc<dyn Engine>,
     pub(crate) config: Arc<StoreConfig>,
     pub(crate) pool: ReadPool,
-    pub(crate) indexes: Arc<Indexes>,
+    pub(crate) recall: Recall,
     pub(crate) counters: Arc<Counters>,
     traces: Arc<Traces>,
     node: NodeId,
     writer: WorkerHandle<Job>,
-    upkeep: WorkerHandle<Task>,
     position: watch::Receiver<u64>,
     /// Given up when the store is closed.
     lock: Mutex<Option<LockGuard>>,
 }
 
-impl SqliteStore {
-    /// Opens the store in `folder`, which is created if missing. Blocks: reads the file and, where no usable
-    /// index is on disk, some of its rows; the others are read beside the running store.
+impl RowStore {
+    /// Starts the workers of a store whose database is open. What opening left to be done begins at once.
     ///
     /// # Errors
-    /// [`OpenError`], each with its fix.
-    pub fn open(disk: DiskRef, folder: &Path, config: StoreConfig) -> Result<Self, OpenError> {
-        let config = Arc::new(config);
-        let opened = open::open(&disk, folder, &config)?;
-        let open::Opened { lock, path, connection, node, words, head, broken } = opened;
-        let damaged = |fault: SqlFault| match fault {
-            SqlFault::Sql(error) => open::refused(&path, error),
-            other => OpenError::Corrupt { path: path.clone(), problem: other.to_string() },
+    /// When a thread cannot be had.
+    pub(crate) fn start(parts: Parts) -> std::io::Result<Self> {
+        let Parts { engine, config, connection, node, words, head, broken, .. } = parts;
+        let pool = ReadPool::new(engine.clone(), config.read_connections);
+        let recall = match parts.search {
+            Search::Database(database) => Recall::Database(database),
+            Search::Memory(indexes, build) => {
+                let indexes = Arc::new(*indexes);
+                let space = config.space.clone();
+                let upkeep = Upkeep::new(indexes.clone(), build, pool.clone(), space);
+                Recall::Memory(indexes, start_upkeep(&engine.disk(), upkeep)?)
+            }
         };
-        let sources = Sources {
-            disk: &disk,
-            folder,
-            node,
-            connection: &connection,
-            space: &config.space,
-            position: head.position,
-            ahead_rows: config.ahead_rows,
-        };
-        let (indexes, build) = Indexes::open(&sources).map_err(damaged)?;
-        let indexes = Arc::new(indexes);
-        let pool = ReadPool::new(
-            disk.clone(),
-            path.clone(),
-            config.read_connections,
-            config.read_cache_kib,
-        );
-        let upkeep = Upkeep::new(indexes.clone(), build, pool.clone(), config.space.clone());
-        let upkeep = start_upkeep(&disk, upkeep)
-            .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let counters = Arc::new(Counters::default());
         let traces = Arc::new(Traces::default());
         let (position, watched) = watch::channel(head.position);
@@ -97,29 +107,36 @@ impl SqliteStore {
             name: "store-writer",
             capacity_jobs: config.queue_capacity,
             max_batch: config.group_requests_max,
-            disk: disk.clone(),
+            disk: engine.disk(),
         };
         let mut writer = Writer {
-            disk,
-            path: path.clone(),
+            engine: engine.clone(),
             config: config.clone(),
             connection: Some(connection),
+            is_closed: false,
             words,
             head,
             broken,
-            indexes: indexes.clone(),
+            recall: recall.clone(),
             pool: pool.clone(),
             position,
             counters: counters.clone(),
             traces: traces.clone(),
-            upkeep: upkeep.clone(),
             ticked: 0,
         };
-        let writer = worker::start(options, move |jobs, replies| writer.handle(jobs, replies))
-            .map_err(|source| OpenError::Io { path, source })?;
-        let lock = Mutex::new(Some(lock));
-        let position = watched;
-        Ok(Self { config, pool, indexes, counters, traces, node, writer, upkeep, position, lock })
+        let writer = worker::start(options, move |jobs, replies| writer.handle(jobs, replies))?;
+        Ok(Self {
+            engine,
+            config,
+            pool,
+            recall,
+            counters,
+            traces,
+            node,
+            writer,
+            position: watched,
+            lock: Mutex::new(parts.lock),
+        })
     }
 
     /// The identity this store was given when it was created.
@@ -170,7 +187,7 @@ fn closed() -> Reject {
     Reject::new(Reason::Stopping, "the store is closed")
 }
 
-impl WriteStore for SqliteStore {
+impl WriteStore for RowStore {
     fn write(&self, request: WriteRequest) -> Answer<'_, WriteReceipt> {
         self.write_one(request).boxed()
     }
@@ -197,11 +214,13 @@ impl WriteStore for SqliteStore {
                 let _ = checkpointed.await;
             }
             self.writer.close().await;
-            let (to, written) = oneshot::channel();
-            if self.upkeep.send(Task::Close(to)).await.is_ok() {
-                let _ = written.await;
+            if let Recall::Memory(_, upkeep) = &self.recall {
+                let (to, written) = oneshot::channel();
+                if upkeep.send(Task::Close(to)).await.is_ok() {
+                    let _ = written.await;
+                }
+                upkeep.close().await;
             }
-            self.upkeep.close().await;
             *self.lock.lock() = None;
             Ok(())
         }

@@ -5,20 +5,25 @@
 //!
 //! Not here: supplied vectors, which are part of the memory, and searching.
 
-use crate::sql::{Connection, OptionalExtension, params};
 use half::f16;
 use types::{Invalid, Reject};
 
 use super::{
     fault::SqlFault,
     read::views::{is_indexed, shown},
+    recall::Recall,
     row::{self, STORED_COLUMNS},
 };
-use crate::{port::EmbeddingSpace, request::ComputedVector};
+use crate::{
+    port::EmbeddingSpace,
+    request::ComputedVector,
+    sql::{Connection, OptionalExtension, params},
+};
 
 /// Keeps those that fit; gives them with their rows.
 pub(crate) fn keep<'v>(
     connection: &Connection,
+    recall: &Recall,
     space: &EmbeddingSpace,
     computed: &'v [ComputedVector],
 ) -> Result<Vec<(i64, &'v ComputedVector)>, SqlFault> {
@@ -30,24 +35,20 @@ pub(crate) fn keep<'v>(
         }
     }
     let transaction = connection.begin()?;
-    let kept = keep_all(connection, space, computed)?;
+    let kept = keep_all(connection, recall, space, computed)?;
     transaction.commit()?;
     Ok(kept)
 }
 
 fn keep_all<'v>(
     connection: &Connection,
+    recall: &Recall,
     space: &EmbeddingSpace,
     computed: &'v [ComputedVector],
 ) -> Result<Vec<(i64, &'v ComputedVector)>, SqlFault> {
     let space = space_number(connection, space)?;
     let sql = format!("SELECT {STORED_COLUMNS} FROM memories WHERE id = ?1");
     let mut find = connection.prepare_cached(&sql)?;
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO vectors (row, space, text_sha256, halves) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (row) DO UPDATE SET space = excluded.space,
-            text_sha256 = excluded.text_sha256, halves = excluded.halves",
-    )?;
     let mut kept = Vec::new();
     for vector in computed {
         let mut rows = find.query([vector.id.as_bytes().as_slice()])?;
@@ -61,16 +62,41 @@ fn keep_all<'v>(
         if text != vector.text_sha256 || !indexed {
             continue;
         }
-        let halves: Vec<u8> =
-            vector.values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
-        insert.execute(params![stored.row, space, text, halves])?;
+        match recall {
+            Recall::Database(database) => {
+                database.keep_vector(connection, stored.row, &text, &vector.values)?;
+            }
+            Recall::Memory(..) => {
+                insert(connection, stored.row, space, &text, &vector.values)?;
+            }
+        }
         kept.push((stored.row, vector));
     }
     Ok(kept)
 }
 
+fn insert(
+    connection: &Connection,
+    row: i64,
+    space: i64,
+    text_sha256: &[u8; 32],
+    values: &[f32],
+) -> crate::sql::Result<()> {
+    let halves: Vec<u8> =
+        values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO vectors (row, space, text_sha256, halves) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (row) DO UPDATE SET space = excluded.space,
+            text_sha256 = excluded.text_sha256, halves = excluded.halves",
+    )?;
+    insert.execute(params![row, space, text_sha256, halves]).map(drop)
+}
+
 /// Number of a space, which is added when it is new.
-fn space_number(connection: &Connection, space: &EmbeddingSpace) -> crate::sql::Result<i64> {
+pub(crate) fn space_number(
+    connection: &Connection,
+    space: &EmbeddingSpace,
+) -> crate::sql::Result<i64> {
     let name = (&space.model, &space.version, space.dimension);
     let mut find = connection.prepare_cached(
         "SELECT id FROM spaces WHERE model = ?1 AND version = ?2 AND dimension = ?3",

@@ -12,7 +12,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::sql::{Connection, OptionalExtension, Row};
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 use types::{
@@ -26,7 +25,10 @@ use super::{
     read::states::log_begins,
     row::{signed, unsigned},
 };
-use crate::answer::ChainReport;
+use crate::{
+    answer::ChainReport,
+    sql::{Connection, OptionalExtension, Row},
+};
 
 /// Rows per step: a few milliseconds of signatures.
 pub(crate) const STEP_ROWS: u32 = 2_000;
@@ -37,8 +39,8 @@ pub(crate) struct ChainCheck {
     since: i64,
     /// Sequence that the next row must have.
     next: i64,
-    /// `prev_hash` that the next row must carry; `None` when the row before could not be read.
-    prev_hash: Option<[u8; 32]>,
+    /// What is known of each daemon's chain, by number.
+    chains: BTreeMap<i64, Chain>,
     begun: bool,
     keys: BTreeMap<[u8; 8], Result<VerifyingKey, String>>,
     /// Operations up to here may have been forgotten.
@@ -46,8 +48,25 @@ pub(crate) struct ChainCheck {
     report: ChainReport,
 }
 
+/// The chain of one daemon, as far as it was read.
+#[derive(Debug)]
+struct Chain {
+    /// Sequence of its last row; 0 when there is none.
+    sequence: i64,
+    /// `prev_hash` that its next row must carry; `None` when the row before could not be read.
+    hash: Option<[u8; 32]>,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self { sequence: 0, hash: Some(GENESIS) }
+    }
+}
+
 /// A row, and what the log keeps of the operation it speaks of.
 struct Checked {
+    /// Whose chain it belongs to.
+    daemon: i64,
     event: EventRow,
     /// Whether it speaks of an operation at all.
     has_op: bool,
@@ -64,7 +83,7 @@ impl ChainCheck {
         Self {
             since,
             next: since + 1,
-            prev_hash: Some(GENESIS),
+            chains: BTreeMap::new(),
             begun: false,
             keys: BTreeMap::new(),
             log_begins: 0,
@@ -96,7 +115,8 @@ impl ChainCheck {
                 Err(Unreadable::Sql(error)) => return Err(error.into()),
                 Err(Unreadable::Content(problem)) => {
                     self.broken(sequence, problem);
-                    self.prev_hash = None;
+                    let chain = self.chains.entry(row.get(17)?).or_default();
+                    *chain = Chain { sequence, hash: None };
                     self.report.head_sequence = sequence;
                 }
             }
@@ -125,26 +145,35 @@ impl ChainCheck {
         if self.since == 0 {
             return Ok(());
         }
-        let mut statement = connection.prepare_cached(SELECT_EVENTS)?;
-        let mut rows = statement.query((self.since - 1, 1))?;
-        let before = match rows.next()? {
-            Some(row) if row.get::<i64>(0)? == self.since => match checked(row) {
-                Ok(row) => Some(row.event),
+        self.go_on(connection)
+    }
+
+    /// Reads the last row of each chain up to where the check begins.
+    fn go_on(&mut self, connection: &Connection) -> Result<(), SqlFault> {
+        for daemon in daemons(connection)?.into_keys() {
+            let text = "SELECT sequence FROM signed_events WHERE daemon = ?1 AND sequence <= ?2 \
+                 ORDER BY sequence DESC LIMIT 1";
+            let last = connection.query_row(text, (daemon, self.since), |row| row.get(0));
+            let Some(last): Option<i64> = last.optional()? else { continue };
+            let mut statement = connection.prepare_cached(SELECT_EVENTS)?;
+            let mut rows = statement.query((last - 1, 1))?;
+            let Some(row) = rows.next()? else { continue };
+            let hash = match checked(row) {
+                Ok(row) => Some(row.event.chain_hash()),
                 Err(Unreadable::Sql(error)) => return Err(error.into()),
                 Err(Unreadable::Content(problem)) => {
-                    self.broken(self.since, problem);
+                    self.broken(last, problem);
                     None
                 }
-            },
-            _ => {
-                self.broken(self.since, format!("row {} is missing", self.since));
-                None
+            };
+            if last > self.report.head_sequence {
+                self.report.head_sequence = last;
+                self.report.head_hash = hash.unwrap_or_default();
             }
-        };
-        self.prev_hash = before.as_ref().map(EventRow::chain_hash);
-        if let Some(event) = before {
-            self.report.head_sequence = event.sequence;
-            self.report.head_hash = event.chain_hash();
+            self.chains.insert(daemon, Chain { sequence: last, hash });
+        }
+        if self.report.head_sequence != self.since {
+            self.broken(self.since, format!("row {} is missing", self.since));
         }
         Ok(())
     }
@@ -152,21 +181,19 @@ impl ChainCheck {
     fn check(&mut self, row: &Checked) {
         let event = &row.event;
         let sequence = event.sequence;
-        if self.prev_hash.is_some_and(|expected| expected != event.prev_hash) {
-            self.broken(
-                sequence,
-                format!(
-                    "prev_hash is not the hash of row {}: one of the two was changed",
-                    sequence - 1
-                ),
-            );
+        let before = self.chains.entry(row.daemon).or_default();
+        if before.hash.is_some_and(|expected| expected != event.prev_hash) {
+            let before = before.sequence;
+            let problem =
+                format!("prev_hash is not the hash of row {before}: one of the two was changed");
+            self.broken(sequence, problem);
         }
         let forgotten = row.has_op && row.kept.is_none() && sequence <= self.log_begins;
         if let Some(problem) = op_problem(row).filter(|_| !forgotten) {
             self.broken(sequence, problem);
         }
         let hash = event.chain_hash();
-        self.prev_hash = Some(hash);
+        self.chains.insert(row.daemon, Chain { sequence, hash: Some(hash) });
         self.report.head_sequence = sequence;
         self.report.head_hash = hash;
     }
@@ -205,17 +232,23 @@ impl ChainCheck {
 
     /// The writer notes the end of the chain beside it; a chain that ends elsewhere was cut.
     fn compare_with_mark(&mut self, connection: &Connection) -> Result<(), SqlFault> {
-        let mut statement =
-            connection.prepare_cached("SELECT value FROM meta WHERE key = 'chain_head'")?;
-        let noted: Option<Vec<u8>> = statement.query_row([], |row| row.get(0)).optional()?;
-        let head = self.report.head_sequence;
-        let found = [head.to_be_bytes().as_slice(), &self.report.head_hash].concat();
-        let empty = [0; 40];
-        if noted.as_deref().unwrap_or(&empty) != found {
-            self.broken(head + 1, format!("row {head} is not the last row that was written"));
+        for (daemon, mark) in daemons(connection)? {
+            let chain = self.chains.entry(daemon).or_default();
+            let (last, hash) = (chain.sequence, chain.hash.unwrap_or_default());
+            if mark != [last.to_be_bytes().as_slice(), &hash].concat() {
+                let problem = format!("row {last} is not the last row that was written");
+                self.broken(last + 1, problem);
+            }
         }
         Ok(())
     }
+}
+
+/// The daemons that have chains here, and how each has noted its end.
+fn daemons(connection: &Connection) -> Result<BTreeMap<i64, Vec<u8>>, SqlFault> {
+    let mut statement = connection.prepare_cached("SELECT id, chain_head FROM daemons")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// What is wrong between a row and the operation kept at its position.
@@ -265,7 +298,7 @@ fn key(key_id: &[u8; 8], public: &[u8]) -> Result<VerifyingKey, String> {
 
 const SELECT_EVENTS: &str = "SELECT e.sequence, n.node, e.seq, e.name, a.name, e.event_type, \
      e.payload_hash, e.attest_level, e.timestamp_ms, e.cause_hash, e.signature, e.key_id, e.prev_hash, \
-     kn.node, o.seq, o.bytes, p.bytes FROM signed_events e LEFT JOIN nodes n ON n.id = e.origin \
+     kn.node, o.seq, o.bytes, p.bytes, e.daemon FROM signed_events e LEFT JOIN nodes n ON n.id = e.origin \
      LEFT JOIN event_payloads p ON p.sequence = e.sequence \
      LEFT JOIN names a ON a.id = e.agent LEFT JOIN ops o ON o.position = e.sequence \
      LEFT JOIN nodes kn ON kn.id = o.origin WHERE e.sequence > ?1 ORDER BY e.sequence LIMIT ?2";
@@ -343,7 +376,8 @@ fn checked(row: Row<'_>) -> Result<Checked, Unreadable> {
         (None, None) => None,
         _ => return Err(Unreadable::Content("its operation has no origin".into())),
     };
-    Ok(Checked { event, has_op: op.is_some(), kept, payload: row.get(16)? })
+    let daemon = row.get(17)?;
+    Ok(Checked { daemon, event, has_op: op.is_some(), kept, payload: row.get(16)? })
 }
 
 /// Checks the whole chain on one connection.

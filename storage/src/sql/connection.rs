@@ -3,48 +3,103 @@
 //! Invariants: `SQL-5`; a statement is prepared once per connection and kept; what a statement answers is read to its end or
 //! given up, never left half-read for the next use.
 //!
-//! Not here: opening (`sqlite::connection`).
+//! Not here: opening (`sqlite::connection`, `postgres::engine`); PostgreSQL in the simulator, which has no such server.
 
+#[cfg(not(madsim))]
+use std::sync::Arc;
+
+#[cfg(not(madsim))]
+use sqlx::postgres::PgRow;
+
+#[cfg(not(madsim))]
+use super::session::{self, Session};
 use super::{Error, FromSql, Params, Result, ValueRef, value};
 
 /// A connection to the database.
 pub struct Connection {
-    engine: rusqlite::Connection,
+    engine: Engine,
+}
+
+enum Engine {
+    Sqlite(rusqlite::Connection),
+    #[cfg(not(madsim))]
+    Postgres(Session),
 }
 
 /// A statement that was prepared.
-pub struct Statement<'c>(rusqlite::CachedStatement<'c>);
+pub enum Statement<'c> {
+    /// One of SQLite's.
+    Sqlite(rusqlite::CachedStatement<'c>),
+    /// A text, which the session keeps prepared.
+    #[cfg(not(madsim))]
+    Postgres(&'c Session, Arc<str>),
+}
 
 /// The rows that a statement answers.
-pub struct Rows<'s>(rusqlite::Rows<'s>);
+pub enum Rows<'s> {
+    /// As SQLite steps to them.
+    Sqlite(rusqlite::Rows<'s>),
+    /// All of them: those to come, and the one that is looked at.
+    #[cfg(not(madsim))]
+    Postgres(std::vec::IntoIter<PgRow>, Option<PgRow>),
+}
 
 /// A row.
 #[derive(Clone, Copy)]
-pub struct Row<'r>(&'r rusqlite::Row<'r>);
+pub enum Row<'r> {
+    /// One of SQLite's.
+    Sqlite(&'r rusqlite::Row<'r>),
+    /// One of PostgreSQL's.
+    #[cfg(not(madsim))]
+    Postgres(&'r PgRow),
+}
 
 impl Connection {
     /// A connection to a SQLite file.
     pub fn sqlite(engine: rusqlite::Connection) -> Self {
-        Self { engine }
+        Self { engine: Engine::Sqlite(engine) }
+    }
+
+    /// A connection to a PostgreSQL server.
+    #[cfg(not(madsim))]
+    pub(crate) fn postgres(session: Session) -> Self {
+        Self { engine: Engine::Postgres(session) }
     }
 
     /// The connection as SQLite knows it.
-    pub fn as_sqlite(&self) -> &rusqlite::Connection {
-        &self.engine
+    ///
+    /// # Errors
+    /// [`Error::Elsewhere`] when it is to another database.
+    pub fn as_sqlite(&self) -> Result<&rusqlite::Connection> {
+        match &self.engine {
+            Engine::Sqlite(connection) => Ok(connection),
+            #[cfg(not(madsim))]
+            Engine::Postgres(_) => Err(Error::Elsewhere),
+        }
     }
 
     /// The same, to be changed.
-    pub fn as_sqlite_mut(&mut self) -> &mut rusqlite::Connection {
-        &mut self.engine
-    }
-
-    /// Begins a transaction that writes. Given back unless it is committed.
     ///
     /// # Errors
-    /// When the database refuses.
-    pub fn begin(&self) -> Result<Transaction<'_>> {
-        self.execute("BEGIN IMMEDIATE", [])?;
-        Ok(Transaction { connection: self, open: true })
+    /// [`Error::Elsewhere`] when it is to another database.
+    pub fn as_sqlite_mut(&mut self) -> Result<&mut rusqlite::Connection> {
+        match &mut self.engine {
+            Engine::Sqlite(connection) => Ok(connection),
+            #[cfg(not(madsim))]
+            Engine::Postgres(_) => Err(Error::Elsewhere),
+        }
+    }
+
+    /// The connection as PostgreSQL knows it.
+    ///
+    /// # Errors
+    /// [`Error::Elsewhere`] when it is to another database.
+    #[cfg(not(madsim))]
+    pub(crate) fn as_postgres(&self) -> Result<&Session> {
+        match &self.engine {
+            Engine::Sqlite(_) => Err(Error::Elsewhere),
+            Engine::Postgres(session) => Ok(session),
+        }
     }
 
     /// A statement, which is prepared at its first use.
@@ -52,7 +107,11 @@ impl Connection {
     /// # Errors
     /// When the text is not understood.
     pub fn prepare_cached(&self, text: &str) -> Result<Statement<'_>> {
-        Ok(Statement(self.engine.prepare_cached(text)?))
+        match &self.engine {
+            Engine::Sqlite(connection) => Ok(Statement::Sqlite(connection.prepare_cached(text)?)),
+            #[cfg(not(madsim))]
+            Engine::Postgres(session) => Ok(Statement::Postgres(session, session.translated(text))),
+        }
     }
 
     /// What one row says.
@@ -76,6 +135,19 @@ impl Connection {
         self.prepare_cached(text)?.execute(params)
     }
 
+    /// Begins a transaction that writes. Given back unless it is committed.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn begin(&self) -> Result<Transaction<'_>> {
+        match &self.engine {
+            Engine::Sqlite(_) => drop(self.execute("BEGIN IMMEDIATE", [])?),
+            #[cfg(not(madsim))]
+            Engine::Postgres(session) => session.begin()?,
+        }
+        Ok(Transaction { connection: self, open: true })
+    }
+
     /// Does `work` on one snapshot of the database, in which nothing can be changed.
     ///
     /// # Errors
@@ -84,11 +156,22 @@ impl Connection {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
-        // Given back when it goes out of scope, with an error too.
-        let transaction = self.engine.unchecked_transaction().map_err(Error::from)?;
-        let answer = work(self)?;
-        transaction.finish().map_err(Error::from)?;
-        Ok(answer)
+        match &self.engine {
+            Engine::Sqlite(connection) => {
+                // Given back when it goes out of scope, with an error too.
+                let transaction = connection.unchecked_transaction().map_err(Error::from)?;
+                let answer = work(self)?;
+                transaction.finish().map_err(Error::from)?;
+                Ok(answer)
+            }
+            #[cfg(not(madsim))]
+            Engine::Postgres(session) => {
+                session.begin_reading()?;
+                let answer = work(self);
+                session.roll_back();
+                answer
+            }
+        }
     }
 }
 
@@ -102,20 +185,37 @@ impl Transaction<'_> {
     /// Keeps what was done.
     ///
     /// # Errors
-    /// When the database refuses; then nothing was kept.
+    /// When the database refuses; then nothing was kept, unless the connection was lost meanwhile.
     pub fn commit(mut self) -> Result<()> {
-        self.connection.execute("COMMIT", [])?;
         self.open = false;
-        Ok(())
+        match &self.connection.engine {
+            Engine::Sqlite(_) => self.connection.execute("COMMIT", []).map(drop),
+            #[cfg(not(madsim))]
+            Engine::Postgres(session) => session.batch("COMMIT"),
+        }
+    }
+
+    /// Leaves it as it is: the connection is not used any more.
+    pub fn abandon(mut self) {
+        self.open = false;
+        #[cfg(not(madsim))]
+        if let Engine::Postgres(session) = &self.connection.engine {
+            session.give_up();
+        }
     }
 }
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        // Some failures have given it back already.
-        if self.open && !self.connection.engine.is_autocommit() {
-            // What fails here has failed before, and was told.
-            let _ = self.connection.execute("ROLLBACK", []);
+        if !self.open {
+            return;
+        }
+        match &self.connection.engine {
+            // Some failures have given it back already. What fails here has failed before, and was told.
+            Engine::Sqlite(connection) if connection.is_autocommit() => {}
+            Engine::Sqlite(_) => drop(self.connection.execute("ROLLBACK", [])),
+            #[cfg(not(madsim))]
+            Engine::Postgres(session) => session.roll_back(),
         }
     }
 }
@@ -126,8 +226,14 @@ impl Statement<'_> {
     /// # Errors
     /// When the database refuses.
     pub fn execute<P: Params>(&mut self, params: P) -> Result<usize> {
-        self.bind(params)?;
-        Ok(self.0.raw_execute()?)
+        match self {
+            Statement::Sqlite(statement) => {
+                bind(statement, params)?;
+                Ok(statement.raw_execute()?)
+            }
+            #[cfg(not(madsim))]
+            Statement::Postgres(session, text) => session.execute(text, params),
+        }
     }
 
     /// The rows that it answers.
@@ -135,8 +241,16 @@ impl Statement<'_> {
     /// # Errors
     /// When the database refuses.
     pub fn query<P: Params>(&mut self, params: P) -> Result<Rows<'_>> {
-        self.bind(params)?;
-        Ok(Rows(self.0.raw_query()))
+        match self {
+            Statement::Sqlite(statement) => {
+                bind(statement, params)?;
+                Ok(Rows::Sqlite(statement.raw_query()))
+            }
+            #[cfg(not(madsim))]
+            Statement::Postgres(session, text) => {
+                Ok(Rows::Postgres(session.query(text, params)?.into_iter(), None))
+            }
+        }
     }
 
     /// What the first row says; further rows are given up.
@@ -172,26 +286,22 @@ impl Statement<'_> {
     ) -> Result<Mapped<'_, F>> {
         Ok(Mapped { rows: self.query(params)?, read })
     }
+}
 
-    /// How many columns its rows have.
-    pub fn column_count(&self) -> usize {
-        self.0.column_count()
-    }
-
-    fn bind<P: Params>(&mut self, params: P) -> Result<()> {
-        let (mut given, mut failed) = (0, None);
-        params.each(&mut |value| {
-            given += 1;
-            if let Err(error) = self.0.raw_bind_parameter(given, Bound(value)) {
-                failed.get_or_insert(error);
-            }
-        });
-        let named = self.0.parameter_count();
-        match failed {
-            _ if named != given => Err(Error::Parameters { named, given }),
-            Some(error) => Err(error.into()),
-            None => Ok(()),
+/// Gives a statement its parameters (`SQL-5`).
+fn bind<P: Params>(statement: &mut rusqlite::CachedStatement<'_>, params: P) -> Result<()> {
+    let (mut given, mut failed) = (0, None);
+    params.each(&mut |value| {
+        given += 1;
+        if let Err(error) = statement.raw_bind_parameter(given, Bound(value)) {
+            failed.get_or_insert(error);
         }
+    });
+    let named = statement.parameter_count();
+    match failed {
+        _ if named != given => Err(Error::Parameters { named, given }),
+        Some(error) => Err(error.into()),
+        None => Ok(()),
     }
 }
 
@@ -217,7 +327,14 @@ impl Rows<'_> {
     /// When the database fails.
     #[allow(clippy::should_implement_trait, reason = "a row borrows from its statement")]
     pub fn next(&mut self) -> Result<Option<Row<'_>>> {
-        Ok(self.0.next()?.map(Row))
+        match self {
+            Rows::Sqlite(rows) => Ok(rows.next()?.map(Row::Sqlite)),
+            #[cfg(not(madsim))]
+            Rows::Postgres(rows, looked_at) => {
+                *looked_at = rows.next();
+                Ok(looked_at.as_ref().map(Row::Postgres))
+            }
+        }
     }
 }
 
@@ -247,26 +364,43 @@ impl<'r> Row<'r> {
         value::read(column, self.get_ref(column)?)
     }
 
+    /// How many columns it has.
+    pub fn column_count(self) -> usize {
+        match self {
+            Row::Sqlite(row) => row.as_ref().column_count(),
+            #[cfg(not(madsim))]
+            Row::Postgres(row) => sqlx::Row::len(row),
+        }
+    }
+
     /// A column as it lies there.
     ///
     /// # Errors
     /// When there is no such column; [`Error::Column`] for a float, or a text that is none.
     pub fn get_ref(self, column: usize) -> Result<ValueRef<'r>> {
-        use rusqlite::types::ValueRef as Sqlite;
-        Ok(match self.0.get_ref(column)? {
-            Sqlite::Null => ValueRef::Null,
-            Sqlite::Integer(number) => ValueRef::Integer(number),
-            Sqlite::Blob(bytes) => ValueRef::Blob(bytes),
-            Sqlite::Real(_) => {
-                return Err(Error::Column { column, wanted: "no float", found: "a float" });
-            }
-            Sqlite::Text(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => ValueRef::Text(text),
-                Err(_) => {
-                    let (wanted, found) = ("a text", "bytes that are not UTF-8");
-                    return Err(Error::Column { column, wanted, found });
-                }
-            },
-        })
+        match self {
+            Row::Sqlite(row) => sqlite_column(row, column),
+            #[cfg(not(madsim))]
+            Row::Postgres(row) => session::column(row, column),
+        }
     }
+}
+
+fn sqlite_column<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Result<ValueRef<'r>> {
+    use rusqlite::types::ValueRef as Sqlite;
+    Ok(match row.get_ref(column)? {
+        Sqlite::Null => ValueRef::Null,
+        Sqlite::Integer(number) => ValueRef::Integer(number),
+        Sqlite::Blob(bytes) => ValueRef::Blob(bytes),
+        Sqlite::Real(_) => {
+            return Err(Error::Column { column, wanted: "no float", found: "a float" });
+        }
+        Sqlite::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => ValueRef::Text(text),
+            Err(_) => {
+                let (wanted, found) = ("a text", "bytes that are not UTF-8");
+                return Err(Error::Column { column, wanted, found });
+            }
+        },
+    })
 }

@@ -13,6 +13,19 @@ pub enum Error {
     /// SQLite refused.
     #[error(transparent)]
     Sqlite(rusqlite::Error),
+    /// PostgreSQL refused, or is not to be reached.
+    #[cfg(not(madsim))]
+    #[error("PostgreSQL: {0}")]
+    Postgres(#[source] sqlx::Error),
+    /// The server did not answer in time.
+    #[error("the database said nothing for {} ms", limit.as_millis())]
+    Late {
+        /// How long it was waited for.
+        limit: std::time::Duration,
+    },
+    /// Something was asked that only another database can do.
+    #[error("this store's database cannot do that")]
+    Elsewhere,
     /// A row was asked for and there is none.
     #[error("there is no such row")]
     NoRow,
@@ -44,6 +57,41 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Whether there is no room left for what was to be written.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            #[cfg(not(madsim))]
+            Self::Postgres(error) => code(error).is_some_and(|code| code == "53100"),
+            _ => false,
+        }
+    }
+
+    /// Whether the database is a server that could not be reached, or did not do what would have been right, and may do
+    /// it later (PostgreSQL's documentation, appendix A): all but wrong data and wrong statements.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Late { .. } => true,
+            #[cfg(not(madsim))]
+            Self::Postgres(error) => match code(error) {
+                Some(code) => !["22", "23", "42"].iter().any(|wrong| code.starts_with(wrong)),
+                None => !matches!(
+                    error,
+                    sqlx::Error::ColumnDecode { .. }
+                        | sqlx::Error::Decode(_)
+                        | sqlx::Error::Encode(_)
+                ),
+            },
+            _ => false,
+        }
+    }
+}
+
+/// The SQLSTATE that a server has answered with.
+#[cfg(not(madsim))]
+fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    error.as_database_error()?.code()
 }
 
 impl From<rusqlite::Error> for Error {

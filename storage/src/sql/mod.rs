@@ -6,6 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`connection`] | a connection, its statements and their rows |
+//! | `session`, `dialect` | what of it is PostgreSQL's |
 //! | [`value`] | values, how Rust's types become them and come back |
 //! | [`params`] | what a statement is given |
 //! | [`error`] | why a statement failed, as far as callers must know |
@@ -16,8 +17,12 @@
 //! Not here: which statements there are (`rows`).
 
 pub(crate) mod connection;
+#[cfg(not(madsim))]
+pub(crate) mod dialect;
 pub(crate) mod error;
 pub(crate) mod params;
+#[cfg(not(madsim))]
+pub(crate) mod session;
 pub(crate) mod value;
 
 pub(crate) use connection::{Connection, Row, Statement};

@@ -23,9 +23,10 @@ use thiserror::Error;
 use types::NodeId;
 
 pub use super::open::DATABASE_FILE;
-use super::{check, digest, fault::SqlFault, read::changes, schema, verify};
+use super::schema;
 use crate::{
     answer::Finding,
+    rows::{check, digest, fault::SqlFault, read::changes, verify},
     sql::{self, Connection},
 };
 
@@ -143,8 +144,7 @@ pub(crate) fn write_backup(
     disk.create_dir_all(folder)?;
     require_empty(disk, folder)?;
     let file = folder.join(DATABASE_FILE);
-    copy_database(source.as_sqlite(), disk, &file)
-        .map_err(|e| failed("write", &file, &sql::Error::from(e).into()))?;
+    copy_database(source, disk, &file).map_err(|e| failed("write", &file, &e.into()))?;
     // SQLite creates files that others may read.
     disk.set_mode(&file, 0o600)?;
     // SQLite synced what it wrote; the name is ours to sync.
@@ -174,22 +174,19 @@ fn open(disk: &dyn Disk, file: &Path, flags: OpenFlags) -> rusqlite::Result<rusq
     }
 }
 
-fn copy_database(
-    source: &rusqlite::Connection,
-    disk: &dyn Disk,
-    file: &Path,
-) -> rusqlite::Result<()> {
+fn copy_database(source: &Connection, disk: &dyn Disk, file: &Path) -> sql::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut target = open(disk, file, flags)?;
     // All pages in one step: one snapshot, and no restart when the writer commits meanwhile.
-    let outcome = Backup::new(source, &mut target)?.step(-1)?;
+    let outcome = Backup::new(source.as_sqlite()?, &mut target)?.step(-1)?;
     if outcome != rusqlite::backup::StepResult::Done {
         return Err(rusqlite::Error::SqliteFailure(
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
             Some(format!("the copy did not finish: {outcome:?}")),
-        ));
+        )
+        .into());
     }
     // One file that can be read without writing beside it; a store switches back when it opens it.
     let mut statement = target.prepare("PRAGMA journal_mode = DELETE")?;
@@ -203,7 +200,7 @@ fn describe(disk: &dyn Disk, file: &Path, now_ms: u64) -> Result<BackupManifest,
     let reading = |fault: SqlFault| failed("read", file, &fault);
     let copy = open_copy(disk, file).map_err(|e| reading(e.into()))?;
     let node: Vec<u8> = copy
-        .query_row("SELECT value FROM meta WHERE key = 'node_id'", [], |row| row.get(0))
+        .query_row("SELECT node FROM daemons ORDER BY id LIMIT 1", [], |row| row.get(0))
         .map_err(|e| reading(e.into()))?;
     let node_id = NodeId::from_slice(&node)
         .map_err(|e| BackupError::Manifest { file: file.to_path_buf(), problem: e.to_string() })?;
@@ -213,8 +210,7 @@ fn describe(disk: &dyn Disk, file: &Path, now_ms: u64) -> Result<BackupManifest,
         format: FORMAT,
         node_id: node_id.to_string(),
         created_at_ms: now_ms,
-        schema_version: schema::version(copy.as_sqlite())
-            .map_err(|e| reading(sql::Error::from(e).into()))?,
+        schema_version: schema::version(&copy).map_err(|e| reading(e.into()))?,
         position: changes::head(&copy).map_err(reading)?,
         chain_head_sequence: head.0,
         chain_head_hash: hex::encode(head.1),
@@ -300,7 +296,8 @@ fn inspect(
     manifest: &BackupManifest,
 ) -> Result<Vec<Finding>, SqlFault> {
     let copy = open_copy(disk, file)?;
-    let mut findings = check::structure(&copy)?;
+    let mut findings = super::engine::structure(&copy)?;
+    findings.extend(check::strays(&copy)?);
     let chain = verify::verify_all(&copy, 0)?;
     if let Some((sequence, problem)) = &chain.chain_break {
         let problem = format!("audit row {sequence}: {problem}");

@@ -10,19 +10,10 @@ use std::path::Path;
 
 use rusqlite::{OpenFlags, config::DbConfig};
 
-use crate::sql::Connection;
+use crate::{rows::engine::Role, sql::Connection};
 
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 96;
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// The one writer.
-    Writer,
-    /// One of many readers.
-    Reader,
-}
 
 /// Opens the database at `path` through the VFS of that name, with a page cache of `cache_kib` KiB.
 pub(crate) fn open(

@@ -20,15 +20,18 @@ use rusqlite::ErrorCode;
 use types::NodeId;
 
 use super::{
-    config::StoreConfig,
-    connection::{self, Role},
-    fault::SqlFault,
-    row::signed,
+    connection,
     schema::{self, MigrateError},
-    write::{group::Group, head::Head, vocabulary::Vocabulary},
 };
 use crate::{
     error::OpenError,
+    rows::{
+        config::StoreConfig,
+        daemon::{self, Daemon},
+        engine::Role,
+        fault::SqlFault,
+        write::{group::Group, head::Head, vocabulary::Vocabulary},
+    },
     sql::{self, Connection, OptionalExtension},
 };
 
@@ -89,7 +92,8 @@ fn prepare(
     path: &Path,
     config: &StoreConfig,
 ) -> Result<Prepared, OpenError> {
-    schema::migrate(connection.as_sqlite_mut(), path).map_err(|error| match error {
+    let file = connection.as_sqlite_mut().map_err(|error| refused(path, error))?;
+    schema::migrate(file, path).map_err(|error| match error {
         MigrateError::Open(error) => error,
         MigrateError::Sql { source } => refused(path, source),
     })?;
@@ -97,15 +101,25 @@ fn prepare(
         SqlFault::Sql(error) => refused(path, error),
         other => OpenError::Corrupt { path: path.to_path_buf(), problem: other.to_string() },
     };
-    let node = begin_boot(connection, config).map_err(|error| refused(path, error))?;
+    let daemon = begin(connection, config).map_err(|error| refused(path, error))?;
     let mut words = Vocabulary::load(connection).map_err(|error| refused(path, error))?;
-    let (mut head, broken) = Head::load(connection, node).map_err(read)?;
+    let (mut head, broken) = Head::load(connection, &daemon).map_err(read)?;
     look_at_old_titles(connection, config, &mut words, &mut head).map_err(read)?;
     head.is_mute = config.has_peers;
     if let Some(problem) = &broken {
         tracing::error!(problem, "the audit chain does not hold; writes will be refused");
     }
-    Ok((node, words, head, broken))
+    Ok((daemon.node, words, head, broken))
+}
+
+/// Names the node on the first start, and counts the start.
+fn begin(connection: &Connection, config: &StoreConfig) -> sql::Result<Daemon> {
+    let now_ms = clock::now_unix_ms();
+    let node = match daemon::only(connection)? {
+        Some(node) => node,
+        None => NodeId(random::uuid_v7(now_ms)),
+    };
+    daemon::start(connection, node, config.signer.as_ref(), now_ms)
 }
 
 /// Finds the memories of a store from before views that are shown as one now.
@@ -174,43 +188,6 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
-}
-
-/// Names the node on the first start, counts the start, and notes the signing key. Gives the node's id.
-fn begin_boot(connection: &Connection, config: &StoreConfig) -> sql::Result<NodeId> {
-    let now_ms = clock::now_unix_ms();
-    let transaction = connection.begin()?;
-    let known: Option<[u8; 16]> = connection
-        .query_row("SELECT value FROM meta WHERE key = 'node_id'", [], |row| row.get(0))
-        .optional()?;
-    let node = match known {
-        Some(bytes) => NodeId(uuid::Uuid::from_bytes(bytes)),
-        None => {
-            let node = NodeId(random::uuid_v7(now_ms));
-            connection.execute(
-                "INSERT INTO meta (key, value) VALUES ('node_id', ?1)",
-                [node.as_bytes().as_slice()],
-            )?;
-            node
-        }
-    };
-    connection.execute(
-        "INSERT INTO meta (key, value) VALUES ('boots', 1)
-         ON CONFLICT (key) DO UPDATE SET value = value + 1",
-        [],
-    )?;
-    let (key_id, public_key) = (config.signer.key_id(), config.signer.public_key());
-    connection.execute(
-        "UPDATE signing_keys SET until_ms = ?1 WHERE until_ms IS NULL AND key_id <> ?2",
-        (signed(now_ms), key_id),
-    )?;
-    connection.execute(
-        "INSERT INTO signing_keys (key_id, public_key, from_ms) VALUES (?1, ?2, ?3)
-         ON CONFLICT (key_id) DO UPDATE SET until_ms = NULL",
-        (key_id, public_key, signed(now_ms)),
-    )?;
-    transaction.commit()?;
-    Ok(node)
 }
 
 /// What SQLite's refusal to open or read a file means.

@@ -11,8 +11,11 @@ use rusqlite::{Connection, Transaction};
 use rusqlite_migration::{HookResult, M, Migrations};
 use types::{FeedHead, NodeId, codec};
 
-use super::row::{signed, unsigned};
-use crate::error::OpenError;
+use crate::{
+    error::OpenError,
+    rows::row::{signed, unsigned},
+    sql,
+};
 
 /// Steps of a version to come, for trying upgrades: only in builds with `--cfg next_schema`.
 const NEXT: &[&str] = if cfg!(next_schema) {
@@ -22,7 +25,7 @@ const NEXT: &[&str] = if cfg!(next_schema) {
 };
 
 /// Newest schema this build knows.
-pub const VERSION: i64 = 7 + NEXT.len() as i64;
+pub const VERSION: i64 = 8 + NEXT.len() as i64;
 
 /// The steps, oldest first. The file's `user_version` is the number of steps taken.
 fn steps() -> Migrations<'static> {
@@ -34,6 +37,7 @@ fn steps() -> Migrations<'static> {
         M::up(include_str!("migrations/0005.sql")),
         M::up(include_str!("migrations/0006.sql")),
         M::up(include_str!("migrations/0007.sql")),
+        M::up(include_str!("migrations/0008.sql")),
     ];
     steps.extend(NEXT.iter().map(|sql| M::up(sql)));
     Migrations::new(steps)
@@ -85,7 +89,7 @@ pub(crate) enum MigrateError {
 
 /// Takes the missing steps in `connection`, which has the file at `path` open.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), MigrateError> {
-    let found = version(connection).map_err(|source| MigrateError::Sql { source })?;
+    let found = version_of(connection).map_err(|source| MigrateError::Sql { source })?;
     if found > VERSION {
         let path = path.to_path_buf();
         return Err(OpenError::Newer { path, found, known: VERSION }.into());
@@ -97,7 +101,11 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Mi
 }
 
 /// Schema version of an open file; 0 for an empty one.
-pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+pub(crate) fn version(connection: &sql::Connection) -> sql::Result<i64> {
+    Ok(version_of(connection.as_sqlite()?)?)
+}
+
+fn version_of(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
@@ -111,7 +119,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, Path::new("x")).unwrap();
         migrate(&mut connection, Path::new("x")).unwrap();
-        assert_eq!(version(&connection).unwrap(), VERSION);
+        assert_eq!(version_of(&connection).unwrap(), VERSION);
     }
 
     #[test]

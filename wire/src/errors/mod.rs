@@ -119,6 +119,7 @@ pub const TABLE: &[Row] = &[
     later(Reason::PositionNotReached, Code::Unavailable, 409, -32028, "Position not reached"),
     refused(Reason::PositionTooOld, Code::OutOfRange, 410, -32029, "Position too old"),
     refused(Reason::StorageFull, Code::ResourceExhausted, 507, -32030, "Storage full"),
+    later(Reason::StorageUnavailable, Code::Unavailable, 503, -32062, "Storage unavailable"),
     unknown(Reason::StorageFailed, Code::Internal, 500, -32034, "Storage failed"),
     unknown(Reason::Internal, Code::Internal, 500, -32603, "Internal error"),
     refused(Reason::ChainBroken, Code::DataLoss, 500, -32031, "Audit chain broken"),

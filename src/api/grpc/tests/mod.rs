@@ -14,12 +14,7 @@ use axum::Router;
 use ed25519_dalek::{Signer as _, SigningKey};
 use runtime::{disk::OsDisk, task::Shutdown};
 use sha2::{Digest, Sha256};
-use storage::{
-    Store,
-    port::Signer,
-    request::QuotaLimits,
-    sqlite::{SqliteStore, StoreConfig},
-};
+use storage::{Store, StoreConfig, port::Signer, request::QuotaLimits, sqlite::open_store};
 use tempfile::TempDir;
 use tonic::{Code, Status};
 use types::{Reason, Reject, Scope};
@@ -92,7 +87,7 @@ impl World {
         let embedder = Arc::new(LexicalEmbedder);
         let signer = Arc::new(TestSigner(SigningKey::from_bytes(&[7; 32])));
         let config = StoreConfig::new(signer, embedder.space());
-        let store = SqliteStore::open(OsDisk::shared(), &folder.path().join("data"), config);
+        let store = open_store(OsDisk::shared(), &folder.path().join("data"), config);
         let store: Arc<dyn Store> = Arc::new(store.expect("a store"));
         keys.operator_key = Some(secret_digest(OPERATOR_KEY));
         let service = Service::new(store, embedder, keys, settings()).await.expect("a service");

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::super::Slot;
 use super::{idf::WEIGHT_UNIT, search::Resolved, segment::Segment};
-use crate::index::attributes::group::GROUP_SLOTS;
-use crate::index::text::prepare::K1_PERMILLE;
+use crate::index::{attributes::group::GROUP_SLOTS, text::prepare::K1_PERMILLE};
 
 /// What one term of the query adds to a slot's score.
 #[derive(Debug, Clone, PartialEq, Eq)]

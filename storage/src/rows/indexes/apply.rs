@@ -13,7 +13,7 @@ use super::{
 use crate::{
     index::{Attributes, Change, Prepared, Serving, Unembedded, prepare},
     port::EmbeddingSpace,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{self, LIVE},
         write::{
@@ -120,7 +120,7 @@ pub(crate) fn put(
     Ok(Change::Put { rowid, attributes, prepared: words_of(record) })
 }
 
-fn words_of(record: &Record) -> Prepared {
+pub(crate) fn words_of(record: &Record) -> Prepared {
     let tags = record.tags.iter().map(|tag| tag.as_str());
     prepare(record.title.value.as_str(), record.content.value.as_str(), tags)
 }

@@ -15,7 +15,6 @@ use std::{
     sync::Arc,
 };
 
-use crate::sql::{Connection, OptionalExtension, Value, params_from_iter};
 use half::f16;
 use types::Record;
 
@@ -27,7 +26,7 @@ use super::{
 use crate::{
     index::{Change, Serving},
     port::EmbeddingSpace,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         read::{
             snapshot,
@@ -35,6 +34,7 @@ use crate::{
         },
         row::{self, BEHIND, STORED_COLUMNS, signed},
     },
+    sql::{Connection, OptionalExtension, Value, params_from_iter},
 };
 
 /// Rows read and fed at once: some 10 ms of work.
@@ -341,7 +341,7 @@ fn rows_between(connection: &Connection, after: i64, last: i64) -> Result<Vec<Fo
 fn rows_numbered(connection: &Connection, rows: &[i64]) -> Result<Vec<Found>, SqlFault> {
     let text = format!(
         "SELECT {STORED_COLUMNS} FROM memories
-         WHERE row IN (SELECT value FROM json_each(?1)) ORDER BY row"
+         WHERE row IN (SELECT CAST(value AS INTEGER) FROM json_each(?1)) ORDER BY row"
     );
     found(connection, &text, [serde_json::Value::from(rows).to_string().into()])
 }

@@ -29,7 +29,7 @@ use crate::{
     port::EmbeddingSpace,
 };
 
-pub(crate) use apply::{put, vector_of};
+pub(crate) use apply::{put, vector_of, words_of};
 pub(crate) use build::Build;
 pub(crate) use numbers::{Known, Looked};
 pub(crate) use open::Sources;

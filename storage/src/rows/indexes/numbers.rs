@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::sql::{Connection, OptionalExtension};
-
-use crate::sqlite::{fault::SqlFault, write::vocabulary::Vocabulary};
+use crate::{
+    rows::{fault::SqlFault, write::vocabulary::Vocabulary},
+    sql::{Connection, OptionalExtension},
+};
 
 /// A kind of name with numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,7 +9,6 @@ use std::{
     sync::Arc,
 };
 
-use crate::sql::Connection;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use runtime::{disk::DiskRef, random};
@@ -27,7 +26,8 @@ use crate::{
         vector::{Space, VectorConfig, VectorIndex},
     },
     port::EmbeddingSpace,
-    sqlite::{fault::SqlFault, read::states},
+    rows::{fault::SqlFault, read::states},
+    sql::Connection,
 };
 
 /// Folder of the word index.

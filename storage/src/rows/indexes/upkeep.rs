@@ -17,7 +17,7 @@ use super::{Build, Indexes};
 use crate::{
     index::Serving,
     port::EmbeddingSpace,
-    sqlite::{fault::SqlFault, pool::ReadPool},
+    rows::{fault::SqlFault, pool::ReadPool},
 };
 
 /// Commits after which an image of the word index is written: this many are applied again at a start.

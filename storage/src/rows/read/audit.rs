@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::sql::Connection;
 use types::{NodeId, OpId, audit::EventBody};
 
 use crate::{
     answer::AuditRow,
-    sqlite::{fault::SqlFault, row::unsigned},
+    rows::{fault::SqlFault, row::unsigned},
+    sql::Connection,
 };
 
 /// Rows behind `after`, oldest first.

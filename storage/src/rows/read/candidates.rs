@@ -12,7 +12,6 @@
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
-use crate::sql::{Connection, OptionalExtension};
 use types::Tag;
 
 use super::{
@@ -29,11 +28,12 @@ use crate::{
     },
     port::EmbeddingSpace,
     request::{CandidateQuery, DuplicateQuery, MemoryFilter, NamespaceFilter},
-    similar::Shingles,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{STORED_COLUMNS, signed},
     },
+    similar::Shingles,
+    sql::{Connection, OptionalExtension},
 };
 
 /// Most hits looked at to fill the depth with memories that contain a phrase.
@@ -41,7 +41,7 @@ const PHRASE_HITS_MAX: usize = 4096;
 /// Bytes of a text that are searched for to find its duplicates; enough words to rank by.
 const DUPLICATE_QUERY_BYTES: usize = 1024;
 /// Memories compared with a text.
-const DUPLICATE_DEPTH: usize = 64;
+pub(crate) const DUPLICATE_DEPTH: usize = 64;
 
 thread_local! {
     /// Working memory of searches on this thread.
@@ -242,7 +242,11 @@ impl<'a> Rows<'a> {
         let mut conditions = Conditions::new(sight, now_ms, usable!());
         if let Some(namespaces) = &filter.namespaces {
             let json = json_numbers(&namespace_ids(connection, namespaces)?);
-            conditions.and("namespace IN (SELECT value FROM json_each(", json, "))");
+            conditions.and(
+                "namespace IN (SELECT CAST(value AS INTEGER) FROM json_each(",
+                json,
+                "))",
+            );
         }
         conditions.filter(filter, now_ms);
         let row = conditions.next_name();
@@ -376,7 +380,7 @@ pub(crate) fn duplicates(
 }
 
 /// The beginning of a text as a question: quotation marks would ask for phrases.
-fn question(title: &str, content: &str) -> String {
+pub(crate) fn question(title: &str, content: &str) -> String {
     let mut text = format!("{title} {content}").replace('"', " ");
     let mut end = text.len().min(DUPLICATE_QUERY_BYTES);
     while !text.is_char_boundary(end) {

@@ -18,7 +18,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::sql::{Connection, OptionalExtension, Row, params_from_iter};
 use types::{
     AgentId, Audience, Hlc, LinkId, MemoryId, NodeId, Op, OpId, Payload, Reason, Register, Reject,
     codec, limits::PAGE_MAX,
@@ -33,10 +32,11 @@ use super::{
 use crate::{
     answer::{Change, MemoryView},
     request::TimelineQuery,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{signed, unsigned},
     },
+    sql::{Connection, OptionalExtension, Row, params_from_iter},
 };
 
 /// Operations examined per call for each one asked for; hidden ones cost too.
@@ -253,7 +253,7 @@ impl Teller<'_> {
         };
         let end = |at: usize| -> Result<MemoryId, SqlFault> {
             let bytes: Vec<u8> = row.get(at)?;
-            crate::sqlite::row::memory_id("links", &bytes)
+            crate::rows::row::memory_id("links", &bytes)
         };
         Ok(Some((end(0)?, end(1)?)))
     }
@@ -309,7 +309,11 @@ pub(crate) fn timeline(
         None => {
             if let Some(namespaces) = &query.filter.namespaces {
                 let json = json_numbers(&namespace_ids(connection, namespaces)?);
-                conditions.and("namespace IN (SELECT value FROM json_each(", json, "))");
+                conditions.and(
+                    "namespace IN (SELECT CAST(value AS INTEGER) FROM json_each(",
+                    json,
+                    "))",
+                );
             }
             conditions.filter(&query.filter, query.now_ms);
         }

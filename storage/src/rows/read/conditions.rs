@@ -11,13 +11,13 @@
 
 use std::fmt::Write as _;
 
-use crate::sql::{Connection, Value};
 use types::Tag;
 
 use super::sight::Sight;
 use crate::{
     request::{MemoryFilter, NamespaceFilter},
-    sqlite::{fault::SqlFault, row::signed},
+    rows::{fault::SqlFault, row::signed},
+    sql::{Connection, Value},
 };
 
 /// Conditions joined by AND, with their parameters.

@@ -15,7 +15,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::sql::{Connection, OptionalExtension};
 use types::{
     DeadLetter, FeedHead, Namespace, NodeId, Op, OpId, Payload, Reason, VersionVector, codec,
     planted,
@@ -24,10 +23,11 @@ use types::{
 use crate::{
     answer::{FeedItem, Lacking, Proof, Said},
     request::LackingQuery,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{signed, unsigned},
     },
+    sql::{Connection, OptionalExtension},
 };
 
 /// The feeds of all origins, as far as they are covered.

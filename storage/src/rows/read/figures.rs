@@ -5,25 +5,23 @@
 //!
 //! Not here: histograms (the node's telemetry).
 
-use crate::sql::{Connection, OptionalExtension};
-
 use super::{memories, views};
 use crate::{
     answer::{PendingVector, StoreStats},
     port::EmbeddingSpace,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{self, STORED_COLUMNS, unsigned},
     },
+    sql::{Connection, OptionalExtension},
 };
 
-/// What the file holds; the caller adds what it knows of indexes and the writer.
+/// What the rows say; the caller adds what it knows of the database, the indexes and the writer.
 pub(crate) fn stats(connection: &Connection) -> Result<StoreStats, SqlFault> {
     let count = |text: &str| -> Result<u64, SqlFault> {
         let mut statement = connection.prepare_cached(text)?;
         Ok(unsigned(statement.query_row([], |row| row.get(0))?))
     };
-    let pages = count("PRAGMA page_count")?;
     let memories = count("SELECT count(*) FROM memories WHERE life = 0")?;
     let archived = count("SELECT count(*) FROM memories WHERE life = 1")?;
     // The two above have indexes of their own; so has the sum.
@@ -40,7 +38,6 @@ pub(crate) fn stats(connection: &Connection) -> Result<StoreStats, SqlFault> {
         answers: count("SELECT count(*) FROM idempotency")?,
         events: count("SELECT coalesce(max(sequence), 0) FROM signed_events")?,
         position: super::changes::head(connection)?,
-        database_bytes: pages * count("PRAGMA page_size")?,
         extra: [("shown_in_others".to_owned(), behind)].into(),
         ..StoreStats::default()
     })

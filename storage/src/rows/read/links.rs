@@ -9,7 +9,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::sql::{Connection, Row, Value};
 use types::{
     AgentId, Hlc, Link, LinkId, MemoryId, NodeId, Register, Relation, Stamp,
     limits::{GRAPH_DEPTH_MAX, GRAPH_NODES_MAX, PATHS_MAX},
@@ -21,10 +20,11 @@ use crate::{
     answer::{Graph, Path},
     graph::{Edge, Walk, shortest_paths},
     request::{Direction, GraphQuery, PathQuery},
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{BEHIND, signed, unsigned},
     },
+    sql::{Connection, Row, Value},
 };
 
 /// An instant at which nothing has expired.

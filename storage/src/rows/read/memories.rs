@@ -8,7 +8,6 @@
 //!
 //! Not here: ranking.
 
-use crate::sql::{Connection, OptionalExtension, Value, params_from_iter};
 use types::{
     MemoryId, Reason, Reject,
     ids::IdRef,
@@ -24,10 +23,11 @@ use crate::{
     answer::{MemoryView, Page},
     cursor,
     request::{ForgetQuery, ListQuery, MemoryFilter, Viewer},
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{self, STORED_COLUMNS, signed},
     },
+    sql::{Connection, OptionalExtension, Value, params_from_iter},
 };
 
 /// Up to so many namespaces are read separately, each along its index, and merged.
@@ -207,7 +207,7 @@ pub(crate) fn newest(
     if ids.len() > NAMESPACES_MERGED {
         // The plus sign keeps SQLite on the index of ids, whose order is the page's.
         let json = super::conditions::json_numbers(&ids);
-        conditions.and("+namespace IN (SELECT value FROM json_each(", json, "))");
+        conditions.and("+namespace IN (SELECT CAST(value AS INTEGER) FROM json_each(", json, "))");
         return query(connection, &select(&conditions), conditions.values());
     }
     let mut merged = Vec::new();

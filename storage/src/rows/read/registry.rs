@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::sql::{Connection, OptionalExtension, Row, Value, params_from_iter};
 use types::{AgentId, AgentRecord, Hlc, Kind, MemoryId, Namespace};
 
 use super::{
@@ -18,10 +17,11 @@ use super::{
 use crate::{
     answer::{MemoryView, NamespaceInfo, QuotaUsage},
     index::{Filter, Serving, Snapshot},
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{STORED_COLUMNS, alias_key, signed, unsigned},
     },
+    sql::{Connection, OptionalExtension, Row, Value, params_from_iter},
 };
 
 /// Milliseconds of a day; days are UTC.

@@ -10,8 +10,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::sql::{Connection, Value, params_from_iter};
-
 use super::{
     conditions::{Conditions, json_numbers, namespace_ids},
     memories,
@@ -24,11 +22,12 @@ use crate::{
     },
     port::EmbeddingSpace,
     request::MemoryFilter,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         indexes::{Known, Looked, put, vector_of},
         row::STORED_COLUMNS,
     },
+    sql::{Connection, Value, params_from_iter},
 };
 
 /// Newest rows looked at.
@@ -54,7 +53,7 @@ pub(crate) fn newest(
     let mut conditions = Conditions::new(sight, now_ms, usable!());
     if let Some(namespaces) = &filter.namespaces {
         let json = json_numbers(&namespace_ids(connection, namespaces)?);
-        conditions.and("namespace IN (SELECT value FROM json_each(", json, "))");
+        conditions.and("namespace IN (SELECT CAST(value AS INTEGER) FROM json_each(", json, "))");
     }
     conditions.filter(filter, now_ms);
     let window = format!(
@@ -106,7 +105,7 @@ fn index(
 ) -> Result<Serving, SqlFault> {
     let text = format!(
         "SELECT {STORED_COLUMNS} FROM memories
-         WHERE row IN (SELECT value FROM json_each(?1)) ORDER BY row"
+         WHERE row IN (SELECT CAST(value AS INTEGER) FROM json_each(?1)) ORDER BY row"
     );
     let rows: Vec<i64> = rows.iter().copied().collect();
     let stored = memories::query(connection, &text, &[Value::Text(json_numbers(&rows))])?;

@@ -6,10 +6,9 @@
 //!
 //! Not here: who is in which audience (`types::agent`).
 
-use crate::sql::Value;
 use types::Audience;
 
-use crate::request::Reader;
+use crate::{request::Reader, sql::Value};
 
 /// Holds for rows whose audience is one of the reader's; parameter 1 is [`Sight::parameter`].
 macro_rules! visible {
@@ -23,7 +22,7 @@ macro_rules! gettable {
     () => {
         concat!(
             "(life = 1 OR life IN (0, 3) AND (expires_ms IS NULL OR expires_ms > ?2)) AND ",
-            $crate::sqlite::read::sight::visible!()
+            $crate::rows::read::sight::visible!()
         )
     };
 }
@@ -32,7 +31,7 @@ macro_rules! present {
     () => {
         concat!(
             "life IN (0, 3) AND (expires_ms IS NULL OR expires_ms > ?2) AND ",
-            $crate::sqlite::read::sight::visible!()
+            $crate::rows::read::sight::visible!()
         )
     };
 }
@@ -41,7 +40,7 @@ macro_rules! usable {
     () => {
         concat!(
             "life = 0 AND (expires_ms IS NULL OR expires_ms > ?2) AND ",
-            $crate::sqlite::read::sight::visible!()
+            $crate::rows::read::sight::visible!()
         )
     };
 }

@@ -8,15 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::sql::{Connection, OptionalExtension};
 use types::{FeedHead, Hlc, MemoryId, Namespace, NodeId, Reason, SignedHead, Stamp, codec};
 
 use super::{links, registry};
 use crate::{
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{self, signed, stored_columns, unsigned},
     },
+    sql::{Connection, OptionalExtension},
     state::{
         Alias, CoveredFeed, Holding, Item, ItemDigest, ItemKey, KeyRange, Table, Visible, digest,
     },
@@ -480,7 +480,7 @@ pub(crate) fn note_position(connection: &Connection, key: &str, at: u64) -> crat
     connection
         .prepare_cached(
             "INSERT INTO meta (key, value) VALUES (?1, ?2)
-             ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+             ON CONFLICT (key) DO UPDATE SET value = max(meta.value, excluded.value)",
         )?
         .execute((key, signed(at)))?;
     Ok(())

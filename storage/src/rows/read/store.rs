@@ -7,7 +7,6 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::sql::Connection;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use runtime::clock;
@@ -34,20 +33,22 @@ use crate::{
         CandidateQuery, ConflictQuery, DuplicateQuery, ForgetQuery, GraphQuery, LackingQuery,
         ListQuery, PathQuery, Reader, TimelineQuery,
     },
-    sqlite::{
-        SqliteStore, backup,
+    rows::{
+        RowStore,
         check::{self, RowCheck},
         config::StoreConfig,
         digest,
         fault::SqlFault,
         indexes::Indexes,
+        recall::Recall,
         verify::ChainCheck,
         write::head::own_origin,
     },
+    sql::Connection,
     state::{CoveredFeed, Holding, Item, ItemDigest, ItemKey, KeyRange, Visible},
 };
 
-impl SqliteStore {
+impl RowStore {
     /// Runs `work` on a connection, within one snapshot.
     fn answer<T, F>(&self, doing: &'static str, work: F) -> Answer<'_, T>
     where
@@ -59,7 +60,8 @@ impl SqliteStore {
 
     /// Waits until the indexes have everything that the rows have.
     async fn indexes_filled(&self) -> Result<(), StoreError> {
-        while self.indexes.is_filling() {
+        let Some(indexes) = self.recall.indexes() else { return Ok(()) };
+        while indexes.is_filling() {
             // Asked of the pool, so that the wait ends when the store is closed.
             self.answer("waiting for the index", |_| Ok(())).await?;
             clock::sleep(FILL_POLL).await;
@@ -101,7 +103,7 @@ fn source(indexes: &Indexes, config: &StoreConfig) -> Source {
     }
 }
 
-impl ReadStore for SqliteStore {
+impl ReadStore for RowStore {
     fn get<'a>(&'a self, reader: Reader<'a>, id: IdRef, now_ms: u64) -> Answer<'a, MemoryView> {
         let sight = Sight::of(reader);
         self.answer("reading a memory", move |c| memories::get(c, &sight, &id, now_ms))
@@ -126,10 +128,13 @@ impl ReadStore for SqliteStore {
         reader: Reader<'a>,
         query: CandidateQuery,
     ) -> Answer<'a, Candidates> {
-        let (sight, indexes) = (Sight::of(reader), self.indexes.clone());
+        let (sight, recall) = (Sight::of(reader), self.recall.clone());
         let config = self.config.clone();
-        self.answer("searching memories", move |c| {
-            candidates::candidates(c, &sight, &source(&indexes, &config), &query)
+        self.answer("searching memories", move |c| match &recall {
+            Recall::Memory(indexes, _) => {
+                candidates::candidates(c, &sight, &source(indexes, &config), &query)
+            }
+            Recall::Database(database) => database.candidates(c, &sight, &query),
         })
     }
 
@@ -138,10 +143,13 @@ impl ReadStore for SqliteStore {
         reader: Reader<'a>,
         query: DuplicateQuery,
     ) -> Answer<'a, Vec<(u16, MemoryView)>> {
-        let (sight, indexes) = (Sight::of(reader), self.indexes.clone());
+        let (sight, recall) = (Sight::of(reader), self.recall.clone());
         let config = self.config.clone();
-        self.answer("searching duplicates", move |c| {
-            candidates::duplicates(c, &sight, &source(&indexes, &config), &query)
+        self.answer("searching duplicates", move |c| match &recall {
+            Recall::Memory(indexes, _) => {
+                candidates::duplicates(c, &sight, &source(indexes, &config), &query)
+            }
+            Recall::Database(database) => database.duplicates(c, &sight, &query),
         })
     }
 
@@ -199,9 +207,10 @@ impl ReadStore for SqliteStore {
 
     fn namespaces<'a>(&'a self, reader: Reader<'a>, now_ms: u64) -> Answer<'a, Vec<NamespaceInfo>> {
         let sight = Sight::of(reader);
-        let indexes = self.indexes.clone();
+        let recall = self.recall.clone();
         self.answer("counting namespaces", move |c| {
-            registry::namespaces(c, &sight, indexes.searchable().as_deref(), now_ms)
+            let serving = recall.indexes().and_then(|indexes| indexes.searchable());
+            registry::namespaces(c, &sight, serving.as_deref(), now_ms)
         })
     }
 
@@ -331,14 +340,12 @@ impl ReadStore for SqliteStore {
     }
 
     fn backup(&self, folder: PathBuf) -> Answer<'_, ()> {
-        let disk = self.pool.disk();
+        let engine = self.engine.clone();
         let now_ms = clock::now_unix_ms();
         async move {
             let made = self
                 .pool
-                .read("making a backup", move |c| {
-                    Ok(backup::write_backup(c, &*disk, &folder, now_ms))
-                })
+                .read("making a backup", move |c| Ok(engine.backup(c, &folder, now_ms)))
                 .await?;
             made.map_err(|error| {
                 Reject::new(Reason::FailedPrecondition, format!("no backup was made: {error}"))
@@ -350,13 +357,24 @@ impl ReadStore for SqliteStore {
 
     fn check(&self) -> Answer<'_, Vec<Finding>> {
         async move {
-            let mut findings = self.answer("checking the file", check::structure).await?;
+            let engine = self.engine.clone();
+            let mut findings = self
+                .answer("checking the file", move |c| {
+                    let mut findings = engine.structure(c)?;
+                    findings.extend(check::strays(c)?);
+                    Ok(findings)
+                })
+                .await?;
             let rows = RowCheck::default();
             let rows = self.in_steps("checking rows", rows, RowCheck::step).await?;
             findings.extend(rows.finish());
             self.indexes_filled().await?;
-            let indexes = self.indexes.clone();
+            let recall = self.recall.clone();
             let compared = self.answer("comparing the index", move |c| {
+                let indexes = match &recall {
+                    Recall::Memory(indexes, _) => indexes,
+                    Recall::Database(database) => return database.check(c),
+                };
                 // Taken first: a row committed in between is in neither or in both.
                 let serving = indexes.serving();
                 let words = serving.recall.snapshot();
@@ -371,28 +389,45 @@ impl ReadStore for SqliteStore {
 
     fn stats(&self) -> Answer<'_, StoreStats> {
         async move {
-            let mut stats = self.answer("reading figures", figures::stats).await?;
-            let serving = self.indexes.serving();
-            let words = serving.recall.snapshot();
-            stats.index_rebuilding = !self.indexes.is_complete();
-            stats.index_position = words.position();
+            let (engine, recall) = (self.engine.clone(), self.recall.clone());
+            let mut stats = self
+                .answer("reading figures", move |c| {
+                    let mut stats = figures::stats(c)?;
+                    stats.database_bytes = engine.bytes(c)?;
+                    if let Recall::Database(database) = &recall {
+                        database.stats(c, &mut stats)?;
+                    }
+                    Ok(stats)
+                })
+                .await?;
             stats.wal_bytes = self.counters.wal_pages() * PAGE_BYTES;
             stats.write_queue = self.queued() as u64;
             stats.commits = self.counters.commits();
             stats.commit_micros = self.counters.commit_micros();
-            if let Some(vectors) = &serving.vectors {
-                let figures = vectors.stats();
-                stats.vectors = figures.live.into();
-                stats.vectors_pending = u64::from(words.live()).saturating_sub(stats.vectors);
-                stats.extra.insert("graph_rows".into(), figures.graph_rows.into());
-            }
-            stats.extra.insert("index_slots".into(), words.slots().into());
-            stats.extra.insert("index_live".into(), words.live().into());
             stats.extra.insert("checkpoints".into(), self.counters.checkpoints());
+            if let Some(indexes) = self.recall.indexes() {
+                describe(indexes, &mut stats);
+            }
             Ok(stats)
         }
         .boxed()
     }
+}
+
+/// Adds what the indexes know to the figures.
+fn describe(indexes: &Indexes, stats: &mut StoreStats) {
+    let serving = indexes.serving();
+    let words = serving.recall.snapshot();
+    stats.index_rebuilding = !indexes.is_complete();
+    stats.index_position = words.position();
+    if let Some(vectors) = &serving.vectors {
+        let figures = vectors.stats();
+        stats.vectors = figures.live.into();
+        stats.vectors_pending = u64::from(words.live()).saturating_sub(stats.vectors);
+        stats.extra.insert("graph_rows".into(), figures.graph_rows.into());
+    }
+    stats.extra.insert("index_slots".into(), words.slots().into());
+    stats.extra.insert("index_live".into(), words.live().into());
 }
 
 /// Time between two looks at indexes that are being filled.

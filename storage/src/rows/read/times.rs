@@ -6,12 +6,14 @@
 //!
 //! Not here: how far clocks may be apart (`federation`).
 
-use crate::sql::{Connection, OptionalExtension};
 use types::{Hlc, NodeId, VersionVector};
 
-use crate::sqlite::{
-    fault::SqlFault,
-    row::{signed, unsigned},
+use crate::{
+    rows::{
+        fault::SqlFault,
+        row::{signed, unsigned},
+    },
+    sql::{Connection, OptionalExtension},
 };
 
 /// What was covered here before a time.

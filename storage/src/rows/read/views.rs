@@ -7,7 +7,6 @@
 //!
 //! Not here: what is shown of several (`types::record::view`), which rows belong together (`write::views`).
 
-use crate::sql::{Connection, OptionalExtension};
 use types::{
     MemoryId, NodeId, Record, Reject,
     limits::PAGE_MAX,
@@ -18,10 +17,11 @@ use super::sight::{Sight, usable};
 use crate::{
     answer::{Conflict, ConflictRecord, Page},
     request::ConflictQuery,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{self, BEHIND, LIVE, Stored, signed, stored_columns},
     },
+    sql::{Connection, OptionalExtension},
 };
 
 /// The records that are shown with one that is shown with others, itself among them, in order of id.

@@ -19,7 +19,7 @@ use super::{
     quota::Charge,
     store_memory::{check_tags, quota_bytes},
 };
-use crate::{answer::Applied, sqlite::row};
+use crate::{answer::Applied, rows::row};
 
 /// A change of tier.
 #[derive(Clone, Copy, Debug)]

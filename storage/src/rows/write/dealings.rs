@@ -7,14 +7,15 @@
 //!
 //! Not here: signatures and times (the sender and the receiver check them), when a letter is tried again.
 
-use crate::sql::{OptionalExtension, params};
 use types::{DeadLetter, NodeId, OpId, Reason, Reject, SignedHead};
 
-use super::{
-    group::{Done, Group},
-    head::ORIGIN,
+use super::group::{Done, Group};
+use crate::{
+    answer::Applied,
+    request::Life,
+    rows::row::signed,
+    sql::{OptionalExtension, params},
 };
-use crate::{answer::Applied, request::Life, sqlite::row::signed};
 
 /// Operations within which one signed head is enough: whoever is told a part of them needs the hashes of
 /// the others.
@@ -138,11 +139,8 @@ impl Group<'_> {
 
     fn write_origin(&self, origin: NodeId) -> crate::sql::Result<()> {
         self.connection
-            .prepare_cached(
-                "INSERT INTO meta (key, value) VALUES (?1, ?2)
-                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            )?
-            .execute((ORIGIN, origin.as_bytes()))?;
+            .prepare_cached("UPDATE daemons SET origin = ?2 WHERE id = ?1")?
+            .execute((self.head.daemon, origin.as_bytes()))?;
         Ok(())
     }
 

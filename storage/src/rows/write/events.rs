@@ -5,14 +5,14 @@
 //!
 //! Not here: what an event says (its payload is opaque), and telling it again after a failure.
 
-use crate::sql::OptionalExtension;
 use types::{Invalid, audit::EventBody, codec};
 
 use super::group::{Done, Group, Logged, Terms};
 use crate::{
     answer::Applied,
     request::Event,
-    sqlite::row::{signed, unsigned},
+    rows::row::{signed, unsigned},
+    sql::OptionalExtension,
 };
 
 impl Group<'_> {

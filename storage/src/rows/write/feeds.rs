@@ -9,7 +9,6 @@
 //!
 //! Not here: whom to believe and what to admit (`federation`); this file knows what cannot be applied.
 
-use crate::sql::{OptionalExtension, params};
 use types::{
     Link, MemoryId, Op, OpId, Payload, Reason, Record, Register, Reject, codec, link::NewLink,
     op::Accessed,
@@ -22,10 +21,11 @@ use super::{
 use crate::{
     answer::Applied,
     request::{Incoming, Passed},
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{alias_key, key_of, signed},
     },
+    sql::{OptionalExtension, params},
 };
 
 /// A covered operation that is not kept.

@@ -5,7 +5,6 @@
 //!
 //! Not here: which keys guard what (the rules), and the fence of each memory (`change_memory`).
 
-use crate::sql::OptionalExtension;
 use types::{Reason, Reject};
 
 use super::{
@@ -15,7 +14,8 @@ use super::{
 use crate::{
     answer::Applied,
     request::Intent,
-    sqlite::row::{signed, unsigned},
+    rows::row::{signed, unsigned},
+    sql::OptionalExtension,
 };
 
 impl Group<'_> {

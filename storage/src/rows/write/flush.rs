@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::sql::{Connection, Statement, params};
 use types::{Hlc, NodeId, Tag, audit::EventRow, planted};
 
 use super::{
@@ -17,10 +16,11 @@ use super::{
 };
 use crate::{
     port::Signer,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{self, BEHIND, DELETED, signed},
     },
+    sql::{Connection, Statement, params},
 };
 
 /// Operations from which on their signatures are made on a second thread while this one writes rows.
@@ -47,8 +47,7 @@ impl Group<'_> {
         self.write_feeds(&log)?;
         self.write_joined()?;
         self.write_dealings(now_ms)?;
-        self.words.write(self.connection)?;
-        Ok(self.head.write(self.connection)?)
+        Ok(self.words.write(self.connection)?)
     }
 
     fn write_rows(&mut self, now_ms: u64) -> crate::sql::Result<()> {
@@ -83,7 +82,7 @@ impl Group<'_> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO feeds (origin, seq, hlc, chain) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (origin) DO UPDATE SET seq = excluded.seq, chain = excluded.chain,
-                hlc = max(hlc, excluded.hlc)",
+                hlc = max(feeds.hlc, excluded.hlc)",
         )?;
         for (origin, hlc) in last {
             if origin != self.head.own.origin && planted::is_on("vector-not-persisted") {
@@ -108,9 +107,9 @@ impl Group<'_> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
         let mut events = self.connection.prepare_cached(
-            "INSERT INTO signed_events (sequence, origin, seq, name, agent, event_type,
-                payload_hash, attest_level, timestamp_ms, cause_hash, signature, key_id, prev_hash)
-             VALUES (?1, ?2, ?3, ?13, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            "INSERT INTO signed_events (sequence, origin, seq, agent, event_type, payload_hash,
+                attest_level, timestamp_ms, cause_hash, signature, key_id, prev_hash, name, daemon)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?;
         let key_id = signer.key_id();
         for (logged, signature) in log.iter().zip(signatures) {
@@ -153,10 +152,14 @@ impl Group<'_> {
                 event.key_id,
                 event.prev_hash,
                 name,
+                self.head.daemon,
             ])?;
             self.head.chain = event.chain_hash();
         }
-        Ok(())
+        match log.last() {
+            Some(last) => self.head.write(self.connection, signed(last.position)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -191,7 +194,7 @@ impl<'c> MemoryTables<'c> {
                  WHERE row = ?1",
             )?,
             add_tag: connection
-                .prepare_cached("INSERT OR IGNORE INTO memory_tags (tag, row) VALUES (?1, ?2)")?,
+                .prepare_cached("INSERT INTO memory_tags (tag, row) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?,
             drop_tag: connection
                 .prepare_cached("DELETE FROM memory_tags WHERE tag = ?1 AND row = ?2")?,
             drop_vector: connection.prepare_cached("DELETE FROM vectors WHERE row = ?1")?,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     answer::Applied,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         read::states::{log_begins, note_position},
         row::{self, signed, stored_columns, unsigned},

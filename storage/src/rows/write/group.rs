@@ -9,7 +9,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::sql::Connection;
 use types::{
     AgentId, MemoryId, Op, OpId, Payload, Reason, Record, Reject, audit::AttestLevel,
     audit::EventBody, codec, ids::IdRef,
@@ -27,11 +26,12 @@ use super::{
 use crate::{
     answer::{Applied, Made, WriteReceipt},
     request::{Intent, QuotaLimits, Viewer, WriteRequest},
-    sqlite::{
+    rows::{
         config::StoreConfig,
         fault::SqlFault,
         row::{self, ARCHIVED, DELETED, LIVE},
     },
+    sql::Connection,
 };
 
 /// An operation or another event of the group, with what its audit row will say.

@@ -9,28 +9,28 @@
 
 use std::collections::BTreeMap;
 
-use crate::sql::{Connection, OptionalExtension};
 use types::{
     AgentId, FeedHead, Hlc, HlcClock, NodeId, OpId, Reason, Reject, VersionVector,
     audit::{AttestLevel, EventBody, EventRow, GENESIS},
     codec, planted,
 };
 
-use crate::sqlite::{
-    fault::SqlFault,
-    row::{signed, unsigned},
+use crate::{
+    rows::{
+        daemon::Daemon,
+        fault::SqlFault,
+        row::{signed, unsigned},
+    },
+    sql::{Connection, OptionalExtension},
 };
-
-/// Key of the sequence and hash of the last audit row in `meta`: 8 bytes big-endian, then 32.
-const CHAIN_HEAD: &str = "chain_head";
-/// Key in `meta` of the name under which the node speaks.
-pub(crate) const ORIGIN: &str = "origin";
 
 /// The end of everything that only grows.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     /// This node.
     pub(crate) node: NodeId,
+    /// Its number in the database.
+    pub(crate) daemon: i64,
     /// The feed that it goes on with.
     pub(crate) own: FeedHead,
     /// Whether it may not, until it is told under which name (`HEAD-2`).
@@ -53,10 +53,12 @@ impl Head {
     /// Reads the head; the second part says why the chain must not be continued, if so.
     pub(crate) fn load(
         connection: &Connection,
-        node: NodeId,
+        daemon: &Daemon,
     ) -> Result<(Self, Option<String>), SqlFault> {
+        let Daemon { node, number, .. } = *daemon;
         let mut head = Self {
             node,
+            daemon: number,
             own: FeedHead::empty(own_origin(connection, node)?),
             is_mute: false,
             feeds: BTreeMap::new(),
@@ -86,24 +88,54 @@ impl Head {
         Ok((head, broken))
     }
 
+    /// Goes on behind what others have written to the database since.
+    pub(crate) fn catch_up(
+        &mut self,
+        connection: &Connection,
+        daemon: &Daemon,
+    ) -> Result<(), SqlFault> {
+        let (mut found, broken) = Self::load(connection, daemon)?;
+        if let Some(problem) = broken {
+            let (table, key) = ("signed_events", format!("of daemon {}", daemon.number));
+            return Err(SqlFault::Damaged { table, key, problem });
+        }
+        found.is_mute = self.is_mute;
+        found.clock.pass(self.clock.last());
+        *self = found;
+        Ok(())
+    }
+
+    /// Whether what was to be written at this end is there.
+    pub(crate) fn was_kept(&self, connection: &Connection) -> crate::sql::Result<bool> {
+        let text = "SELECT chain_head FROM daemons WHERE id = ?1";
+        let mark: Vec<u8> = connection.query_row(text, [self.daemon], |row| row.get(0))?;
+        Ok(mark.ends_with(&self.chain))
+    }
+
     /// Reads the end of the chain, and says what does not fit.
     fn load_chain(&mut self, connection: &Connection) -> Result<Option<String>, SqlFault> {
-        let noted: Option<Vec<u8>> = connection
-            .query_row("SELECT value FROM meta WHERE key = ?1", [CHAIN_HEAD], |row| row.get(0))
-            .optional()?;
-        let last_op: Option<i64> =
-            connection.query_row("SELECT max(position) FROM ops", [], |row| row.get(0))?;
-        let last = last_event(connection)?;
+        let mark: Vec<u8> = connection.query_row(
+            "SELECT chain_head FROM daemons WHERE id = ?1",
+            [self.daemon],
+            |row| row.get(0),
+        )?;
+        let (last, last_op): (i64, i64) = connection.query_row(
+            "SELECT (SELECT coalesce(max(sequence), 0) FROM signed_events),
+                (SELECT coalesce(max(position), 0) FROM ops)",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        self.position = unsigned(last);
+        let last = last_event(connection, self.daemon)?;
         if let Some(event) = &last {
-            self.position = unsigned(event.sequence);
             self.chain = event.chain_hash();
         }
-        if last_op.unwrap_or(0) > signed(self.position) {
-            return Ok(Some(format!("the operation at {} has no audit row", last_op.unwrap_or(0))));
+        if last_op > signed(self.position) {
+            return Ok(Some(format!("the operation at {last_op} has no audit row")));
         }
-        if noted.as_deref().unwrap_or(&Self::genesis_mark()) != self.chain_mark() {
-            let at = self.position;
-            return Ok(Some(format!("row {at} is not the last row that was written")));
+        let sequence = last.as_ref().map_or(0, |event| event.sequence);
+        if mark != self.chain_mark(sequence) {
+            return Ok(Some(format!("row {sequence} is not the last row that was written")));
         }
         let Some(event) = last else { return Ok(None) };
         let bytes: Option<Vec<u8>> = connection
@@ -115,22 +147,16 @@ impl Head {
         Ok((!fits).then(|| format!("row {} does not fit its operation", event.sequence)))
     }
 
-    fn genesis_mark() -> Vec<u8> {
-        [[0; 8].as_slice(), &GENESIS].concat()
+    fn chain_mark(&self, sequence: i64) -> Vec<u8> {
+        [sequence.to_be_bytes().as_slice(), &self.chain].concat()
     }
 
-    fn chain_mark(&self) -> Vec<u8> {
-        [self.position.to_be_bytes().as_slice(), &self.chain].concat()
-    }
-
-    /// Writes the end of the chain beside the chain, so that cutting its last rows off is noticed.
-    pub(crate) fn write(&self, connection: &Connection) -> crate::sql::Result<()> {
+    /// Writes the end of the chain, whose last row has this sequence, beside the chain, so that cutting its last rows off is
+    /// noticed.
+    pub(crate) fn write(&self, connection: &Connection, sequence: i64) -> crate::sql::Result<()> {
         connection
-            .prepare_cached(
-                "INSERT INTO meta (key, value) VALUES (?1, ?2)
-                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            )?
-            .execute((CHAIN_HEAD, self.chain_mark()))?;
+            .prepare_cached("UPDATE daemons SET chain_head = ?2 WHERE id = ?1")?
+            .execute((self.daemon, self.chain_mark(sequence)))?;
         Ok(())
     }
 
@@ -185,22 +211,22 @@ impl Head {
 
 /// The name under which a node speaks.
 pub(crate) fn own_origin(connection: &Connection, node: NodeId) -> crate::sql::Result<NodeId> {
-    let noted: Option<[u8; 16]> = connection
-        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
-        .query_row([ORIGIN], |row| row.get(0))
+    let noted: Option<Option<[u8; 16]>> = connection
+        .prepare_cached("SELECT origin FROM daemons WHERE node = ?1")?
+        .query_row([node.as_bytes()], |row| row.get(0))
         .optional()?;
-    Ok(noted.map_or(node, |bytes| NodeId(uuid::Uuid::from_bytes(bytes))))
+    Ok(noted.flatten().map_or(node, |bytes| NodeId(uuid::Uuid::from_bytes(bytes))))
 }
 
-/// The last row of the chain.
-fn last_event(connection: &Connection) -> Result<Option<EventRow>, SqlFault> {
+/// The last row of a daemon's chain.
+fn last_event(connection: &Connection, daemon: i64) -> Result<Option<EventRow>, SqlFault> {
     let mut statement = connection.prepare_cached(
         "SELECT sequence, n.node, seq, e.name, a.name, event_type, payload_hash, attest_level,
                 timestamp_ms, cause_hash, signature, key_id, prev_hash
          FROM signed_events e JOIN names a ON a.id = e.agent LEFT JOIN nodes n ON n.id = e.origin
-         ORDER BY sequence DESC LIMIT 1",
+         WHERE e.daemon = ?1 ORDER BY sequence DESC LIMIT 1",
     )?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([daemon])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let sequence: i64 = row.get(0)?;
     let damaged = |problem: String| SqlFault::Damaged {

@@ -6,7 +6,6 @@
 //!
 //! Not here: choosing keys and hashing bodies (the doors).
 
-use crate::sql::OptionalExtension;
 use prost::Message;
 use types::{AgentId, LinkId, MemoryId, NodeId, Reason, Reject, limits::IDEMPOTENCY_TTL_MS};
 
@@ -17,10 +16,11 @@ use super::{
 use crate::{
     answer::{Applied, Made, WriteReceipt},
     request::Idempotency,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{signed, unsigned},
     },
+    sql::OptionalExtension,
 };
 
 /// Facts a refusal may carry; others are not remembered.

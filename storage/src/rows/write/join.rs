@@ -8,7 +8,6 @@
 //!
 //! Not here: from whom to take state, and the event that says so (`federation`).
 
-use crate::sql::{Connection, OptionalExtension};
 use types::{AgentRecord, Link, MemoryId, NodeId, OpId, Reason, Record, Reject, VersionVector};
 
 use super::{
@@ -17,11 +16,12 @@ use super::{
 };
 use crate::{
     answer::Applied,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         read::states::{gone, note_position},
         row::{alias_key, key_of, signed, unsigned},
     },
+    sql::{Connection, OptionalExtension},
     state::{Alias, CoveredFeed, Holding, Item, ItemKey, Table},
 };
 
@@ -223,9 +223,9 @@ impl Group<'_> {
         let mut covers = self.connection.prepare_cached(
             "INSERT INTO feeds (origin, seq, hlc, chain, unseen) VALUES (?1, ?2, 0, ?3, ?4)
              ON CONFLICT (origin) DO UPDATE SET seq = excluded.seq, chain = excluded.chain,
-                whole = CASE WHEN unseen = 0 AND excluded.unseen > 0 THEN seq ELSE whole END,
-                whole_hlc = CASE WHEN unseen = 0 AND excluded.unseen > 0 THEN hlc ELSE whole_hlc END,
-                unseen = max(unseen, excluded.unseen)",
+                whole = CASE WHEN feeds.unseen = 0 AND excluded.unseen > 0 THEN feeds.seq ELSE feeds.whole END,
+                whole_hlc = CASE WHEN feeds.unseen = 0 AND excluded.unseen > 0 THEN feeds.hlc ELSE feeds.whole_hlc END,
+                unseen = max(feeds.unseen, excluded.unseen)",
         )?;
         for (origin, unseen_seq) in covered {
             let feed = self.head.feed(origin);

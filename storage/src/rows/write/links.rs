@@ -9,7 +9,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::sql::OptionalExtension;
 use types::{
     Link, LinkId, MemoryId, NodeId, Patch, Payload, Reason, Register, Reject, Relation, Stamp,
     ids::IdRef, link::NewLink, memory::Validity, op::UpdateBody,
@@ -21,11 +20,12 @@ use super::{
 };
 use crate::{
     answer::Applied,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         read::views,
         row::{memory_id, signed, unsigned},
     },
+    sql::OptionalExtension,
 };
 
 /// Most memories a search for a cycle looks at; a longer chain is refused.

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::sql::OptionalExtension;
 use types::{
     AgentRecord, Hlc, Kind, MemoryId, NodeId, Payload, Reason, Reject, Stamp, Tier, ids::IdRef,
     op::Accessed,
@@ -19,10 +18,11 @@ use super::{
 };
 use crate::{
     answer::Applied,
-    sqlite::{
+    rows::{
         fault::SqlFault,
         row::{alias_key, signed, unsigned},
     },
+    sql::OptionalExtension,
 };
 
 impl Group<'_> {

@@ -10,13 +10,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry as MapEntry};
 
-use crate::sql::{Connection, OptionalExtension};
 use types::{AgentRecord, Link, LinkId, MemoryId, Record, Stamp, Tag};
 
 use super::prepare::Indexed;
-use crate::sqlite::{
-    fault::SqlFault,
-    row::{self, Stored, stored_columns},
+use crate::{
+    rows::{
+        fault::SqlFault,
+        row::{self, Stored, stored_columns},
+    },
+    sql::{Connection, OptionalExtension},
 };
 
 /// What the table holds of a memory, as far as changing it needs to know.

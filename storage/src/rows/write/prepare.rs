@@ -15,7 +15,7 @@ use crate::{
     index::{Prepared, prepare},
     port::EmbeddingSpace,
     request::{Intent, WriteRequest},
-    sqlite::row::embedded_text,
+    rows::row::embedded_text,
 };
 
 /// What the indexes need of a memory.

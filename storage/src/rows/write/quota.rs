@@ -8,7 +8,6 @@
 //! Not here: who has which limits (they come with the request). A node that stamps its operations with days that
 //! are over escapes the limits of a day, but not that of bytes.
 
-use crate::sql::OptionalExtension;
 use types::{AgentId, Link, MemoryId, Namespace, Op, Payload, Reason, Record, Reject};
 
 use super::{
@@ -18,7 +17,8 @@ use super::{
 };
 use crate::{
     request::QuotaLimits,
-    sqlite::row::{signed, unsigned},
+    rows::row::{signed, unsigned},
+    sql::OptionalExtension,
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;

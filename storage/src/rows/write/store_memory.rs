@@ -22,7 +22,7 @@ use super::{
     prepare::Indexed,
     quota::Charge,
 };
-use crate::{answer::Applied, request::OnConflict, sqlite::row};
+use crate::{answer::Applied, request::OnConflict, rows::row};
 
 /// Bytes that a quota counts.
 pub(crate) fn quota_bytes(title: &str, content: &str) -> u64 {

@@ -14,17 +14,19 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use crate::sql::Connection;
 use types::{MemoryId, Record, record::view::fold};
 
 use super::{
     group::{Done, Group},
     overlay::{Entry, Overlay, Shown},
 };
-use crate::sqlite::{
-    fault::SqlFault,
-    read::states::note_position,
-    row::{BEHIND, LIVE, key_of},
+use crate::{
+    rows::{
+        fault::SqlFault,
+        read::states::note_position,
+        row::{BEHIND, LIVE, key_of},
+    },
+    sql::Connection,
 };
 
 /// Owned parts of a record's key, to tell records apart whose hashed keys are equal.
@@ -53,7 +55,7 @@ impl Entry {
 
     /// `memories.life` of its row.
     pub(crate) fn life(&self) -> i64 {
-        if self.is_behind() { BEHIND } else { crate::sqlite::row::life(&self.record) }
+        if self.is_behind() { BEHIND } else { crate::rows::row::life(&self.record) }
     }
 
     /// Whether its row says that nobody shares the key that it still has.

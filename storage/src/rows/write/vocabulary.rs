@@ -52,6 +52,23 @@ impl<K: Name> Names<K> {
         Ok(Self { insert, ids, last, fresh: Vec::new() })
     }
 
+    /// Reads the names that others have written since.
+    fn catch_up(
+        &mut self,
+        connection: &Connection,
+        select: &str,
+        read: impl Fn(crate::sql::Row<'_>) -> crate::sql::Result<K>,
+    ) -> crate::sql::Result<()> {
+        let mut statement = connection.prepare_cached(&format!("{select} WHERE id > ?1"))?;
+        let new = statement.query_map([self.last], |row| Ok((read(row)?, row.get(0)?)))?;
+        for name in new {
+            let (name, id): (K, u32) = name?;
+            self.last = self.last.max(id);
+            self.ids.insert(name, id);
+        }
+        Ok(())
+    }
+
     fn id<Q>(&mut self, name: &Q) -> u32
     where
         K: std::borrow::Borrow<Q>,
@@ -128,6 +145,17 @@ impl Vocabulary {
                 },
             )?,
         })
+    }
+
+    /// Reads the names that others have written to the database since.
+    pub(crate) fn catch_up(&mut self, connection: &Connection) -> crate::sql::Result<()> {
+        let text = |row: crate::sql::Row<'_>| row.get::<String>(1);
+        self.namespaces.catch_up(connection, "SELECT id, name FROM namespaces", text)?;
+        self.audiences.catch_up(connection, "SELECT id, name FROM audiences", text)?;
+        self.agents.catch_up(connection, "SELECT id, name FROM names", text)?;
+        self.tags.catch_up(connection, "SELECT id, name FROM tags", text)?;
+        let node = |row: crate::sql::Row<'_>| Ok(NodeId(uuid::Uuid::from_bytes(row.get(1)?)));
+        self.nodes.catch_up(connection, "SELECT id, node FROM nodes", node)
     }
 
     /// Number of a namespace.

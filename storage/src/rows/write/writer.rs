@@ -9,15 +9,9 @@
 //!
 //! Not here: what requests mean (`group`).
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
-use crate::sql::Connection;
-use runtime::{
-    clock::Instant,
-    disk::DiskRef,
-    span::Traced,
-    worker::{Replies, WorkerHandle},
-};
+use runtime::{clock::Instant, span::Traced, worker::Replies};
 use tokio::sync::{oneshot, watch};
 use types::{Reason, Reject};
 
@@ -29,16 +23,17 @@ use crate::{
     answer::WriteReceipt,
     error::StoreError,
     request::{ComputedVector, Intent},
-    sqlite::{
-        checkpoint,
+    rows::{
         config::StoreConfig,
-        connection::{self, Role},
         counters::Counters,
-        fault::SqlFault,
-        indexes::{Indexes, Task},
+        engine::{Engine, Role, Survival},
+        fault::{SqlFault, unavailable},
+        indexes::Task,
         pool::ReadPool,
+        recall::Recall,
         vectors,
     },
+    sql::Connection,
 };
 
 /// Operations after which upkeep of the indexes is asked for.
@@ -59,22 +54,117 @@ pub(super) type Caller = oneshot::Sender<Result<WriteReceipt, StoreError>>;
 /// A waiting caller and what it will be told.
 pub(super) type Answered = (Caller, Result<WriteReceipt, StoreError>);
 
+/// Why a group was not kept.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) fault: SqlFault,
+    /// Whether it may have been kept after all, because it failed while it was committed.
+    pub(crate) in_commit: bool,
+}
+
+impl<E: Into<SqlFault>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self { fault: error.into(), in_commit: false }
+    }
+}
+
+/// What those are told whose group was not kept.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    /// There is no room.
+    NoRoom,
+    /// The database is not to be reached; nothing was kept.
+    Away,
+    /// The database was lost while it committed.
+    Unknown,
+}
+
+impl Told {
+    fn error(self) -> StoreError {
+        match self {
+            Told::NoRoom => storage_full().into(),
+            Told::Away => unavailable().into(),
+            Told::Unknown => {
+                let cause = "the database was lost before it answered".to_owned();
+                StoreError::Unknown { doing: "committing", cause }
+            }
+        }
+    }
+}
+
+/// Does requests in one transaction of the group's connection. What is answered holds once this is Ok.
+fn within(
+    group: &mut Group<'_>,
+    (engine, recall): (&dyn Engine, &Recall),
+    admitted: &mut impl Iterator<Item = (Box<Ready>, Caller)>,
+    answered: &mut Vec<Answered>,
+) -> Result<Vec<Entry>, Failed> {
+    let transaction = group.connection.begin()?;
+    let filled = engine
+        .catch_up(group.connection, group.words, group.head)
+        .and_then(|()| fill(group, recall, admitted, answered));
+    match filled {
+        Ok(entries) => match transaction.commit() {
+            Ok(()) => Ok(entries),
+            Err(error) => Err(Failed { fault: error.into(), in_commit: true }),
+        },
+        Err(fault) => {
+            transaction.abandon();
+            Err(fault.into())
+        }
+    }
+}
+
+/// Does requests within a transaction that is open.
+fn fill(
+    group: &mut Group<'_>,
+    recall: &Recall,
+    admitted: &mut impl Iterator<Item = (Box<Ready>, Caller)>,
+    answered: &mut Vec<Answered>,
+) -> Result<Vec<Entry>, SqlFault> {
+    let mut now_ms = 0;
+    for (ready, to) in admitted {
+        now_ms = now_ms.max(ready.request.now_ms);
+        let answer = match group.request(*ready) {
+            Ok(receipt) => Ok(receipt),
+            Err(SqlFault::Sql(error)) => {
+                answered.push((to, Err(Told::Away.error())));
+                return Err(error.into());
+            }
+            // A damaged row concerns who asked for it; the others go on.
+            Err(fault) => Err(fault.into_store_error("reading for a write")),
+        };
+        answered.push((to, answer));
+    }
+    if group.has_rows() {
+        group.flush(now_ms)?;
+    } else {
+        // Names that only refused requests used were not written, so they are not known.
+        group.words.forget();
+    }
+    let entries = group.overlay.take_dirty();
+    if let Recall::Database(database) = recall {
+        database.keep(group.connection, &entries, &group.config.space)?;
+    }
+    Ok(entries)
+}
+
 /// The owner of the writing connection.
 pub(crate) struct Writer {
-    pub(crate) disk: DiskRef,
-    pub(crate) path: PathBuf,
+    pub(crate) engine: Arc<dyn Engine>,
     pub(crate) config: Arc<StoreConfig>,
-    /// `None` after `Close`.
+    /// `None` after `Close`, and while the database cannot be reached.
     pub(crate) connection: Option<Connection>,
+    /// After `Close`.
+    pub(crate) is_closed: bool,
     pub(crate) words: Vocabulary,
     pub(crate) head: Head,
     /// Why the audit chain must not be continued, if so.
     pub(crate) broken: Option<String>,
-    pub(crate) indexes: Arc<Indexes>,
+    pub(crate) recall: Recall,
     pub(crate) pool: ReadPool,
     pub(crate) position: watch::Sender<u64>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) upkeep: WorkerHandle<Task>,
     pub(crate) traces: Arc<Traces>,
     /// Position at which upkeep was last asked for.
     pub(crate) ticked: u64,
@@ -111,7 +201,7 @@ impl Writer {
             }
         }
         self.commit(group, replies);
-        self.checkpoint_if_due();
+        self.tend(false);
     }
 
     fn commit(&mut self, group: Vec<(Box<Ready>, Caller)>, replies: &mut Replies) {
@@ -120,9 +210,10 @@ impl Writer {
         }
         let started = Instant::now();
         let (refused, admitted): (Vec<_>, Vec<_>) = {
-            let full = self.is_short_of_space();
+            let away = !self.is_connected();
+            let full = self.engine.is_short_of_space(self.config.reserve_bytes);
             group.into_iter().partition(|(ready, _)| {
-                self.broken.is_some() || (full && !frees_space(ready)) || self.connection.is_none()
+                self.broken.is_some() || (full && !frees_space(ready)) || away
             })
         };
         for (_, to) in refused {
@@ -150,12 +241,14 @@ impl Writer {
                     replies.send(to, answer);
                 }
             }
-            Err(fault) => {
-                self.head.take_back(old);
-                self.words.forget();
-                self.recover(fault);
-                for (to, _) in answered {
-                    replies.send(to, Err(storage_full().into()));
+            Err(failed) => {
+                let told = self.recover(failed, old.clone());
+                if told.is_none() {
+                    self.words.keep();
+                    self.publish(&old, Vec::new());
+                }
+                for (to, answer) in answered {
+                    replies.send(to, told.map_or(answer, |told| Err(told.error())));
                 }
             }
         }
@@ -184,39 +277,16 @@ impl Writer {
         &mut self,
         admitted: Vec<(Box<Ready>, Caller)>,
         answered: &mut Vec<Answered>,
-    ) -> Result<Vec<Entry>, SqlFault> {
+    ) -> Result<Vec<Entry>, Failed> {
+        let Some(connection) = &self.connection else { return Ok(Vec::new()) };
         let mut admitted = admitted.into_iter();
-        let mut now_ms = 0;
-        let result = (|| {
-            let Some(connection) = &self.connection else { return Ok(Vec::new()) };
-            execute(connection, "BEGIN IMMEDIATE")?;
-            let mut group = Group::new(connection, &self.config, &mut self.words, &mut self.head);
-            group.may_forget = !self.indexes.is_filling();
-            for (ready, to) in admitted.by_ref() {
-                now_ms = now_ms.max(ready.request.now_ms);
-                let answer = match group.request(*ready) {
-                    Ok(receipt) => Ok(receipt),
-                    Err(SqlFault::Sql(error)) => {
-                        answered.push((to, Err(storage_full().into())));
-                        return Err(error.into());
-                    }
-                    // A damaged row concerns who asked for it; the others go on.
-                    Err(fault) => Err(fault.into_store_error("reading for a write")),
-                };
-                answered.push((to, answer));
-            }
-            if group.has_rows() {
-                group.flush(now_ms)?;
-            } else {
-                // Names that only refused requests used were not written, so they are not known.
-                group.words.forget();
-            }
-            let entries = group.overlay.take_dirty();
-            execute(connection, "COMMIT")?;
-            Ok(entries)
-        })();
-        answered.extend(admitted.map(|(_, to)| (to, Err(storage_full().into()))));
-        result
+        let mut group = Group::new(connection, &self.config, &mut self.words, &mut self.head);
+        group.may_forget = self.recall.indexes().is_none_or(|indexes| !indexes.is_filling());
+        let below = (self.engine.as_ref(), &self.recall);
+        let done = within(&mut group, below, &mut admitted, answered);
+        // Only after a failure, which decides what they are told.
+        answered.extend(admitted.map(|(_, to)| (to, Err(Told::Away.error()))));
+        done
     }
 
     /// Shows a committed group to readers.
@@ -225,48 +295,82 @@ impl Writer {
         if position == old.position {
             return;
         }
-        let applied = self.indexes.apply(position, entries, &mut self.words, &self.config.space);
-        if let Err(fault) = applied {
-            // Recall would answer without acknowledged memories; the next start builds the index anew.
-            runtime::fatal::stop_node(&format!("cannot index what was committed: {fault}"));
+        if let Recall::Memory(indexes, _) = &self.recall {
+            let applied = indexes.apply(position, entries, &mut self.words, &self.config.space);
+            if let Err(fault) = applied {
+                // Recall would answer without acknowledged memories; the next start builds the index anew.
+                runtime::fatal::stop_node(&format!("cannot index what was committed: {fault}"));
+            }
         }
         self.position.send_replace(position);
         if position >= self.ticked.saturating_add(TICK_EVERY) {
             self.ticked = position;
             // A full queue means that upkeep is under way already.
-            let _ = self.upkeep.try_send(Task::Tick);
-        }
-    }
-
-    /// After a failed transaction: survives a full disk, stops the node otherwise.
-    fn recover(&mut self, fault: SqlFault) {
-        if !fault.is_full() {
-            runtime::fatal::stop_node(&format!("a commit failed: {fault}"));
-        }
-        tracing::warn!(%fault, "the disk is full; replacing every connection");
-        self.pool.reset();
-        // Whatever state the failed transaction left in the connection goes with it.
-        self.connection = None;
-        let vfs = self.disk.sqlite_vfs();
-        let opened =
-            connection::open(&self.path, vfs.as_deref(), Role::Writer, self.config.write_cache_kib);
-        match opened {
-            Ok(connection) => self.connection = Some(connection),
-            Err(error) => {
-                runtime::fatal::stop_node(&format!(
-                    "cannot reopen the store after a full disk: {error}"
-                ));
+            if let Recall::Memory(_, upkeep) = &self.recall {
+                let _ = upkeep.try_send(Task::Tick);
             }
         }
     }
 
-    fn is_short_of_space(&self) -> bool {
-        let folder = self.path.parent().unwrap_or(&self.path);
-        match self.disk.free_bytes(folder) {
-            Ok(free_bytes) => free_bytes < self.config.reserve_bytes,
-            // The commit itself will say.
-            Err(_) => false,
+    /// After a failed transaction: stops the node where nothing can be trusted, and says what to tell where it goes on;
+    /// `None` when the group was kept after all.
+    fn recover(&mut self, failed: Failed, old: Head) -> Option<Told> {
+        let Failed { fault, in_commit } = failed;
+        let survival = self.engine.survival(&fault);
+        if survival == Survival::Nothing {
+            runtime::fatal::stop_node(&format!("a commit failed: {fault}"));
         }
+        tracing::warn!(%fault, "a group failed; replacing every connection");
+        self.replace_connections();
+        let told = match survival {
+            Survival::NoRoom => Told::NoRoom,
+            _ if in_commit => match self.was_kept(&old) {
+                Some(true) => return None,
+                Some(false) => Told::Away,
+                // The next group begins where the chain ends, wherever that is.
+                None => Told::Unknown,
+            },
+            _ => Told::Away,
+        };
+        self.give_back(old);
+        Some(told)
+    }
+
+    /// Whether the group was kept that was lost while it was committed; `None` when that cannot be known.
+    fn was_kept(&self, old: &Head) -> Option<bool> {
+        if self.head.chain == old.chain {
+            return None;
+        }
+        self.head.was_kept(self.connection.as_ref()?).ok()
+    }
+
+    fn give_back(&mut self, old: Head) {
+        self.head.take_back(old);
+        self.words.forget();
+    }
+
+    /// Whatever state a failed transaction left in the connection goes with it. Afterwards there may be none.
+    fn replace_connections(&mut self) {
+        self.pool.reset();
+        self.connection = None;
+        match self.engine.open(Role::Writer) {
+            Ok(connection) => self.connection = Some(connection),
+            Err(error) => {
+                let fault = SqlFault::from(error);
+                if self.engine.survival(&fault) == Survival::Nothing {
+                    runtime::fatal::stop_node(&format!("cannot reopen the store: {fault}"));
+                }
+                tracing::warn!(%fault, "the database cannot be reached");
+            }
+        }
+    }
+
+    /// Whether there is a connection, after trying to have one.
+    fn is_connected(&mut self) -> bool {
+        if self.connection.is_none() && !self.is_closed {
+            self.replace_connections();
+        }
+        self.connection.is_some()
     }
 
     fn refusal(&self) -> Reject {
@@ -276,61 +380,54 @@ impl Writer {
             );
             return Reject::new(Reason::ChainBroken, detail);
         }
-        if self.connection.is_none() {
+        if self.is_closed {
             return Reject::new(Reason::Stopping, "the store is closed");
+        }
+        if self.connection.is_none() {
+            return unavailable();
         }
         storage_full()
     }
 
     fn keep_vectors(&mut self, computed: &[ComputedVector]) -> Result<u64, StoreError> {
         let Some(connection) = &self.connection else { return Err(self.refusal().into()) };
-        let kept = vectors::keep(connection, &self.config.space, computed).map_err(|fault| {
-            if fault.is_full() {
-                self.recover(fault);
-                return storage_full().into();
-            }
-            fault.into_store_error("keeping vectors")
-        })?;
+        let kept = vectors::keep(connection, &self.recall, &self.config.space, computed).map_err(
+            |fault| {
+                if fault.is_full() {
+                    self.replace_connections();
+                    return storage_full().into();
+                }
+                fault.into_store_error("keeping vectors")
+            },
+        )?;
         for (row, vector) in &kept {
-            self.indexes.add_vector(*row, &vector.values);
+            if let Recall::Memory(indexes, _) = &self.recall {
+                indexes.add_vector(*row, &vector.values);
+            }
         }
         Ok(kept.len() as u64)
     }
 
-    fn checkpoint_if_due(&mut self) {
+    /// Lets the database do what it wants done, when it is due or when this is the end.
+    fn tend(&mut self, is_end: bool) {
         let Some(connection) = &self.connection else { return };
-        self.counters.wrote_pages(checkpoint::pages_written(connection.as_sqlite()));
-        if self.counters.wal_pages() >= u64::from(self.config.checkpoint_pages) {
-            self.checkpoint(checkpoint::Extent::WhatIsFree);
-        }
-    }
-
-    fn checkpoint(&mut self, extent: checkpoint::Extent) {
-        let Some(connection) = &self.connection else { return };
-        match checkpoint::run(connection.as_sqlite(), extent) {
-            Ok(left) => self.counters.checkpointed(left),
-            Err(error) => {
-                let fault = SqlFault::Sql(error.into());
-                // A full disk during a checkpoint leaves the log whole; it is tried again later.
-                if fault.is_full() {
-                    tracing::warn!(%fault, "a checkpoint had to stop");
-                    self.recover(fault);
-                } else {
-                    runtime::fatal::stop_node(&format!("a checkpoint failed: {fault}"));
-                }
-            }
+        let done = match is_end {
+            true => self.engine.settle(connection, &self.counters),
+            false => self.engine.tend(connection, &self.counters),
+        };
+        if let Err(fault) = done {
+            // What a full disk has stopped is tried again later.
+            tracing::warn!(%fault, "the upkeep of the database had to stop");
+            self.replace_connections();
         }
     }
 
     fn close(&mut self) {
         self.pool.close();
-        self.checkpoint(checkpoint::Extent::Everything);
+        self.tend(true);
+        self.is_closed = true;
         self.connection = None;
     }
-}
-
-fn execute(connection: &Connection, sql: &str) -> crate::sql::Result<()> {
-    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 /// Whether a request only makes room or tidies up, so that it is let in when space is short.

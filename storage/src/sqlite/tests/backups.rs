@@ -11,9 +11,8 @@ use crate::{
     port::{ReadStore, WriteStore},
     request::Reader,
     sqlite::{
-        SqliteStore,
         backup::{self, BackupError, BackupManifest},
-        schema,
+        open_store, schema,
     },
 };
 
@@ -59,7 +58,7 @@ async fn a_restored_store_has_the_same_content_and_chain() {
     let target = rig.path("restored");
     let installed = backup::install_backup(&OsDisk, &rig.path("backup"), &target).unwrap();
     assert_eq!(installed, manifest);
-    let restored = SqliteStore::open(OsDisk::shared(), &target, config()).unwrap();
+    let restored = open_store(OsDisk::shared(), &target, config()).unwrap();
     assert_eq!(restored.node_id(), rig.store.node_id());
     assert_eq!(restored.content_digest().await.unwrap(), digest);
     assert_eq!(restored.verify_chain(0).await.unwrap(), chain);

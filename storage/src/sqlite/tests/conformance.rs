@@ -11,7 +11,7 @@ use super::{Letters, NOW_MS, config};
 use crate::{
     Store, conformance,
     port::Vectorizer,
-    sqlite::{SqliteStore, vfs::SimVfs},
+    sqlite::{open_store, vfs::SimVfs},
 };
 
 /// Opens each store in a new folder, which lives as long as the factory.
@@ -27,7 +27,7 @@ impl<F: Fn() -> (DiskRef, PathBuf) + Send + Sync> conformance::Factory for Folde
 
     fn fresh(&self) -> BoxFuture<'_, Arc<dyn Store>> {
         let (disk, folder) = (self.fresh)();
-        let store = SqliteStore::open(disk, &folder, config()).unwrap();
+        let store = open_store(disk, &folder, config()).unwrap();
         async move { Arc::new(store) as Arc<dyn Store> }.boxed()
     }
 }

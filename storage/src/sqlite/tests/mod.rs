@@ -15,14 +15,15 @@ use tempfile::TempDir;
 use types::{Affiliation, MemoryId, NewMemory, Scope, audit::AttestLevel};
 use uuid::Uuid;
 
-use super::{SqliteStore, StoreConfig};
+use super::open_store;
 use crate::{
     port::{EmbeddingSpace, Signer, Vectorizer, WriteStore},
     request::{Intent, OnConflict, Viewer, WriteRequest},
+    rows::{RowStore, StoreConfig},
 };
 
 /// Signs with a key of the test's own.
-struct TestSigner(SigningKey);
+pub(crate) struct TestSigner(pub(crate) SigningKey);
 
 impl Signer for TestSigner {
     fn sign(&self, digest: &[u8; 32]) -> [u8; 64] {
@@ -39,7 +40,7 @@ impl Signer for TestSigner {
 }
 
 /// Counts letters: a vector that says something about a text, and nothing deep.
-struct Letters;
+pub(crate) struct Letters;
 
 impl Vectorizer for Letters {
     fn vector(&self, text: &str) -> Option<Vec<f32>> {
@@ -66,7 +67,7 @@ pub(crate) fn config() -> StoreConfig {
 /// A store in a temporary folder.
 pub(crate) struct Rig {
     folder: TempDir,
-    pub(crate) store: SqliteStore,
+    pub(crate) store: RowStore,
 }
 
 /// When the tests happen, Unix milliseconds.
@@ -76,7 +77,7 @@ impl Rig {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let store = SqliteStore::open(OsDisk::shared(), &data, config()).unwrap();
+        let store = open_store(OsDisk::shared(), &data, config()).unwrap();
         Self { folder, store }
     }
 

@@ -55,7 +55,7 @@ async fn a_memory_rewritten_with_its_checksum_is_found_by_its_operations() {
             Ok((r.get(0)?, r.get(1)?))
         })
         .unwrap();
-    let checksum = crate::sqlite::row::checksum(&title, &state, "a lie", &[]);
+    let checksum = crate::rows::row::checksum(&title, &state, "a lie", &[]);
     behind
         .execute("UPDATE memories SET content = 'a lie', checksum = ?1 WHERE row = 3", [checksum])
         .unwrap();

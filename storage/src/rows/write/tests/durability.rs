@@ -8,7 +8,7 @@ use crate::{
     error::OpenError,
     port::WriteStore,
     request::{Idempotency, Intent},
-    sqlite::SqliteStore,
+    sqlite::open_store,
 };
 
 #[tokio::test]
@@ -24,10 +24,10 @@ async fn a_write_survives_a_restart_and_the_chain_goes_on() {
     let store = open(folder.path());
     assert_eq!(store.node_id(), node);
     assert_eq!(*store.position().borrow(), 1);
-    assert_eq!(store.indexes.serving().recall.snapshot().live(), 1);
+    assert_eq!(store.recall.indexes().unwrap().serving().recall.snapshot().live(), 1);
     put(&store, &ann, 2, "second").await;
     assert_eq!(*store.position().borrow(), 2);
-    assert_eq!(store.indexes.serving().recall.snapshot().live(), 2);
+    assert_eq!(store.recall.indexes().unwrap().serving().recall.snapshot().live(), 2);
     store.close().await.unwrap();
 
     let file = look(folder.path());
@@ -48,7 +48,7 @@ async fn a_write_survives_a_restart_and_the_chain_goes_on() {
 async fn two_processes_cannot_have_one_store() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let refused = SqliteStore::open(runtime::disk::OsDisk::shared(), folder.path(), config());
+    let refused = open_store(runtime::disk::OsDisk::shared(), folder.path(), config());
     let Err(OpenError::Locked { holder, .. }) = refused else { panic!("OPN-1") };
     assert!(holder.contains(&std::process::id().to_string()), "{holder}");
     store.close().await.unwrap();
@@ -73,7 +73,7 @@ async fn what_is_remembered_is_the_owners_alone() {
 async fn what_is_no_database_is_refused_with_the_fix() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("hivemem.db"), vec![7u8; 8192]).unwrap();
-    let refused = SqliteStore::open(runtime::disk::OsDisk::shared(), folder.path(), config());
+    let refused = open_store(runtime::disk::OsDisk::shared(), folder.path(), config());
     let Err(error) = refused else { panic!("opened") };
     assert!(error.to_string().contains("hivemem restore"), "{error}");
 }

@@ -7,7 +7,7 @@ use crate::{
     answer::AuditRow,
     port::{ReadStore, WriteStore},
     request::{Event, Intent, WriteRequest},
-    sqlite::SqliteStore,
+    rows::RowStore,
 };
 
 fn event(index: u64, ordinal: u32) -> Intent {
@@ -26,12 +26,12 @@ fn told(intents: Vec<Intent>, through: u64) -> WriteRequest {
     WriteRequest { atomic: true, ..request(&viewer("node"), intents) }
 }
 
-async fn names(store: &SqliteStore) -> Vec<String> {
+async fn names(store: &RowStore) -> Vec<String> {
     let rows = store.audit_rows(0, Some("lock.".into()), 100).await.unwrap();
     rows.into_iter().map(|row| row.id).collect()
 }
 
-async fn covered(store: &SqliteStore) -> Option<u64> {
+async fn covered(store: &RowStore) -> Option<u64> {
     store.event_logs().await.unwrap().get("root").copied()
 }
 

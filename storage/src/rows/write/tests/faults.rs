@@ -15,17 +15,18 @@ use super::{
 use crate::{
     port::WriteStore,
     request::Intent,
-    sqlite::{SqliteStore, checkpoint, row, write::writer::Writer},
+    rows::{row, write::writer::Writer},
+    sqlite::{checkpoint, open_store},
 };
 
 /// What is in the store, after checking that it fits together.
 fn inspect(writer: &Writer) -> BTreeSet<u128> {
     assert_eq!(writer.broken, None, "the chain holds");
     let connection = writer.connection.as_ref().unwrap();
-    let ops = count(connection.as_sqlite(), "ops");
-    assert_eq!(count(connection.as_sqlite(), "signed_events"), ops, "FLU-1");
+    let ops = count(connection.as_sqlite().unwrap(), "ops");
+    assert_eq!(count(connection.as_sqlite().unwrap(), "signed_events"), ops, "FLU-1");
     let paired = "ops o JOIN signed_events e ON e.sequence = o.position AND e.seq = o.seq";
-    assert_eq!(count(connection.as_sqlite(), paired), ops, "FLU-1");
+    assert_eq!(count(connection.as_sqlite().unwrap(), paired), ops, "FLU-1");
     let last: i64 =
         connection.query_row("SELECT coalesce(max(seq), 0) FROM ops", [], |r| r.get(0)).unwrap();
     assert_eq!(last, ops, "OP-2");
@@ -37,7 +38,11 @@ fn inspect(writer: &Writer) -> BTreeSet<u128> {
         let stored = row::stored(found).unwrap();
         numbers.insert(stored.record.id.0.as_u128() & 0xffff_ffff);
     }
-    assert_eq!(writer.indexes.serving().recall.snapshot().live() as usize, numbers.len(), "STO-3");
+    assert_eq!(
+        writer.recall.indexes().unwrap().serving().recall.snapshot().live() as usize,
+        numbers.len(),
+        "STO-3"
+    );
     numbers
 }
 
@@ -63,7 +68,8 @@ fn cut_power(seed: u64) -> (u64, u64) {
             acknowledged.extend(group);
             let connection = writer.connection.as_ref().unwrap();
             if chance.below(5) == 0
-                && checkpoint::run(connection.as_sqlite(), checkpoint::Extent::WhatIsFree).is_err()
+                && checkpoint::run(connection.as_sqlite().unwrap(), checkpoint::Extent::WhatIsFree)
+                    .is_err()
             {
                 break;
             }
@@ -141,7 +147,7 @@ async fn short_of_space_only_what_makes_room_is_let_in() {
     let mut config = config();
     config.reserve_bytes = 10_000_000;
     machine.disk.set_capacity_bytes(1 << 30);
-    let store = SqliteStore::open(machine.disk.shared(), Path::new(FOLDER), config).unwrap();
+    let store = open_store(machine.disk.shared(), Path::new(FOLDER), config).unwrap();
     put(&store, &ann, 1, "one").await;
     machine.disk.set_capacity_bytes(machine.disk.used_bytes() + 9_000_000);
     let new = memory(&ann, 2, "two", Scope::Private);
@@ -157,7 +163,7 @@ const CHILD: &str = "HIVEMEM_TEST_CHILD_FAILS_A_SYNC";
 
 #[test]
 fn a_failed_sync_ends_the_process_before_anything_is_acknowledged() {
-    let name = "sqlite::write::tests::faults::a_failed_sync_ends_the_process_before_anything_is_acknowledged";
+    let name = "rows::write::tests::faults::a_failed_sync_ends_the_process_before_anything_is_acknowledged";
     if std::env::var_os(CHILD).is_some() {
         return fail_a_sync();
     }

@@ -16,7 +16,7 @@ use crate::{
     answer::{Applied, FeedItem, Lacking, Proof, Said},
     port::{ReadStore, WriteStore},
     request::{Incoming, Intent, LackingQuery, Passed, Viewer, WriteRequest},
-    sqlite::SqliteStore,
+    rows::RowStore,
 };
 
 /// The operations in a store, as they stand in its log.
@@ -53,14 +53,14 @@ pub(super) fn peer() -> Viewer {
     Viewer { operator: true, ..viewer("peer") }
 }
 
-pub(super) async fn take_all(store: &SqliteStore, log: &[Vec<u8>]) -> Vec<Applied> {
+pub(super) async fn take_all(store: &RowStore, log: &[Vec<u8>]) -> Vec<Applied> {
     let intents = log.iter().map(|bytes| taking(bytes)).collect();
     let receipt = store.write(request(&peer(), intents)).await.unwrap();
     receipt.results.into_iter().map(|result| result.unwrap()).collect()
 }
 
 /// A bit of everything that can happen on one node.
-pub(super) async fn live(store: &SqliteStore) {
+pub(super) async fn live(store: &RowStore) {
     let ann = viewer("ann");
     for (number, title) in [(1, "one"), (2, "two"), (3, "three"), (4, "four")] {
         put(store, &ann, number, title).await;
@@ -99,7 +99,7 @@ pub(super) async fn live(store: &SqliteStore) {
     }
 }
 
-async fn same(a: &SqliteStore, b: &SqliteStore) -> bool {
+async fn same(a: &RowStore, b: &RowStore) -> bool {
     a.content_digest().await.unwrap() == b.content_digest().await.unwrap()
 }
 
@@ -215,7 +215,7 @@ fn proven(feeds: &BTreeMap<NodeId, FeedHead>, items: &[FeedItem], proof: &Proof)
 }
 
 /// Passes what `from` has and `to` lacks, in parts of so many operations.
-pub(super) async fn catch_up(from: &SqliteStore, to: &SqliteStore, items_max: u32) -> usize {
+pub(super) async fn catch_up(from: &RowStore, to: &RowStore, items_max: u32) -> usize {
     for parts in 1.. {
         let feeds = to.feeds().await.unwrap();
         let has = feeds.values().map(|feed| (feed.origin, feed.seq)).collect();
@@ -286,7 +286,7 @@ async fn a_store_catches_up_from_any_other_in_parts() {
 }
 
 /// Everything that a store tells who has nothing.
-async fn told_by(store: &SqliteStore) -> Vec<FeedItem> {
+async fn told_by(store: &RowStore) -> Vec<FeedItem> {
     let query = LackingQuery {
         has: VersionVector::default(),
         lost: BTreeSet::new(),

@@ -6,11 +6,11 @@ use super::world::*;
 use crate::{
     port::{ReadStore, WriteStore},
     request::{Intent, Viewer, WriteRequest},
-    sqlite::SqliteStore,
+    rows::RowStore,
 };
 
 async fn write(
-    store: &SqliteStore,
+    store: &RowStore,
     by: &Viewer,
     number: u128,
     key: &str,

@@ -17,12 +17,12 @@ use crate::{
     index::{Attributes, Serving},
     port::{EmbeddingSpace, ReadStore, WriteStore},
     request::{CandidateQuery, Intent, MemoryFilter, Reader, Viewer},
-    sqlite::{
-        SqliteStore,
+    rows::{
         indexes::{Build, Indexes},
         read::{candidates, sight::Sight},
         write::writer::Writer,
     },
+    sqlite::open_store,
 };
 
 /// What indexes know, by row.
@@ -111,7 +111,7 @@ fn what_is_filled_while_the_writer_goes_on_equals_what_is_built_in_one_go() {
         fill(&mut machine.boot().unwrap(), 0..700);
         let (mut writer, build) = machine.boot_ahead(0).unwrap();
         let mut build = build.expect("700 rows are more than none");
-        let indexes = writer.indexes.clone();
+        let indexes = writer.recall.indexes().unwrap().clone();
         let (mut living, mut end) = ((0..700).collect(), 700);
         assert!(indexes.searchable().is_none(), "IDX-2");
         for _ in 0..3 {
@@ -130,7 +130,7 @@ fn what_is_filled_while_the_writer_goes_on_equals_what_is_built_in_one_go() {
         let filled = content(&indexes.serving());
         drop((writer, build));
         let fresh = machine.boot().unwrap();
-        assert_eq!(filled, content(&fresh.indexes.serving()), "seed {seed}");
+        assert_eq!(filled, content(&fresh.recall.indexes().unwrap().serving()), "seed {seed}");
         assert_eq!(filled.len(), living.len(), "seed {seed}");
         assert!(filled.values().filter(|(_, score)| !score.is_empty()).count() > 200);
     }
@@ -147,7 +147,7 @@ fn a_replacement_drops_the_dead_and_misses_nothing() {
         for _ in 0..200 {
             disturb(&mut writer, &mut chance, &mut living, &mut end);
         }
-        let indexes = writer.indexes.clone();
+        let indexes = writer.recall.indexes().unwrap().clone();
         let old = indexes.serving();
         let mut build = indexes.begin_replacement(writer.connection.as_ref().unwrap()).unwrap();
         assert!(indexes.searchable().is_some(), "the old ones serve until then");
@@ -166,7 +166,11 @@ fn a_replacement_drops_the_dead_and_misses_nothing() {
         assert!(new.recall.snapshot().slots() < old.recall.snapshot().slots());
         let replaced = content(&new);
         drop((writer, build));
-        assert_eq!(replaced, content(&machine.boot().unwrap().indexes.serving()), "seed {seed}");
+        assert_eq!(
+            replaced,
+            content(&machine.boot().unwrap().recall.indexes().unwrap().serving()),
+            "seed {seed}"
+        );
     }
 }
 
@@ -176,7 +180,7 @@ fn a_row_that_was_read_and_then_changed_is_not_fed_as_it_was() {
     fill(&mut machine.boot().unwrap(), 0..250);
     let (mut writer, build) = machine.boot_ahead(0).unwrap();
     let mut build = build.unwrap();
-    let indexes = writer.indexes.clone();
+    let indexes = writer.recall.indexes().unwrap().clone();
     let ann = viewer("ann");
     // Of the rows that were read one goes, and one of those still to be read.
     step_disturbed(&mut writer, &indexes, &mut build, |writer| {
@@ -195,13 +199,13 @@ fn vectors_that_an_image_lacks_come_after_the_words() {
     let machine = Machine::new(4);
     let mut writer = machine.boot().unwrap();
     fill(&mut writer, 0..450);
-    let indexes = writer.indexes.clone();
+    let indexes = writer.recall.indexes().unwrap().clone();
     indexes.save_words().unwrap();
     let whole = content(&indexes.serving());
     drop((writer, indexes));
     let (mut writer, build) = machine.boot_ahead(0).unwrap();
     let mut build = build.expect("no vector was sealed");
-    let indexes = writer.indexes.clone();
+    let indexes = writer.recall.indexes().unwrap().clone();
     step(&writer, &indexes, &mut build);
     assert!(indexes.searchable().is_some() && indexes.is_filling(), "BLD-3");
     let ann = viewer("ann");
@@ -228,7 +232,7 @@ fn query(text: &str) -> CandidateQuery {
 
 /// What recall finds at this moment, on the writer's own connection.
 fn found(writer: &Writer, who: &Viewer, text: &str) -> Candidates {
-    let source = match writer.indexes.searchable() {
+    let source = match writer.recall.indexes().unwrap().searchable() {
         Some(serving) => candidates::Source::Indexes(serving),
         None => candidates::Source::Rows(writer.config.space.clone()),
     };
@@ -252,7 +256,7 @@ fn until_the_words_are_complete_the_newest_rows_are_searched_and_the_answer_says
     fill(&mut writer, 450..451);
     assert_eq!(found(&writer, &ann, "note450").items.len(), 1, "STO-4");
     let mut build = build.unwrap();
-    let indexes = writer.indexes.clone();
+    let indexes = writer.recall.indexes().unwrap().clone();
     while step(&writer, &indexes, &mut build) {}
     let answer = found(&writer, &ann, "note3 and note450");
     assert!(!answer.rebuilding);
@@ -271,8 +275,8 @@ async fn a_store_whose_index_is_gone_opens_at_once_and_completes_it_beside_its_w
     store.close().await.unwrap();
     drop(store);
     std::fs::remove_dir_all(data.join("recall")).unwrap();
-    let settings = crate::sqlite::StoreConfig { ahead_rows: 0, ..config() };
-    let store = SqliteStore::open(disk, &data, settings).unwrap();
+    let settings = crate::rows::StoreConfig { ahead_rows: 0, ..config() };
+    let store = open_store(disk, &data, settings).unwrap();
     for number in [0, 299] {
         let text = format!("note{number}");
         let answer = store.candidates(Reader::Agent(&ann), query(&text)).await.unwrap();

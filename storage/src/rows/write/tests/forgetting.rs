@@ -12,7 +12,7 @@ use crate::{
     answer::{Applied, Said},
     port::{ReadStore, WriteStore},
     request::{Event, Intent, LackingQuery, Reader},
-    sqlite::SqliteStore,
+    rows::RowStore,
     state::{
         CoveredFeed, Forget, Forgot, Holding, Item, ItemDigest, ItemKey, KeyRange, Table, Visible,
     },
@@ -22,17 +22,17 @@ fn everything() -> Visible {
     Visible(vec![vec!["**".parse().unwrap()]])
 }
 
-async fn covers(store: &SqliteStore) -> VersionVector {
+async fn covers(store: &RowStore) -> VersionVector {
     store.feeds().await.unwrap().values().map(|feed| (feed.origin, feed.seq)).collect()
 }
 
-async fn items(store: &SqliteStore) -> Vec<ItemDigest> {
+async fn items(store: &RowStore) -> Vec<ItemDigest> {
     store.items(KeyRange::ALL, everything()).await.unwrap()
 }
 
 /// Forgets all it can of what is stable, in small steps.
-async fn forget(store: &SqliteStore, stable: VersionVector) -> Forgot {
-    while store.indexes.is_filling() {
+async fn forget(store: &RowStore, stable: VersionVector) -> Forgot {
+    while store.recall.indexes().unwrap().is_filling() {
         runtime::clock::sleep(std::time::Duration::from_millis(1)).await;
     }
     let (mut sum, mut after) = (Forgot::default(), 0);
@@ -65,7 +65,7 @@ fn told(name: &str) -> Intent {
 }
 
 /// Takes all state of another store that is not here, and covers what that one covers.
-async fn take_state(from: &SqliteStore, to: &SqliteStore, name: &str) {
+async fn take_state(from: &RowStore, to: &RowStore, name: &str) {
     let keys = items(from).await.into_iter().map(|item| item.key).collect();
     let (states, looked_at) = from.states(keys, everything(), u64::MAX).await.unwrap();
     assert_eq!(looked_at as usize, states.len());
@@ -152,7 +152,7 @@ async fn who_comes_later_takes_state_and_goes_on_with_the_log() {
 }
 
 /// What is held of one memory.
-async fn held(store: &SqliteStore, number: u128) -> Vec<Holding> {
+async fn held(store: &RowStore, number: u128) -> Vec<Holding> {
     store.holdings(vec![ItemKey::memory(id(number))]).await.unwrap()
 }
 

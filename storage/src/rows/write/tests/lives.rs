@@ -13,12 +13,14 @@ use crate::{
     answer::{Made, Said},
     port::{ReadStore, WriteStore},
     request::{Intent, LackingQuery, Life},
-    sqlite::{SqliteStore, config::StoreConfig},
+    rows::RowStore,
+    rows::config::StoreConfig,
+    sqlite::open_store,
 };
 
-fn open_mute(folder: &Path) -> SqliteStore {
+fn open_mute(folder: &Path) -> RowStore {
     let config = StoreConfig { has_peers: true, ..config() };
-    SqliteStore::open(OsDisk::shared(), folder, config).unwrap()
+    open_store(OsDisk::shared(), folder, config).unwrap()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -31,7 +33,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A store that said three things, was copied, said a fourth and told it to another one; and its copy.
-async fn put_back(folders: &[tempfile::TempDir; 3]) -> [SqliteStore; 2] {
+async fn put_back(folders: &[tempfile::TempDir; 3]) -> [RowStore; 2] {
     let [a, b] = [0, 1].map(|at| open(folders[at].path()));
     for number in 1..=3 {
         put(&a, &viewer("ann"), number, &format!("m{number}")).await;

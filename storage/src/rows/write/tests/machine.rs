@@ -13,15 +13,16 @@ use super::world::*;
 use crate::{
     error::OpenError,
     request::{Intent, OnConflict, Viewer},
-    sqlite::{
+    rows::{
         counters::Counters,
         fault::SqlFault,
         indexes::{Build, Indexes, Sources},
-        open,
         pool::ReadPool,
-        vfs::SimVfs,
         write::{prepare, writer::Writer},
     },
+    rows::{engine::Engine, recall::Recall},
+    sqlite::engine::SqliteEngine,
+    sqlite::{open, vfs::SimVfs},
 };
 
 pub(super) const FOLDER: &str = "data";
@@ -69,17 +70,17 @@ impl Machine {
         })?;
         let options =
             WorkerOptions { name: "no-upkeep", capacity_jobs: 1, max_batch: 1, disk: disk.clone() };
+        let engine: Arc<dyn Engine> = Arc::new(SqliteEngine::new(disk, path, &config));
         let writer = Writer {
-            pool: ReadPool::new(disk.clone(), path.clone(), 1, 64),
+            pool: ReadPool::new(engine.clone(), 1),
             position: watch::channel(head.position).0,
             counters: Arc::new(Counters::default()),
             traces: Arc::default(),
-            upkeep: worker::start(options, |_, _| {}).unwrap(),
             ticked: 0,
-            indexes: Arc::new(indexes),
+            recall: Recall::Memory(Arc::new(indexes), worker::start(options, |_, _| {}).unwrap()),
             connection: Some(connection),
-            disk,
-            path,
+            is_closed: false,
+            engine,
             config,
             words,
             head,
@@ -112,7 +113,7 @@ pub(super) fn commit(writer: &mut Writer, numbers: &[u128]) -> Result<(), SqlFau
     let requests = requests.collect();
     let mut answered = Vec::new();
     let old = writer.head.clone();
-    let entries = writer.transact(requests, &mut answered)?;
+    let entries = writer.transact(requests, &mut answered).map_err(|failed| failed.fault)?;
     writer.words.keep();
     writer.publish(&old, entries);
     Ok(())
@@ -131,7 +132,7 @@ pub(super) fn commit_intents(
     let requests = requests.collect();
     let mut answered = Vec::new();
     let old = writer.head.clone();
-    let entries = writer.transact(requests, &mut answered)?;
+    let entries = writer.transact(requests, &mut answered).map_err(|failed| failed.fault)?;
     for (_, answer) in &answered {
         answer.as_ref().unwrap().results[0].as_ref().unwrap();
     }

@@ -10,7 +10,7 @@ use crate::{
     answer::{Applied, QuotaUsage},
     port::{ReadStore, WriteStore},
     request::{Intent, QuotaLimits, WriteRequest},
-    sqlite::SqliteStore,
+    rows::RowStore,
     state::{Item, ItemKey, Visible},
 };
 
@@ -18,13 +18,13 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const TWO_A_DAY: QuotaLimits =
     QuotaLimits { memories_per_day: Some(2), bytes_total: None, links_per_day: None };
 
-async fn usage(store: &SqliteStore, agent: &str) -> QuotaUsage {
+async fn usage(store: &RowStore, agent: &str) -> QuotaUsage {
     let agent: AgentId = agent.parse().unwrap();
     store.quota(agent, "global".parse().unwrap(), NOW_MS).await.unwrap()
 }
 
 async fn under(
-    store: &SqliteStore,
+    store: &RowStore,
     limits: QuotaLimits,
     now_ms: u64,
     intents: Vec<Intent>,

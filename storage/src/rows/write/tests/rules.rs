@@ -11,7 +11,7 @@ use crate::{
     answer::Applied,
     port::WriteStore,
     request::{Intent, OnConflict, QuotaLimits},
-    sqlite::SqliteStore,
+    rows::RowStore,
 };
 
 fn tags(names: &[&str]) -> std::collections::BTreeSet<Tag> {
@@ -34,7 +34,7 @@ fn reason<T: std::fmt::Debug>(result: Result<T, Reject>) -> Reason {
     result.unwrap_err().reason
 }
 
-async fn fresh() -> (tempfile::TempDir, SqliteStore) {
+async fn fresh() -> (tempfile::TempDir, RowStore) {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     (folder, store)
@@ -164,13 +164,13 @@ async fn a_legal_hold_keeps_and_a_tombstone_forgets() {
     assert_eq!(reason(act(&store, &ann, archive.clone()).await), Reason::LegalHold);
     act(&store, &ann, update(1, hold(false), None)).await.unwrap();
     act(&store, &ann, archive).await.unwrap();
-    assert_eq!(store.indexes.serving().recall.snapshot().live(), 0);
+    assert_eq!(store.recall.indexes().unwrap().serving().recall.snapshot().live(), 0);
     let change = act(&store, &ann, update(1, retitle("x"), None)).await;
     assert_eq!(reason(change), Reason::FailedPrecondition);
     act(&store, &ann, Intent::Restore { id: full(1) }).await.unwrap();
-    assert_eq!(store.indexes.serving().recall.snapshot().live(), 1);
+    assert_eq!(store.recall.indexes().unwrap().serving().recall.snapshot().live(), 1);
     act(&store, &ann, delete(1)).await.unwrap();
-    assert_eq!(store.indexes.serving().recall.snapshot().live(), 0);
+    assert_eq!(store.recall.indexes().unwrap().serving().recall.snapshot().live(), 0);
     let reborn = act(&store, &ann, store_intent(memory(&ann, 1, "again", Scope::Private))).await;
     assert_eq!(reason(reborn), Reason::AlreadyExists, "STM-1");
     store.close().await.unwrap();
@@ -319,7 +319,7 @@ async fn a_smaller_fence_is_refused() {
     let operator = crate::request::Viewer { operator: true, ..viewer("root") };
     let archive = Intent::Archive { id: full(1), reason: "old".into() };
     act(&store, &operator, archive).await.unwrap();
-    assert_eq!(store.indexes.serving().recall.snapshot().live(), 0, "it counts");
+    assert_eq!(store.recall.indexes().unwrap().serving().recall.snapshot().live(), 0, "it counts");
 }
 
 #[tokio::test]
@@ -336,7 +336,14 @@ async fn vectors_of_another_space_and_oversized_batches_are_refused() {
     assert_eq!(reason(short), Reason::EmbeddingMismatch);
     act(&store, &ann, store_intent(with(1, "test", vec![1.0; 4]))).await.unwrap();
     assert_eq!(
-        store.indexes.serving().vectors.as_ref().map(|vectors| vectors.stats().live),
+        store
+            .recall
+            .indexes()
+            .unwrap()
+            .serving()
+            .vectors
+            .as_ref()
+            .map(|vectors| vectors.stats().live),
         Some(1)
     );
     let batch = (0..1001).map(|_| delete(1)).collect();

@@ -6,10 +6,10 @@ use super::world::*;
 use crate::{
     port::{ReadStore, WriteStore},
     request::{Incoming, Intent},
-    sqlite::SqliteStore,
+    rows::RowStore,
 };
 
-async fn put_at(store: &SqliteStore, number: u128, after_ms: u64) {
+async fn put_at(store: &RowStore, number: u128, after_ms: u64) {
     let ann = viewer("ann");
     let intent = store_intent(memory(&ann, number, &format!("memory {number}"), Scope::Private));
     let mut request = request(&ann, vec![intent]);

@@ -6,11 +6,11 @@ use super::world::*;
 use crate::{
     port::{ReadStore, WriteStore},
     request::{ComputedVector, Intent},
-    sqlite::SqliteStore,
+    rows::RowStore,
 };
 
 /// Computes what is pending; gives the texts.
-async fn compute(store: &SqliteStore) -> Vec<String> {
+async fn compute(store: &RowStore) -> Vec<String> {
     let pending = store.pending_vectors(10).await.unwrap();
     let computed = pending.iter().map(|one| ComputedVector {
         id: one.id,

@@ -25,13 +25,13 @@ use crate::{
         CandidateQuery, ConflictQuery, Direction, GraphQuery, Intent, ListQuery, MemoryFilter,
         OnConflict, Reader, Viewer, WriteRequest,
     },
-    sqlite::SqliteStore,
+    rows::RowStore,
 };
 
 /// Two stores that hear of each other when they are told to.
 struct Two {
     folders: [TempDir; 2],
-    stores: [SqliteStore; 2],
+    stores: [RowStore; 2],
 }
 
 impl Two {
@@ -59,7 +59,7 @@ impl Two {
     }
 }
 
-async fn at(store: &SqliteStore, ms: u64, intent: Intent) -> Result<Applied, types::Reject> {
+async fn at(store: &RowStore, ms: u64, intent: Intent) -> Result<Applied, types::Reject> {
     let now_ms = NOW_MS + ms;
     let asked = WriteRequest { now_ms, ..request(&ann(), vec![intent]) };
     store.write(asked).await.unwrap().results.into_iter().next().unwrap()
@@ -76,11 +76,11 @@ fn titled(number: u128, content: &str, change: impl FnOnce(&mut NewMemory)) -> N
     new
 }
 
-async fn get(store: &SqliteStore, number: u128) -> MemoryView {
+async fn get(store: &RowStore, number: u128) -> MemoryView {
     store.get(Reader::Agent(&ann()), full(number), NOW_MS + 100).await.unwrap()
 }
 
-async fn list(store: &SqliteStore) -> Vec<MemoryView> {
+async fn list(store: &RowStore) -> Vec<MemoryView> {
     let query = ListQuery {
         filter: MemoryFilter::default(),
         archived: false,
@@ -91,7 +91,7 @@ async fn list(store: &SqliteStore) -> Vec<MemoryView> {
     store.list(Reader::Agent(&ann()), query).await.unwrap().items
 }
 
-async fn recall(store: &SqliteStore, words: &str) -> Vec<MemoryId> {
+async fn recall(store: &RowStore, words: &str) -> Vec<MemoryId> {
     let query = CandidateQuery {
         text: words.to_owned(),
         vector: None,
@@ -187,7 +187,7 @@ async fn conflicts_name_the_records_and_what_differs_to_whoever_may_see_them() {
     assert_eq!((conflict.id, conflict.title.as_str()), (id(1), "same title"));
     assert_eq!(conflict.differs, ["content", "priority", "tags", "tier"]);
     let origins: Vec<NodeId> = conflict.records.iter().map(|record| record.origin).collect();
-    assert_eq!(origins, two.stores.each_ref().map(SqliteStore::node_id));
+    assert_eq!(origins, two.stores.each_ref().map(RowStore::node_id));
     let eve = viewer("eve");
     let hidden = two.stores[0].conflicts(Reader::Agent(&eve), query(None, 5)).await.unwrap();
     assert!(hidden.items.is_empty(), "STO-2");

@@ -17,7 +17,8 @@ use crate::{
     error::StoreError,
     port::{EmbeddingSpace, Signer, WriteStore},
     request::{Intent, OnConflict, Viewer, WriteRequest},
-    sqlite::{SqliteStore, StoreConfig, open::DATABASE_FILE},
+    rows::{RowStore, StoreConfig},
+    sqlite::{open::DATABASE_FILE, open_store},
 };
 
 /// A day in this century, Unix milliseconds.
@@ -56,11 +57,11 @@ pub(super) fn config() -> StoreConfig {
     StoreConfig { reserve_bytes: 0, ..StoreConfig::new(Key::numbered(1), space) }
 }
 
-pub(super) fn open_on(disk: DiskRef, folder: &Path) -> SqliteStore {
-    SqliteStore::open(disk, folder, config()).unwrap()
+pub(super) fn open_on(disk: DiskRef, folder: &Path) -> RowStore {
+    open_store(disk, folder, config()).unwrap()
 }
 
-pub(super) fn open(folder: &Path) -> SqliteStore {
+pub(super) fn open(folder: &Path) -> RowStore {
     open_on(OsDisk::shared(), folder)
 }
 
@@ -133,7 +134,7 @@ pub(super) fn link_intent(number: u128, source: u128, relation: Relation, target
 
 /// Does one intent and gives what became of it.
 pub(super) async fn act(
-    store: &SqliteStore,
+    store: &RowStore,
     viewer: &Viewer,
     intent: Intent,
 ) -> Result<Applied, Reject> {
@@ -142,7 +143,7 @@ pub(super) async fn act(
 }
 
 /// Stores a private memory of this number and title.
-pub(super) async fn put(store: &SqliteStore, viewer: &Viewer, number: u128, title: &str) {
+pub(super) async fn put(store: &RowStore, viewer: &Viewer, number: u128, title: &str) {
     let new = memory(viewer, number, title, Scope::Private);
     act(store, viewer, store_intent(new)).await.unwrap();
 }

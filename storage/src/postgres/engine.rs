@@ -1,0 +1,196 @@
+//! PostgreSQL as the rows use it.
+//!
+//! Settings are given with each transaction, in the message that begins it: a pooler between may give every transaction
+//! another connection.
+//!
+//! Invariants: `PGS-1`, `PGS-2`; a statement that is wrong, or a row that breaks a rule of the schema, stops the node like a
+//! failing disk, because trying again would not help; all else is taken for a server that may come back.
+//!
+//! Not here: what is done when it has come back (`rows::write::writer`).
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use runtime::disk::DiskRef;
+use sqlx::{
+    ConnectOptions as _, Connection as _, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::runtime::Handle;
+
+use super::{
+    PostgresConfig,
+    schema::{self, Unfit},
+};
+use crate::{
+    answer::Finding,
+    rows::{
+        counters::Counters,
+        daemon::Daemon,
+        engine::{Engine, Role, Survival},
+        fault::SqlFault,
+        row::unsigned,
+        write::{head::Head, vocabulary::Vocabulary},
+    },
+    sql::{
+        self, Connection,
+        session::{Session, Settings, within},
+    },
+};
+
+/// What a statement may take beyond the server's own limit, until the server is taken for lost.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a connection may have been idle and still be used without asking whether it lives.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A database on a server.
+pub(crate) struct PostgresEngine {
+    runtime: Handle,
+    pool: PgPool,
+    settings: Arc<Settings>,
+    disk: DiskRef,
+    daemon: Option<Daemon>,
+}
+
+impl PostgresEngine {
+    /// Reaches no server yet. To be called within the runtime that drives its connections.
+    pub(crate) fn new(options: PgConnectOptions, config: &PostgresConfig, disk: DiskRef) -> Self {
+        let pool = PgPoolOptions::new()
+            .min_connections(config.connections_min)
+            .max_connections(config.connections_max.max(2))
+            .acquire_timeout(config.acquire_timeout)
+            .test_before_acquire(false)
+            .before_acquire(|connection, told| {
+                Box::pin(
+                    async move { Ok(told.idle_for < FRESH || connection.ping().await.is_ok()) },
+                )
+            })
+            .connect_lazy_with(options);
+        let settings = Arc::new(settings(config));
+        Self { runtime: Handle::current(), pool, settings, disk, daemon: None }
+    }
+
+    /// Has one connection made, and says why if that cannot be: a pool only says that there was none in time.
+    pub(crate) fn reach(&self, timeout: Duration) -> Result<(), Unfit> {
+        let options = self.pool.connect_options();
+        let made = async { options.connect().await?.close().await };
+        let problem = match self.runtime.block_on(within(timeout, made)) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => error.to_string(),
+            None => format!("no answer in {} ms", timeout.as_millis()),
+        };
+        Err(Unfit::Away { problem })
+    }
+
+    /// The same, for a daemon that has been started.
+    pub(crate) fn of(self, daemon: Daemon) -> Self {
+        Self { daemon: Some(daemon), ..self }
+    }
+
+    fn connect(&self) -> sql::Result<Connection> {
+        let connection =
+            self.runtime.block_on(self.pool.acquire()).map_err(sql::Error::Postgres)?;
+        let session = Session::new(self.runtime.clone(), connection, self.settings.clone());
+        Ok(Connection::postgres(session))
+    }
+}
+
+fn settings(config: &PostgresConfig) -> Settings {
+    let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
+    let limits = format!(
+        "SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
+         SET LOCAL idle_in_transaction_session_timeout = {};",
+        4 * statement
+    );
+    Settings {
+        begin: format!("BEGIN; {limits} SELECT pg_advisory_xact_lock({LOCK}, {GROUPS})").into(),
+        begin_reading: format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {limits} \
+             SET LOCAL hnsw.ef_search = {}; SET LOCAL hnsw.iterative_scan = strict_order",
+            config.hnsw_ef_search
+        )
+        .into(),
+        limit: config.statement_timeout + GRACE,
+    }
+}
+
+/// First key of the locks that are the project's: the first four letters of its name.
+pub(super) const LOCK: i32 = 1_751_742_053;
+/// Second key of the lock that a group holds.
+const GROUPS: i32 = 1;
+/// Second key of the lock that a migration holds.
+pub(super) const MIGRATION: i32 = 2;
+
+impl Engine for PostgresEngine {
+    fn open(&self, _role: Role) -> sql::Result<Connection> {
+        self.connect()
+    }
+
+    fn disk(&self) -> DiskRef {
+        self.disk.clone()
+    }
+
+    fn is_pooled(&self) -> bool {
+        true
+    }
+
+    fn is_short_of_space(&self, _reserve_bytes: u64) -> bool {
+        // The server says so when it is.
+        false
+    }
+
+    fn catch_up(
+        &self,
+        writer: &Connection,
+        words: &mut Vocabulary,
+        head: &mut Head,
+    ) -> Result<(), SqlFault> {
+        let Some(daemon) = &self.daemon else { return Ok(()) };
+        let (boots, last): (i64, i64) = writer.query_row(
+            "SELECT boots, (SELECT coalesce(max(sequence), 0) FROM signed_events) FROM daemons WHERE id = ?1",
+            [daemon.number],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        if unsigned(boots) != daemon.boots {
+            // Whatever it wrote would fork the chain.
+            runtime::fatal::stop_node(&format!(
+                "node {} was started elsewhere with the same identity; this one ends",
+                daemon.node
+            ));
+        }
+        if unsigned(last) != head.position {
+            words.catch_up(writer)?;
+            head.catch_up(writer, daemon)?;
+        }
+        Ok(())
+    }
+
+    fn survival(&self, fault: &SqlFault) -> Survival {
+        match fault {
+            full if full.is_full() => Survival::NoRoom,
+            SqlFault::Sql(error) if error.is_away() => Survival::Away,
+            _ => Survival::Nothing,
+        }
+    }
+
+    fn tend(&self, _writer: &Connection, _counters: &Counters) -> Result<(), SqlFault> {
+        Ok(())
+    }
+
+    fn settle(&self, _writer: &Connection, _counters: &Counters) -> Result<(), SqlFault> {
+        Ok(())
+    }
+
+    fn bytes(&self, reader: &Connection) -> Result<u64, SqlFault> {
+        let text = "SELECT pg_database_size(current_database())";
+        Ok(reader.query_row(text, [], |row| row.get(0)).map(unsigned)?)
+    }
+
+    fn structure(&self, reader: &Connection) -> Result<Vec<Finding>, SqlFault> {
+        schema::check(reader)
+    }
+
+    fn backup(&self, _reader: &Connection, _folder: &Path, _now_ms: u64) -> Result<(), String> {
+        Err("the store is in PostgreSQL; make a copy of the database with pg_dump or pg_basebackup"
+            .to_owned())
+    }
+}

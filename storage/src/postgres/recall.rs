@@ -1,0 +1,536 @@
+//! Recall in the database: words by its text search, vectors by pgvector.
+//!
+//! Words are ranked by the impacts that an index in memory would have (`words`), so both rank alike. Of a question's words the
+//! rarest are asked for first; when no memory without them could be among the best, the common ones are not asked for
+//! (MaxScore: Turtle and Flood 1995). Vectors are compared one by one where few memories pass the filter, and found by the
+//! graph otherwise, which goes on until enough have passed (pgvector's iterative scan).
+//!
+//! Invariants: `STO-2` every statement has the reader's sight; `PGR-1` where the common words together are in more than
+//! [`COMMON_ROWS_MAX`] memories, and only there, a memory that has none of the rare ones may be missed.
+//!
+//! Not here: fusing the signals into one order (the node).
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use parking_lot::Mutex;
+use types::Record;
+
+use super::{PostgresConfig, words};
+use crate::{
+    answer::{Candidate, Candidates, Finding, MemoryView, StoreStats},
+    index::{
+        Prepared, Query,
+        lexical::{explain::milli, idf},
+        text::{Term, query::QUERY_TERMS_MAX},
+    },
+    port::EmbeddingSpace,
+    request::{CandidateQuery, DuplicateQuery, MemoryFilter, NamespaceFilter},
+    rows::{
+        fault::SqlFault,
+        indexes::{vector_of, words_of},
+        read::{
+            candidates::{DUPLICATE_DEPTH, question},
+            changes,
+            conditions::{Conditions, json_numbers, namespace_ids},
+            memories,
+            sight::{Sight, usable},
+            views,
+        },
+        recall::DatabaseRecall,
+        row::{self, LIVE, STORED_COLUMNS, unsigned},
+        write::overlay::Entry,
+    },
+    similar::Shingles,
+    sql::{Connection, OptionalExtension, params_from_iter},
+};
+
+/// Memories with one of the rare words that are ranked before the common ones are looked at.
+const RARE_ROWS: u64 = 10_000;
+/// Memories with one of the common words up to which they are ranked too.
+pub(crate) const COMMON_ROWS_MAX: u64 = 100_000;
+/// Memories that pass a filter are counted up to here.
+const ELIGIBLE_MAX: i64 = 100_001;
+/// Most hits looked at to fill the depth with memories that contain a phrase.
+const PHRASE_HITS_MAX: u32 = 4096;
+/// Changes after which the number of memories that have a word is counted again, in 1/1000 of all.
+const COUNT_AGE_PERMILLE: u64 = 10;
+
+/// Words and vectors of one space in the database.
+pub(crate) struct PostgresRecall {
+    /// Number and dimension of the space.
+    space: i64,
+    dimension: u16,
+    hnsw: (u32, u32),
+    exact_rows_max: u32,
+    /// In how many memories terms are, with the position at which that was counted.
+    counts: Mutex<BTreeMap<Option<Term>, (u64, u64)>>,
+}
+
+/// A term of a question.
+struct Weighed {
+    lexeme: String,
+    written: String,
+    term: Term,
+    required: bool,
+    rows: u64,
+    weight: u32,
+}
+
+impl PostgresRecall {
+    pub(crate) fn new(config: &PostgresConfig, space: &EmbeddingSpace, number: i64) -> Self {
+        Self {
+            space: number,
+            dimension: space.dimension,
+            hnsw: (config.hnsw_m, config.hnsw_ef_construction),
+            exact_rows_max: config.exact_rows_max,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Makes the index of the space's vectors unless it is there.
+    pub(crate) fn make_index(&self, connection: &Connection) -> Result<(), SqlFault> {
+        let (Self { space, dimension, .. }, (m, ef)) = (self, self.hnsw);
+        let text = format!(
+            "CREATE INDEX IF NOT EXISTS vectors_of_{space} ON vectors USING hnsw \
+             ((vector::halfvec({dimension})) halfvec_cosine_ops) \
+             WITH (m = {m}, ef_construction = {ef}) WHERE space = {space}"
+        );
+        Ok(connection.as_postgres()?.batch(&text)?)
+    }
+
+    /// In how many memories a term is, or how many there are.
+    fn count(&self, connection: &Connection, term: Option<Term>) -> Result<u64, SqlFault> {
+        let position = changes::head(connection)?;
+        if let Some((rows, at)) = self.counts.lock().get(&term)
+            && (position - at.min(&position)) * 1000 <= rows * COUNT_AGE_PERMILLE
+        {
+            return Ok(*rows);
+        }
+        let rows = match term {
+            None => connection.query_row("SELECT count(*) FROM texts", [], |row| row.get(0)),
+            Some(term) => connection.query_row(
+                "SELECT count(*) FROM texts WHERE words @@ CAST(CAST(?1 AS text) AS tsquery)",
+                [words::query([words::lexeme(term).as_str()].into_iter(), false)],
+                |row| row.get(0),
+            ),
+        };
+        let rows = unsigned(rows?);
+        let mut counts = self.counts.lock();
+        if counts.len() >= COUNTS_MAX {
+            counts.clear();
+        }
+        counts.insert(term, (rows, position));
+        Ok(rows)
+    }
+
+    /// The terms of a question, heaviest first.
+    fn weigh(&self, connection: &Connection, query: &Query) -> Result<Vec<Weighed>, SqlFault> {
+        let small = |rows: u64| u32::try_from(rows).unwrap_or(u32::MAX);
+        let all = small(self.count(connection, None)?);
+        let mut weighed = Vec::new();
+        for term in query.terms() {
+            let rows = self.count(connection, Some(term.term))?;
+            weighed.push(Weighed {
+                lexeme: words::lexeme(term.term),
+                written: term.written.clone(),
+                term: term.term,
+                required: term.required,
+                rows,
+                weight: idf::weight(all, small(rows)),
+            });
+        }
+        weighed.sort_by_key(|term| (!term.required, term.rows, term.term));
+        weighed.truncate(QUERY_TERMS_MAX);
+        Ok(weighed)
+    }
+
+    /// The best rows by words, with raw scores.
+    fn by_words(
+        &self,
+        connection: &Connection,
+        passing: &Passing,
+        terms: &[Weighed],
+        wanted: u32,
+    ) -> Result<Vec<(i64, i64)>, SqlFault> {
+        if terms.is_empty() || wanted == 0 {
+            return Ok(Vec::new());
+        }
+        if terms.iter().any(|term| term.required) {
+            let lexemes = terms.iter().filter(|t| t.required).map(|t| t.lexeme.as_str());
+            return passing.ranked(connection, &words::query(lexemes, true), terms, wanted);
+        }
+        let (mut rare, mut rows) = (0, 0);
+        while rare < terms.len() && (rare == 0 || rows + terms[rare].rows <= RARE_ROWS) {
+            rows += terms[rare].rows;
+            rare += 1;
+        }
+        let any = |terms: &[Weighed]| words::query(terms.iter().map(|t| t.lexeme.as_str()), false);
+        let (first, common) = terms.split_at(rare);
+        let best = passing.ranked(connection, &any(first), terms, wanted)?;
+        let worst = match best.last() {
+            Some((_, score)) if best.len() >= wanted as usize => *score,
+            _ => 0,
+        };
+        let ceiling: i64 = common.iter().map(|term| i64::from(term.weight) * 255).sum();
+        let more: u64 = common.iter().map(|term| term.rows).sum();
+        if ceiling <= worst || more > COMMON_ROWS_MAX {
+            return Ok(best);
+        }
+        passing.ranked(connection, &any(terms), terms, wanted)
+    }
+
+    /// The nearest rows by vector, and the plan.
+    fn by_vector(
+        &self,
+        connection: &Connection,
+        passing: &Passing,
+        vector: &[f32],
+        wanted: u32,
+        eligible: u64,
+    ) -> Result<(Vec<i64>, &'static str), SqlFault> {
+        let is_exact = eligible <= u64::from(self.exact_rows_max);
+        let (Self { space, dimension, .. }, mut conditions) = (self, passing.conditions.clone());
+        let given = conditions.bind(self.written(vector)?);
+        // What is added to a distance cannot be looked up in an index.
+        let distance = format!(
+            "(v.vector::halfvec({dimension})) <=> CAST(CAST({given} AS text) AS halfvec({dimension}))"
+        );
+        let order = if is_exact { format!("({distance}) + 0") } else { distance };
+        let text = format!(
+            "SELECT memories.row FROM vectors v CROSS JOIN memories ON memories.row = v.row \
+             WHERE v.space = {space} AND {} ORDER BY {order} LIMIT {wanted}",
+            conditions.text()
+        );
+        let mut statement = connection.prepare_cached(&text)?;
+        let rows = statement.query_map(params_from_iter(conditions.values()), |row| row.get(0))?;
+        Ok((rows.collect::<Result<_, _>>()?, if is_exact { "exact" } else { "hnsw" }))
+    }
+
+    /// A vector as pgvector reads it.
+    fn written(&self, vector: &[f32]) -> Result<String, SqlFault> {
+        if vector.len() != usize::from(self.dimension) {
+            let problem = format!("needs {} components, got {}", self.dimension, vector.len());
+            return Err(types::Invalid::new("vector", problem).into());
+        }
+        let mut text = String::with_capacity(vector.len() * 12 + 2);
+        for value in vector {
+            text.push(if text.is_empty() { '[' } else { ',' });
+            let _ = write!(text, "{value}");
+        }
+        text.push(']');
+        Ok(text)
+    }
+
+    /// Rows with both scores, those that still pass.
+    fn load(
+        &self,
+        connection: &Connection,
+        passing: &Passing,
+        rows: &[i64],
+        terms: &[Weighed],
+        vector: Option<&[f32]>,
+    ) -> Result<Vec<Candidate>, SqlFault> {
+        let mut conditions = passing.conditions.clone();
+        let json = json_numbers(rows);
+        conditions.and(
+            "memories.row IN (SELECT CAST(value AS INTEGER) FROM json_each(",
+            json,
+            "))",
+        );
+        let (lexemes, weights) = bind(&mut conditions, terms);
+        let score = score(&lexemes, &weights);
+        let near = match vector {
+            None => "NULL".to_owned(),
+            Some(vector) => {
+                let (space, dimension) = (self.space, self.dimension);
+                let given = conditions.bind(self.written(vector)?);
+                format!(
+                    "(SELECT CAST(1000000000 * (1 - (v.vector::halfvec({dimension}) <=> \
+                     CAST(CAST({given} AS text) AS halfvec({dimension})))) AS bigint) \
+                     FROM vectors v WHERE v.row = memories.row AND v.space = {space})"
+                )
+            }
+        };
+        let text = format!(
+            "SELECT {STORED_COLUMNS}, (SELECT {score} FROM texts t WHERE t.row = memories.row), \
+             {near} FROM memories WHERE {} ORDER BY id",
+            conditions.text()
+        );
+        let mut statement = connection.prepare_cached(&text)?;
+        let mut found = statement.query(params_from_iter(conditions.values()))?;
+        let mut loaded = Vec::new();
+        while let Some(row) = found.next()? {
+            let (raw, dense): (Option<i64>, Option<i64>) = (row.get(10)?, row.get(11)?);
+            let shown = views::shown(connection, row::stored(row)?)?;
+            let raw = u32::try_from(raw.unwrap_or(0)).unwrap_or(u32::MAX);
+            let score = milli(raw);
+            loaded.push(Candidate {
+                memory: memories::view(shown),
+                lexical: (score > 0).then_some(score as f32 / 1000.0),
+                dense: dense.map(|dense| dense as f32 / 1e9),
+                terms: Vec::new(),
+            });
+        }
+        Ok(loaded)
+    }
+
+    fn search(
+        &self,
+        connection: &Connection,
+        passing: &Passing,
+        query: &CandidateQuery,
+        answer: &mut Candidates,
+    ) -> Result<(), SqlFault> {
+        let words = Query::parse(&query.text);
+        let terms = self.weigh(connection, &words)?;
+        answer.eligible = passing.count(connection)?;
+        let mut rows = Vec::new();
+        let vector = query.vector.as_deref();
+        if let Some(vector) = vector {
+            let (nearest, plan) =
+                self.by_vector(connection, passing, vector, query.depth, answer.eligible)?;
+            rows.extend(nearest);
+            answer.vector_plan = plan.into();
+        }
+        let near = rows.len();
+        let mut wanted = query.depth;
+        loop {
+            rows.truncate(near);
+            let hits = self.by_words(connection, passing, &terms, wanted)?;
+            rows.extend(hits.iter().map(|(row, _)| *row));
+            let mut items = self.load(connection, passing, &rows, &terms, vector)?;
+            items.retain(|item| words.verify(&item.memory.title, &item.memory.content));
+            let is_all = hits.len() < wanted as usize || wanted >= PHRASE_HITS_MAX;
+            if words.phrases().is_empty() || is_all || items.len() >= query.depth as usize {
+                answer.items = items;
+                break;
+            }
+            wanted = (wanted * 4).min(PHRASE_HITS_MAX);
+        }
+        answer.items.dedup_by_key(|candidate| candidate.memory.id);
+        if query.explain {
+            answer.items.iter_mut().for_each(|item| item.terms = parts(&item.memory, &terms));
+        }
+        Ok(())
+    }
+}
+
+/// Most terms whose counts are remembered.
+const COUNTS_MAX: usize = 65_536;
+
+/// What a question's words have to do with a memory.
+fn parts(memory: &MemoryView, terms: &[Weighed]) -> Vec<(String, f32)> {
+    let tags = memory.tags.iter().map(|tag| tag.as_str());
+    let prepared = crate::index::prepare(&memory.title, &memory.content, tags);
+    let impact = |term: Term| {
+        let found = prepared.terms.binary_search_by_key(&term, |(term, _)| *term);
+        found.map_or(0, |at| prepared.terms[at].1)
+    };
+    let part = |term: &Weighed| {
+        let score = milli(term.weight * u32::from(impact(term.term)));
+        (term.written.clone(), score as f32 / 1000.0)
+    };
+    terms.iter().map(part).collect()
+}
+
+/// Binds lexemes and weights, and gives the names of the two parameters.
+fn bind(conditions: &mut Conditions, terms: &[Weighed]) -> (String, String) {
+    let lexemes: Vec<&str> = terms.iter().map(|term| term.lexeme.as_str()).collect();
+    let weights: Vec<String> = terms.iter().map(|term| term.weight.to_string()).collect();
+    (conditions.bind(lexemes.join(",")), conditions.bind(weights.join(",")))
+}
+
+/// The raw score of `t.words`.
+fn score(lexemes: &str, weights: &str) -> String {
+    format!(
+        "(SELECT CAST(coalesce(sum(w.weight * u.positions[1]), 0) AS bigint) FROM unnest(t.words) u \
+         JOIN unnest(string_to_array(CAST({lexemes} AS text), ','), \
+         CAST(string_to_array(CAST({weights} AS text), ',') AS bigint[])) AS w(lexeme, weight) \
+         ON w.lexeme = u.lexeme)"
+    )
+}
+
+/// The memories that a question may find.
+struct Passing {
+    conditions: Conditions,
+}
+
+impl Passing {
+    fn new(
+        connection: &Connection,
+        sight: &Sight,
+        filter: &MemoryFilter,
+        now_ms: u64,
+    ) -> Result<Self, SqlFault> {
+        let mut conditions = Conditions::new(sight, now_ms, usable!());
+        if let Some(namespaces) = &filter.namespaces {
+            let json = json_numbers(&namespace_ids(connection, namespaces)?);
+            conditions.and(
+                "namespace IN (SELECT CAST(value AS INTEGER) FROM json_each(",
+                json,
+                "))",
+            );
+        }
+        conditions.filter(filter, now_ms);
+        Ok(Self { conditions })
+    }
+
+    /// How many there are, up to [`ELIGIBLE_MAX`].
+    fn count(&self, connection: &Connection) -> Result<u64, SqlFault> {
+        let text = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM memories WHERE {} LIMIT {ELIGIBLE_MAX}) e",
+            self.conditions.text()
+        );
+        let values = params_from_iter(self.conditions.values());
+        Ok(unsigned(connection.query_row(&text, values, |row| row.get(0))?))
+    }
+
+    /// The best of those that a query of words finds.
+    fn ranked(
+        &self,
+        connection: &Connection,
+        query: &str,
+        terms: &[Weighed],
+        wanted: u32,
+    ) -> Result<Vec<(i64, i64)>, SqlFault> {
+        let mut conditions = self.conditions.clone();
+        conditions.and("t.words @@ CAST(CAST(", query.to_owned(), " AS text) AS tsquery)");
+        let (lexemes, weights) = bind(&mut conditions, terms);
+        let text = format!(
+            "SELECT memories.row, {} AS score FROM texts t CROSS JOIN memories ON memories.row = t.row \
+             WHERE {} ORDER BY score DESC, memories.row LIMIT {wanted}",
+            score(&lexemes, &weights),
+            conditions.text()
+        );
+        let mut statement = connection.prepare_cached(&text)?;
+        let values = params_from_iter(conditions.values());
+        let rows = statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+impl DatabaseRecall for PostgresRecall {
+    fn keep(
+        &self,
+        connection: &Connection,
+        entries: &[Entry],
+        space: &EmbeddingSpace,
+    ) -> Result<(), SqlFault> {
+        for entry in entries {
+            let record: &Record = entry.repeated();
+            let was_live = entry.kept.as_ref().is_some_and(|kept| kept.life == LIVE);
+            if entry.life() != LIVE {
+                if was_live {
+                    connection.execute("DELETE FROM texts WHERE row = ?1", [entry.row])?;
+                }
+                continue;
+            }
+            if was_live && !entry.text_changed {
+                continue;
+            }
+            let prepared: Prepared = match &entry.indexed {
+                Some(indexed) => indexed.words.clone(),
+                None => words_of(record),
+            };
+            connection.execute(
+                "INSERT INTO texts (row, words) VALUES (?1, CAST(CAST(?2 AS text) AS tsvector))
+                 ON CONFLICT (row) DO UPDATE SET words = excluded.words",
+                (entry.row, words::vector(&prepared)),
+            )?;
+            let vector = match &entry.indexed {
+                Some(indexed) => indexed.vector.clone(),
+                None => vector_of(record, space),
+            };
+            if let Some(vector) = vector {
+                let (title, content) = (&record.title.value, &record.content.value);
+                let text = row::text_sha256(title.as_str(), content.as_str());
+                self.keep_vector(connection, entry.row, &text, &vector)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_vector(
+        &self,
+        connection: &Connection,
+        row: i64,
+        text_sha256: &[u8; 32],
+        values: &[f32],
+    ) -> Result<(), SqlFault> {
+        connection.execute(
+            "INSERT INTO vectors (row, space, text_sha256, vector)
+             VALUES (?1, ?2, ?3, CAST(CAST(?4 AS text) AS halfvec))
+             ON CONFLICT (row) DO UPDATE SET space = excluded.space,
+                text_sha256 = excluded.text_sha256, vector = excluded.vector",
+            (row, self.space, text_sha256, self.written(values)?),
+        )?;
+        Ok(())
+    }
+
+    fn candidates(
+        &self,
+        connection: &Connection,
+        sight: &Sight,
+        query: &CandidateQuery,
+    ) -> Result<Candidates, SqlFault> {
+        let mut answer = Candidates {
+            items: Vec::new(),
+            eligible: 0,
+            vector_plan: "none".into(),
+            position: changes::head(connection)?,
+            rebuilding: false,
+        };
+        let passing = Passing::new(connection, sight, &query.filter, query.now_ms)?;
+        self.search(connection, &passing, query, &mut answer)?;
+        Ok(answer)
+    }
+
+    fn duplicates(
+        &self,
+        connection: &Connection,
+        sight: &Sight,
+        query: &DuplicateQuery,
+    ) -> Result<Vec<(u16, MemoryView)>, SqlFault> {
+        let filter = MemoryFilter {
+            namespaces: Some(NamespaceFilter::Exactly(query.namespace.clone())),
+            ..MemoryFilter::default()
+        };
+        let passing = Passing::new(connection, sight, &filter, query.now_ms)?;
+        let words = Query::parse(&question(&query.title, &query.content));
+        let terms = self.weigh(connection, &words)?;
+        let hits = self.by_words(connection, &passing, &terms, DUPLICATE_DEPTH as u32)?;
+        let rows: Vec<i64> = hits.iter().map(|(row, _)| *row).collect();
+        let shingles = Shingles::of(&query.title, &query.content);
+        let mut alike = Vec::new();
+        for Candidate { memory, .. } in self.load(connection, &passing, &rows, &terms, None)? {
+            let permille =
+                shingles.resemblance_permille(&Shingles::of(&memory.title, &memory.content));
+            if permille >= query.similarity_min_permille.max(1) {
+                alike.push((permille, memory));
+            }
+        }
+        alike.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.id.cmp(&b.1.id)));
+        alike.dedup_by_key(|(_, view)| view.id);
+        Ok(alike)
+    }
+
+    fn stats(&self, connection: &Connection, stats: &mut StoreStats) -> Result<(), SqlFault> {
+        let text = "SELECT count(*) FROM vectors v CROSS JOIN memories m ON m.row = v.row \
+             WHERE v.space = ?1 AND m.life = 0";
+        stats.vectors = unsigned(connection.query_row(text, [self.space], |row| row.get(0))?);
+        stats.vectors_pending = stats.memories.saturating_sub(stats.vectors);
+        stats.index_position = stats.position;
+        Ok(())
+    }
+
+    fn check(&self, connection: &Connection) -> Result<Vec<Finding>, SqlFault> {
+        let text = "SELECT m.row FROM memories m WHERE m.life = 0 AND NOT EXISTS \
+             (SELECT 1 FROM texts t WHERE t.row = m.row) UNION ALL \
+             SELECT t.row FROM texts t WHERE NOT EXISTS \
+             (SELECT 1 FROM memories m WHERE m.row = t.row AND m.life = 0) LIMIT 1";
+        let stray: Option<i64> = connection.query_row(text, [], |row| row.get(0)).optional()?;
+        let problem =
+            stray.map(|row| format!("the words of row {row} are not those of a live memory"));
+        Ok(problem.into_iter().map(|problem| Finding { check: "index", problem }).collect())
+    }
+}

@@ -1,0 +1,126 @@
+//! The schema of the database, as numbered steps.
+//!
+//! Invariants: `SCH-1` a step that was released is never edited, only followed by another; `PGS-4` a newer schema is
+//! refused before anything is changed; of several nodes that start at once one takes the steps.
+//!
+//! Not here: SQLite's steps, which are others.
+
+use super::engine::{LOCK, MIGRATION};
+use crate::{
+    answer::Finding,
+    rows::fault::SqlFault,
+    sql::{Connection, OptionalExtension},
+};
+
+/// The steps, oldest first.
+const STEPS: &[&str] = &[include_str!("migrations/0001.sql")];
+
+/// Newest schema this build knows.
+pub(crate) const VERSION: i64 = STEPS.len() as i64;
+
+/// Oldest version of the extension `vector` that has half precision and goes on where a filter left too few.
+const VECTOR_MIN: [u32; 2] = [0, 8];
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// It was written by a newer build.
+    #[error("has schema {found}, this build knows up to {VERSION}; use the newer build")]
+    Newer {
+        /// Its schema.
+        found: i64,
+    },
+    /// Vectors cannot be kept.
+    #[error(
+        "lacks the extension pgvector 0.8 or newer ({problem}); install it on the server and have a superuser run `CREATE EXTENSION vector`"
+    )]
+    NoVectors {
+        /// What is there instead.
+        problem: String,
+    },
+    /// There is no connection to be had.
+    #[error("cannot be reached: {problem}; check host, port, name and password in store.url")]
+    Away {
+        /// Why.
+        problem: String,
+    },
+    /// A statement failed.
+    #[error(transparent)]
+    Fault(#[from] SqlFault),
+}
+
+impl From<crate::sql::Error> for Unfit {
+    fn from(error: crate::sql::Error) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// Takes the missing steps, all of them or none.
+pub(crate) fn migrate(connection: &Connection) -> Result<(), Unfit> {
+    let session = connection.as_postgres()?;
+    session.batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK}, {MIGRATION})"))?;
+    let done = steps(connection);
+    match &done {
+        Ok(()) => session.batch("COMMIT")?,
+        Err(_) => session.roll_back(),
+    }
+    done
+}
+
+fn steps(connection: &Connection) -> Result<(), Unfit> {
+    let session = connection.as_postgres()?;
+    let found = version(connection)?;
+    if found > VERSION {
+        return Err(Unfit::Newer { found });
+    }
+    need_vectors(connection)?;
+    for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        session.batch(step)?;
+    }
+    if found == 0 {
+        session.batch("CREATE TABLE hivemem_schema (version bigint NOT NULL)")?;
+        session.batch("INSERT INTO hivemem_schema VALUES (0)")?;
+    }
+    if found < VERSION {
+        connection.execute("UPDATE hivemem_schema SET version = ?1", [VERSION])?;
+    }
+    Ok(())
+}
+
+/// Schema version of the database; 0 when there is none.
+pub(crate) fn version(connection: &Connection) -> Result<i64, SqlFault> {
+    let is_there: bool =
+        connection
+            .query_row("SELECT to_regclass('hivemem_schema') IS NOT NULL", [], |row| row.get(0))?;
+    if !is_there {
+        return Ok(0);
+    }
+    Ok(connection.query_row("SELECT version FROM hivemem_schema", [], |row| row.get(0))?)
+}
+
+/// Has the extension there, which somebody else may have to install.
+fn need_vectors(connection: &Connection) -> Result<(), Unfit> {
+    let text = "SELECT extversion FROM pg_extension WHERE extname = 'vector'";
+    let mut found: Option<String> = connection.query_row(text, [], |row| row.get(0)).optional()?;
+    if found.is_none() {
+        let session = connection.as_postgres()?;
+        session
+            .batch("CREATE EXTENSION vector")
+            .map_err(|error| Unfit::NoVectors { problem: error.to_string() })?;
+        found = connection.query_row(text, [], |row| row.get(0)).optional()?;
+    }
+    let version = found.unwrap_or_default();
+    let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    if numbers.as_slice() < VECTOR_MIN.as_slice() {
+        return Err(Unfit::NoVectors { problem: format!("its version is {version}") });
+    }
+    Ok(())
+}
+
+/// What is wrong with the schema.
+pub(crate) fn check(connection: &Connection) -> Result<Vec<Finding>, SqlFault> {
+    let found = version(connection)?;
+    let problem = format!("schema {found} instead of {VERSION}; start a node of this build once");
+    let wrong = (found != VERSION).then_some(Finding { check: "schema", problem });
+    Ok(wrong.into_iter().collect())
+}

@@ -341,7 +341,12 @@ impl Writer {
         if self.head.chain == old.chain {
             return None;
         }
-        self.head.was_kept(self.connection.as_ref()?).ok()
+        let connection = self.connection.as_ref()?;
+        // Its server may still be at it: until then the lock that a transaction begins with is not to be had.
+        let transaction = connection.begin().ok()?;
+        let kept = self.head.was_kept(connection).ok();
+        drop(transaction);
+        kept
     }
 
     fn give_back(&mut self, old: Head) {

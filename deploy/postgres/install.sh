@@ -49,7 +49,7 @@ without_ballast() {
 # The mirror that apt itself names, so that whatever form its sources have, this finds it.
 host_mirror() {
     # shellcheck disable=SC2016  # The variable is apt's.
-    apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -m 1 '/debian/$' || echo http://deb.debian.org/debian/
+    apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -m 1 '/debian/$' || true
 }
 
 # Writes to FOLDER what makes apt forget this machine, but for its proxies.
@@ -129,6 +129,7 @@ try_programs() {
 build() {
     local new=$1 suite done=
     : "${mirror:=$(host_mirror)}"
+    [[ -n $mirror ]] || die "apt names no mirror of Debian: set HIVEMEM_POSTGRES_MIRROR"
     for suite in ${HIVEMEM_POSTGRES_SUITE:-forky trixie}; do
         if download "$new/apt" "$suite"; then
             done=$suite

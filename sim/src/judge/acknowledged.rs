@@ -48,7 +48,7 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
         return;
     }
     let views = Views::of(case);
-    let doomed = doomed(case, &views);
+    let (doomed, unlinked) = (doomed(case, &views), unlinked(case));
     for operation in &case.requests {
         match (operation.call, operation.answer()) {
             (Call::Store { agent, namespace, .. }, Some(Answer::Stored { id, .. }))
@@ -61,7 +61,8 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
                 let ends = [source.as_str(), target.as_str()];
                 // A link between two ids of one memory is not seen.
                 let one = views.subject(source) == views.subject(target);
-                let ended = ends.iter().any(|end| doomed.contains(end)) || is_unlinked(case, link);
+                let ended =
+                    ends.iter().any(|end| doomed.contains(end)) || unlinked.contains(link.as_str());
                 if !one && !ended {
                     linked(operation, ends, link, &replicas, findings);
                 }
@@ -150,9 +151,14 @@ fn copies(case: &Case<'_>, left: u64, federation: &Federation, findings: &mut Fi
     }
 }
 
-fn is_unlinked(case: &Case<'_>, link: &str) -> bool {
+/// Links that somebody asked to remove, so that they may be gone.
+fn unlinked<'h>(case: &Case<'h>) -> BTreeSet<&'h str> {
     let unlinks = case.requests.iter().filter(|operation| !operation.rejected());
-    unlinks.into_iter().any(|o| matches!(o.call, Call::Unlink { link: gone } if gone == link))
+    let of = unlinks.filter_map(|operation| match operation.call {
+        Call::Unlink { link } => Some(link.as_str()),
+        _ => None,
+    });
+    of.collect()
 }
 
 fn stored(

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Case, Findings, Rule, Violation,
-    history::{Answer, Call, Operation},
+    history::{Answer, Call, Operation, Seen},
     replicas::Replicas,
 };
 
@@ -29,21 +29,36 @@ pub const NEVER_BACK: Rule = Rule {
 /// Rules of this judge.
 pub const RULES: &[&Rule] = &[&NOWHERE, &NEVER_BACK];
 
-/// Ids under which a peer had shown a memory before it was asked to delete it, the one that was named among them.
-fn shown_as<'h>(case: &Case<'h>, delete: &Operation<'h>, id: &'h str) -> BTreeSet<&'h str> {
-    let mut ids = BTreeSet::from([id]);
-    let before = case.operations.iter().filter(|o| o.node == delete.node && o.precedes(delete));
-    for read in before.filter(|read| !case.forgot(delete.node, read, delete)) {
+/// Reads by which a peer showed a memory, by the peer and each id that was shown.
+type Looks<'c, 'h> = BTreeMap<(&'h str, &'h str), Vec<(&'c Operation<'h>, &'h Seen)>>;
+
+fn looks<'c, 'h>(case: &'c Case<'h>) -> Looks<'c, 'h> {
+    let mut looks = Looks::new();
+    for read in &case.operations {
         if let (
             Call::Read { .. } | Call::ReadQuorum { .. },
             Some(Answer::Memory { seen: Some(seen) }),
         ) = (read.call, read.answer())
-            && seen.ids().any(|shown| shown == id)
         {
-            ids.extend(seen.ids());
+            for id in seen.ids() {
+                looks.entry((read.node, id)).or_default().push((read, seen));
+            }
         }
     }
-    ids
+    looks
+}
+
+/// Ids under which a peer had shown a memory before it was asked to delete it, the one that was named among them.
+fn shown_as<'h>(
+    case: &Case<'h>,
+    looks: &Looks<'_, 'h>,
+    delete: &Operation<'h>,
+    id: &'h str,
+) -> BTreeSet<&'h str> {
+    let at = looks.get(&(delete.node, id)).into_iter().flatten();
+    let known =
+        at.filter(|(read, _)| read.precedes(delete) && !case.forgot(delete.node, read, delete));
+    known.flat_map(|(_, seen)| seen.ids()).chain([id]).collect()
 }
 
 /// Judges the last looks and every read.
@@ -54,10 +69,11 @@ pub fn judge(case: &Case<'_>, findings: &mut Findings) {
 }
 
 fn nowhere(case: &Case<'_>, replicas: &Replicas<'_>, findings: &mut Findings) {
+    let looks = looks(case);
     for operation in case.requests.iter().filter(|operation| operation.done().is_some()) {
         let shows: Vec<&str> = match operation.call {
             Call::Delete { id } => {
-                let ids = shown_as(case, operation, id);
+                let ids = shown_as(case, &looks, operation, id);
                 let all = replicas.shown.iter();
                 let shows = all.filter(|(_, shown)| ids.iter().any(|id| shown.contains_key(id)));
                 shows.map(|(peer, _)| *peer).collect()

@@ -63,5 +63,5 @@ pub fn doomed<'h>(case: &Case<'h>, views: &Views<'h>) -> BTreeSet<&'h str> {
         Call::Delete { id } => Some(id.as_str()),
         _ => None,
     });
-    of.flat_map(|id| views.ids(id)).collect()
+    views.with_others(of.collect())
 }

@@ -5,7 +5,7 @@
 //!
 //! Not here: what is to be seen of them (`updates`, `deleted`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Case,
@@ -73,11 +73,12 @@ impl<'h> Views<'h> {
         known.copied().unwrap_or(Subject::One(&seen.id))
     }
 
-    /// All known ids of what a memory belongs to, itself among them.
-    pub fn ids(&self, id: &'h str) -> Vec<&'h str> {
-        let subject = self.subject(id);
-        let others = self.0.iter().filter(|(other, of)| **other != id && **of == subject);
-        [id].into_iter().chain(others.map(|(other, _)| *other)).collect()
+    /// These ids, and all known ones of what they belong to.
+    pub fn with_others(&self, mut ids: BTreeSet<&'h str>) -> BTreeSet<&'h str> {
+        let subjects: BTreeSet<Subject<'h>> = ids.iter().map(|id| self.subject(id)).collect();
+        let others = self.0.iter().filter(|(_, subject)| subjects.contains(subject));
+        ids.extend(others.map(|(id, _)| *id));
+        ids
     }
 }
 

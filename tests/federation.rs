@@ -95,6 +95,25 @@ fn an_acknowledged_write_is_on_a_majority_and_soon_on_all() {
 }
 
 #[test]
+fn an_agent_that_one_node_revokes_is_soon_refused_by_all() {
+    let all = peers();
+    let may = |peer: &Peer| run(peer.path(), &["--agent", "mallory", "list"]);
+    ok(all[0].path(), &["agents", "register", "mallory"]);
+    for peer in &all {
+        assert!(may(peer).status.success());
+    }
+    ok(all[0].path(), &["agents", "revoke", "mallory"]);
+    for peer in &all {
+        until("it is refused", || {
+            let told = may(peer);
+            let words = String::from_utf8_lossy(&told.stderr).into_owned();
+            let refused = !told.status.success() && words.contains("was revoked");
+            if refused { Ok(()) } else { Err(words) }
+        });
+    }
+}
+
+#[test]
 fn without_its_daemon_a_node_with_peers_writes_nothing() {
     let mut all = peers();
     all[0].daemon.take().expect("it runs").kill();

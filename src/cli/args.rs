@@ -23,6 +23,9 @@ pub struct Cli {
     /// Folder of the database, indexes and keys.
     #[arg(long, global = true, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
+    /// Database that has the rows, postgres://… (default: a file in the data folder).
+    #[arg(long, global = true, value_name = "URL")]
+    pub store_url: Option<String>,
     /// Node to talk to, e.g. http://127.0.0.1:7747 (default: the one on the data folder).
     #[arg(long, global = true, env = "HIVEMEM_URL", value_name = "URL")]
     pub url: Option<String>,
@@ -406,6 +409,8 @@ pub enum Command {
         #[command(subcommand)]
         command: PkiCommand,
     },
+    /// Bring the database of storage.url to the schema of this build, before nodes start on it.
+    SchemaInit,
     /// Write a consistent, verified copy of the store while it is in use.
     Backup {
         /// Name of its folder below backup.folder (default: by the time, and the oldest beyond

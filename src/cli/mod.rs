@@ -77,6 +77,9 @@ pub fn settings(cli: &Cli) -> Result<Settings, ConfigError> {
     if let Some(folder) = &cli.data_dir {
         layers.add("data_dir", folder.display().to_string(), Origin::Flag)?;
     }
+    if let Some(url) = &cli.store_url {
+        layers.add("storage.url", url.clone(), Origin::Flag)?;
+    }
     if let Some(agent) = &cli.agent {
         layers.add("agent", agent.clone(), Origin::Flag)?;
     }
@@ -136,6 +139,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         }
         Command::Identity { command } if !matches!(command, IdentityCommand::Export(_)) => {
             return commands::local::identity(disk, &settings.config, command, cli.json);
+        }
+        Command::SchemaInit => {
+            return commands::local::schema_init(disk, &settings.config, cli.json).await;
         }
         Command::Restore { from } => {
             return commands::transfer::restore(disk, &settings.config, from).await;

@@ -9,6 +9,7 @@
 //!
 //! Not here: acting on settings.
 
+mod database;
 mod federation;
 mod layers;
 mod root;
@@ -17,6 +18,7 @@ mod table;
 mod trace;
 mod value;
 
+pub use database::{DatabaseConfig, DatabaseUrl};
 pub use federation::{FederationConfig, Quorum};
 pub use layers::{ConfigError, Layers, Origin, Resolved};
 pub use root::RootConfig;

@@ -11,6 +11,7 @@ use storage::request::QuotaLimits;
 use types::{AgentId, Scope};
 
 use super::{
+    database::DatabaseConfig,
     federation::FederationConfig,
     layers::{ConfigError, Layers},
     root::RootConfig,
@@ -114,6 +115,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Rows that may be read to complete the recall indexes before the node serves.
     pub ahead_rows: u32,
+    /// The database that has the rows, if they are not in a file of the data folder.
+    pub database: Option<DatabaseConfig>,
     /// What is logged.
     pub log_filter: String,
     /// Whether logs are JSON.
@@ -273,6 +276,7 @@ impl Config {
             cache_mib: read.count("storage.cache_mib", 1, 65_536)? as u32,
             reserve_bytes: read.count("storage.reserve_mib", 0, 1 << 30)? << 20,
             ahead_rows: read.count("storage.ahead_rows", 0, 1 << 31)? as u32,
+            database: super::database::read(layers, &read)?,
             log_filter: read.text("log.filter"),
             log_json: read.parse("log.format", |text| match text {
                 "text" => Ok(false),

@@ -129,6 +129,33 @@ pub const SETTINGS: &[Setting] = &[
         "20000",
         "memories read at a start to complete the recall index before serving; the others are read beside it",
     ),
+    secret(
+        "storage.url",
+        "postgres://user:password@host:port/database: the rows are there, not in a file; several hosts may be named, \
+         as host:port,host:port; better kept in storage.url_file",
+    ),
+    setting("storage.url_file", "", "file with that address, mode 0600"),
+    setting("storage.pool_min", "1", "connections to the database that are kept open, 0 to 1000"),
+    setting("storage.pool_max", "10", "most connections to the database, 2 to 1000"),
+    setting("storage.acquire_timeout", "5s", "longest wait for a connection to the database"),
+    setting("storage.statement_timeout", "30s", "longest time for one statement of the database"),
+    setting("storage.lock_timeout", "10s", "longest wait for a lock of the database"),
+    setting("storage.hnsw_m", "16", "neighbours of each vector in the database's index, 2 to 100"),
+    setting(
+        "storage.hnsw_ef_construction",
+        "64",
+        "candidates for neighbours when a vector is added there, twice storage.hnsw_m to 1000",
+    ),
+    setting(
+        "storage.hnsw_ef_search",
+        "100",
+        "candidates when vectors are searched there, 1 to 1000",
+    ),
+    setting(
+        "storage.exact_rows",
+        "5000",
+        "memories up to which all vectors that pass a filter are compared there, without the index",
+    ),
     setting("log.filter", "info", "what is logged, e.g. info or hivemem=debug"),
     setting("log.format", "text", "text or json, on standard error"),
     setting(

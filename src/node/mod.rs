@@ -10,4 +10,5 @@ mod start;
 mod upkeep;
 mod vectors;
 
+pub(crate) use start::database;
 pub use start::{Node, StartError, open_store};

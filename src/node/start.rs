@@ -12,7 +12,7 @@ use runtime::{
     disk::DiskRef,
     task::{self, Shutdown},
 };
-use storage::{OpenError, RowStore, Store, StoreConfig, sqlite};
+use storage::{OpenError, RowStore, Store, StoreConfig, postgres::PostgresConfig};
 use thiserror::Error;
 use types::{AgentId, NodeId, Reject};
 
@@ -26,7 +26,7 @@ use super::{
     upkeep,
 };
 use crate::{
-    config::{Config, FederationConfig},
+    config::{Config, DatabaseUrl, FederationConfig},
     embed::{self, EmbedError, Embedder},
     identity::{IdentityError, Keyring, SecretError, read_secret},
     peers::{self, OwnRules, Peers, PeersStartError},
@@ -118,11 +118,39 @@ fn access_keys(disk: &DiskRef, config: &Config) -> Result<AccessKeys, SecretErro
     })
 }
 
-async fn open_sqlite(
+/// How the database is reached, if the rows are in one.
+///
+/// # Errors
+/// When its address cannot be read.
+pub(crate) fn database(
+    disk: &DiskRef,
+    config: &Config,
+) -> Result<Option<PostgresConfig>, SecretError> {
+    let Some(database) = &config.database else { return Ok(None) };
+    let url = match &database.url {
+        DatabaseUrl::Here(url) => url.clone(),
+        DatabaseUrl::File(path) => read_secret(&**disk, path)?.to_string(),
+    };
+    Ok(Some(PostgresConfig {
+        url,
+        connections_min: database.pool_min,
+        connections_max: database.pool_max,
+        acquire_timeout: database.acquire_timeout,
+        statement_timeout: database.statement_timeout,
+        lock_timeout: database.lock_timeout,
+        hnsw_m: database.hnsw_m,
+        hnsw_ef_construction: database.hnsw_ef_construction,
+        hnsw_ef_search: database.hnsw_ef_search,
+        exact_rows_max: database.exact_rows_max,
+    }))
+}
+
+async fn open_rows(
     disk: DiskRef,
     config: &Config,
     embedder: &Arc<dyn Embedder>,
 ) -> Result<RowStore, StartError> {
+    let database = database(&disk, config)?;
     // The store's lock comes first: a second node must not make a second identity.
     let folder = config.data_dir.clone();
     let ring = Keyring::new(disk.clone(), &folder);
@@ -130,18 +158,18 @@ async fn open_sqlite(
     let plan = move || -> Result<RowStore, StartError> {
         let signer = Arc::new(ring.load_or_generate()?);
         let settings = store_config(&config, signer, &*embedder);
-        Ok(sqlite::open_store(disk, &folder, settings)?)
+        Ok(storage::open_store(disk, &folder, database.as_ref(), settings)?)
     };
     blocking::run(plan).await
 }
 
-/// Opens the store of a data folder, and nothing else of the node.
+/// Opens the store of a data folder, wherever its rows are, and nothing else of the node.
 ///
 /// # Errors
 /// [`StartError`].
 pub async fn open_store(disk: DiskRef, config: &Config) -> Result<Arc<dyn Store>, StartError> {
     let embedder = embed::build(&disk, &config.embedder)?;
-    Ok(Arc::new(open_sqlite(disk, config, &embedder).await?))
+    Ok(Arc::new(open_rows(disk, config, &embedder).await?))
 }
 
 /// Starts the node's place in the root, if it has one.
@@ -234,7 +262,7 @@ impl Node {
         let files = disk.clone();
         let keys = access_keys(&disk, config)?;
         let embedder = embed::build(&disk, &config.embedder)?;
-        let opened = open_sqlite(disk, config, &embedder).await?;
+        let opened = open_rows(disk, config, &embedder).await?;
         let id = opened.node_id();
         let store: Arc<dyn Store> = Arc::new(opened);
         let settings = service_settings(config, &*embedder);

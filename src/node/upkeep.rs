@@ -1,4 +1,4 @@
-//! Housekeeping: recalls are written down, expired memories archived.
+//! Housekeeping: recalls are written down, expired memories archived, and it is known who is registered.
 //!
 //! Invariants: housekeeping goes through the same write path as everything else, under the node's
 //! own name; it holds no lock between steps and stops between any two.
@@ -23,6 +23,8 @@ use crate::peers::Peers;
 
 /// Time between two reports of recalls.
 const ACCESS_PERIOD: Duration = Duration::from_secs(5);
+/// Time between two tries to read the registered agents.
+const AGENTS_PAUSE: Duration = Duration::from_secs(1);
 /// Time between two looks for expired memories.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(30);
 /// How much longer each node waits than the one before it, so that one archives for all while it is there.
@@ -32,6 +34,7 @@ const EXPIRY_TURN: Duration = Duration::from_secs(600);
 pub(super) fn start(service: &Arc<Service>, shutdown: &Shutdown) -> Vec<task::JoinHandle<()>> {
     let mut tasks = vec![
         task::spawn_named("accesses", accesses(service.clone(), shutdown.clone())),
+        task::spawn_named("agents", agents(service.clone(), shutdown.clone())),
         task::spawn_named("expiry", expiry(service.clone(), shutdown.clone())),
     ];
     if service.embedder.space().vectorizer.is_none() {
@@ -61,6 +64,25 @@ pub(super) async fn flush_accesses(service: &Service) {
         let count = vec![Intent::Access(part.to_vec())];
         if let Err(refusal) = service.keep_house(count, true).await {
             tracing::debug!(%refusal, "recalls were not counted");
+        }
+    }
+}
+
+/// Keeps up with agents that peers, or other nodes on the same database, register and revoke.
+async fn agents(service: Arc<Service>, shutdown: Shutdown) {
+    let mut changed = service.store.agents_changed();
+    // Some may have changed since the start has read them.
+    changed.mark_changed();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            told = changed.changed() => if told.is_err() { return },
+        }
+        while let Err(refusal) = service.reload_agents().await {
+            tracing::warn!(%refusal, "the registered agents could not be read");
+            if !pause(&shutdown, AGENTS_PAUSE).await {
+                return;
+            }
         }
     }
 }

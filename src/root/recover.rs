@@ -25,7 +25,7 @@ use runtime::{
     clock::{self, Instant},
     disk::DiskRef,
 };
-use storage::{OpenError, Store, sqlite};
+use storage::{OpenError, Store, folder};
 use thiserror::Error;
 use types::{AgentId, Invalid, Outcome};
 use uuid::Uuid;
@@ -95,7 +95,7 @@ pub struct Inspection {
 pub fn inspect(disk: &DiskRef, folders: &[PathBuf]) -> Result<Vec<Inspection>, RecoverError> {
     let mut all = Vec::new();
     for folder in folders {
-        let _alone = sqlite::hold(disk, folder)?;
+        let _alone = folder::hold(disk, folder)?;
         all.push(inspect_one(disk, folder)?);
     }
     let cluster = all.first().ok_or(RecoverError::Nothing)?.survivor.identity.cluster;
@@ -126,7 +126,7 @@ fn inspect_one(disk: &DiskRef, folder: &Path) -> Result<Inspection, RecoverError
 /// # Errors
 /// [`RecoverError`].
 pub fn complete(disk: &DiskRef, folder: &Path) -> Result<(), RecoverError> {
-    let _alone = sqlite::hold(disk, folder)?;
+    let _alone = folder::hold(disk, folder)?;
     Ok(raft::complete(disk, &folder.join(FOLDER))?)
 }
 

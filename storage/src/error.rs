@@ -92,6 +92,14 @@ pub enum OpenError {
         /// What is wrong, and the fix.
         problem: String,
     },
+    /// The memories of the folder are not where they are looked for.
+    #[error("{path} {problem}")]
+    Folder {
+        /// The file that says so.
+        path: PathBuf,
+        /// What it says, and the fix.
+        problem: &'static str,
+    },
     /// The operating system refused.
     #[error("cannot open {path}: {source}")]
     Io {

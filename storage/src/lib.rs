@@ -14,10 +14,10 @@ pub mod answer;
 pub mod conformance;
 pub mod cursor;
 pub mod error;
+pub mod folder;
 pub mod graph;
 pub mod index;
 pub mod port;
-#[cfg(not(madsim))]
 pub mod postgres;
 pub mod request;
 pub mod rows;
@@ -29,3 +29,25 @@ pub mod state;
 pub use error::{OpenError, StoreError};
 pub use port::{ReadStore, Store, WriteStore};
 pub use rows::{RowStore, StoreConfig};
+
+use std::path::Path;
+
+use postgres::PostgresConfig;
+use runtime::disk::DiskRef;
+
+/// Opens the store of a data folder: in a file there, or in a database elsewhere. Blocks, and is to be called where that is
+/// allowed, within the runtime that will drive the connections.
+///
+/// # Errors
+/// [`OpenError`], with the fix.
+pub fn open_store(
+    disk: DiskRef,
+    folder: &Path,
+    database: Option<&PostgresConfig>,
+    config: StoreConfig,
+) -> Result<RowStore, OpenError> {
+    match database {
+        None => sqlite::open_store(disk, folder, config),
+        Some(postgres) => postgres::open_store(disk, folder, postgres, config),
+    }
+}

@@ -73,6 +73,9 @@ pub trait WriteStore: Send + Sync {
     /// The position of the last commit, and a signal when it moves.
     fn position(&self) -> watch::Receiver<u64>;
 
+    /// A number, and a signal when registered agents have changed, whoever changed them.
+    fn agents_changed(&self) -> watch::Receiver<u64>;
+
     /// The trace for which the first operation of this node from a number on was made that was made for one, as long
     /// as that is remembered: a while.
     fn traced(&self, first: u64) -> Option<Traced>;

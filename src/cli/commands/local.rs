@@ -1,8 +1,9 @@
 //! Commands that need no node: identity, configuration, completions, manual page.
 
 use clap::CommandFactory;
-use runtime::disk::DiskRef;
-use serde_json::{Value, json};
+use runtime::{blocking, disk::DiskRef};
+use serde_json::{Map, Value, json};
+use storage::postgres;
 
 use super::show;
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     },
     config::Config,
     identity::{Keyring, PublicIdentity, read_secret},
+    node,
 };
 
 /// Prints a completion script.
@@ -84,7 +86,43 @@ fn check_files(config: &Config) -> Result<(), Failure> {
     for path in [&config.api_key_file, &config.operator_key_file].into_iter().flatten() {
         read_secret(&*disk, path).map_err(|e| Failure::usage(e.to_string()))?;
     }
+    node::database(&disk, config).map_err(|e| Failure::usage(e.to_string()))?;
     Keyring::new(disk, &config.data_dir).load()?;
+    Ok(())
+}
+
+/// Brings a database to the schema of this build.
+///
+/// # Errors
+/// Without storage.url; when the database cannot be reached, or does not fit.
+pub async fn schema_init(disk: DiskRef, config: &Config, as_json: bool) -> Result<(), Failure> {
+    let database = node::database(&disk, config).map_err(|e| Failure::usage(e.to_string()))?;
+    let Some(database) = database else {
+        return Err(Failure::usage(
+            "no database is configured; set storage.url, or give --store-url postgres://…",
+        ));
+    };
+    let done = blocking::run(move || postgres::init(disk, &database)).await;
+    let done = done.map_err(|error| Failure::start(error.to_string()))?;
+    let server: Value = done
+        .server
+        .iter()
+        .map(|(name, version)| (name.clone(), json!(version)))
+        .collect::<Map<_, _>>()
+        .into();
+    let value = json!({
+        "place": done.place, "found": done.found, "schema": done.version, "server": server
+    });
+    show(as_json, &value, |_| {
+        let what = match done.found {
+            found if found == done.version => "has".to_owned(),
+            0 => "is empty no more: it has".to_owned(),
+            found => format!("had schema {found} and has"),
+        };
+        let with = done.server.iter().map(|(name, version)| format!("{name} {version}"));
+        let with = with.collect::<Vec<_>>().join(", ");
+        format!("the database at {} {what} schema {}; {with}\n", done.place, done.version)
+    });
     Ok(())
 }
 

@@ -65,20 +65,27 @@ macro_rules! cases {
 }
 use cases;
 
+/// All of them.
+const MODULES: [&[Case]; 8] = [
+    writing::CASES,
+    life::CASES,
+    visibility::CASES,
+    listing::CASES,
+    graph::CASES,
+    stream::CASES,
+    recalling::CASES,
+    counting::CASES,
+];
+
+/// How many cases the suite has.
+pub fn count() -> usize {
+    MODULES.into_iter().map(<[Case]>::len).sum()
+}
+
 /// Runs every case, each on a store of its own, and gives what failed.
 pub async fn run(factory: &dyn Factory) -> Vec<Failure> {
-    let modules = [
-        writing::CASES,
-        life::CASES,
-        visibility::CASES,
-        listing::CASES,
-        graph::CASES,
-        stream::CASES,
-        recalling::CASES,
-        counting::CASES,
-    ];
     let mut failures = Vec::new();
-    for (name, case) in modules.into_iter().flatten() {
+    for (name, case) in MODULES.into_iter().flatten() {
         let world = World::new(factory, factory.fresh().await);
         let mut outcome = case(&world).await;
         if outcome.is_ok() {

@@ -10,16 +10,14 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use parking_lot::RwLock;
 use runtime::disk::DiskRef;
-use sqlx::{
-    ConnectOptions as _, Connection as _, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
 use tokio::runtime::Handle;
 
 use super::{
     PostgresConfig,
     schema::{self, Unfit},
+    servers::Servers,
 };
 use crate::{
     answer::Finding,
@@ -33,64 +31,75 @@ use crate::{
     },
     sql::{
         self, Connection,
-        session::{Session, Settings, within},
+        session::{Session, Settings},
     },
 };
 
 /// What a statement may take beyond the server's own limit, until the server is taken for lost.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a connection may have been idle and still be used without asking whether it lives.
-const FRESH: Duration = Duration::from_secs(1);
+
+/// How often it is looked for what others have written.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A database on a server.
 pub(crate) struct PostgresEngine {
     runtime: Handle,
-    pool: PgPool,
+    servers: Servers,
     settings: Arc<Settings>,
     disk: DiskRef,
     daemon: Option<Daemon>,
+    has_peers: bool,
 }
 
 impl PostgresEngine {
     /// Reaches no server yet. To be called within the runtime that drives its connections.
-    pub(crate) fn new(options: PgConnectOptions, config: &PostgresConfig, disk: DiskRef) -> Self {
-        let pool = PgPoolOptions::new()
-            .min_connections(config.connections_min)
-            .max_connections(config.connections_max.max(2))
-            .acquire_timeout(config.acquire_timeout)
-            .test_before_acquire(false)
-            .before_acquire(|connection, told| {
-                Box::pin(
-                    async move { Ok(told.idle_for < FRESH || connection.ping().await.is_ok()) },
-                )
-            })
-            .connect_lazy_with(options);
+    ///
+    /// # Errors
+    /// What is wrong with the URL, in words.
+    pub(crate) fn new(config: &PostgresConfig, disk: DiskRef) -> Result<Self, String> {
+        let servers = Servers::new(config)?;
         let settings = Arc::new(settings(config));
-        Self { runtime: Handle::current(), pool, settings, disk, daemon: None }
+        Ok(Self {
+            runtime: Handle::current(),
+            servers,
+            settings,
+            disk,
+            daemon: None,
+            has_peers: false,
+        })
     }
 
     /// Has one connection made, and says why if that cannot be: a pool only says that there was none in time.
-    pub(crate) fn reach(&self, timeout: Duration) -> Result<(), Unfit> {
-        let options = self.pool.connect_options();
-        let made = async { options.connect().await?.close().await };
-        let problem = match self.runtime.block_on(within(timeout, made)) {
-            Some(Ok(())) => return Ok(()),
-            Some(Err(error)) => error.to_string(),
-            None => format!("no answer in {} ms", timeout.as_millis()),
-        };
-        Err(Unfit::Away { problem })
+    pub(crate) fn reach(&self) -> Result<(), Unfit> {
+        self.servers.seek()
+    }
+
+    /// Where the database is, without the password.
+    pub(crate) fn place(&self) -> String {
+        self.servers.place()
     }
 
     /// The same, for a daemon that has been started.
-    pub(crate) fn of(self, daemon: Daemon) -> Self {
-        Self { daemon: Some(daemon), ..self }
+    pub(crate) fn of(self, daemon: Daemon, has_peers: bool) -> Self {
+        Self { daemon: Some(daemon), has_peers, ..self }
     }
+}
 
-    fn connect(&self) -> sql::Result<Connection> {
-        let connection =
-            self.runtime.block_on(self.pool.acquire()).map_err(sql::Error::Postgres)?;
-        let session = Session::new(self.runtime.clone(), connection, self.settings.clone());
-        Ok(Connection::postgres(session))
+impl PostgresEngine {
+    /// The database has lost what was acknowledged: a standby was promoted that did not have it yet.
+    fn went_back(&self, last: u64, head: &Head) {
+        let had = head.position;
+        if self.has_peers {
+            // They know what this node had said, and it must not say another thing under the same number.
+            runtime::fatal::stop_node(&format!(
+                "the database went back from position {had} to {last}; started again, this node asks its peers what it had said"
+            ));
+        }
+        tracing::error!(
+            had,
+            last,
+            "the database went back: what was written between is lost; replicate synchronously"
+        );
     }
 }
 
@@ -110,6 +119,7 @@ fn settings(config: &PostgresConfig) -> Settings {
         )
         .into(),
         limit: config.statement_timeout + GRACE,
+        texts: RwLock::default(),
     }
 }
 
@@ -121,8 +131,17 @@ const GROUPS: i32 = 1;
 pub(super) const MIGRATION: i32 = 2;
 
 impl Engine for PostgresEngine {
-    fn open(&self, _role: Role) -> sql::Result<Connection> {
-        self.connect()
+    fn open(&self, role: Role) -> sql::Result<Connection> {
+        if role == Role::Writer {
+            // The one that failed may have become a standby.
+            self.servers.seek().map_err(|unfit| match unfit {
+                Unfit::Fault(SqlFault::Sql(error)) => error,
+                other => sql::Error::Away { problem: other.to_string() },
+            })?;
+        }
+        let connection = self.servers.acquire()?;
+        let session = Session::new(self.runtime.clone(), connection, self.settings.clone());
+        Ok(Connection::postgres(session))
     }
 
     fn disk(&self) -> DiskRef {
@@ -131,6 +150,10 @@ impl Engine for PostgresEngine {
 
     fn is_pooled(&self) -> bool {
         true
+    }
+
+    fn follows_every(&self) -> Option<Duration> {
+        Some(LOOK_EVERY)
     }
 
     fn is_short_of_space(&self, _reserve_bytes: u64) -> bool {
@@ -156,6 +179,9 @@ impl Engine for PostgresEngine {
                 "node {} was started elsewhere with the same identity; this one ends",
                 daemon.node
             ));
+        }
+        if unsigned(last) < head.position {
+            self.went_back(unsigned(last), head);
         }
         if unsigned(last) != head.position {
             words.catch_up(writer)?;

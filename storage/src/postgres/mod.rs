@@ -3,7 +3,9 @@
 //! | module | what |
 //! |---|---|
 //! | [`config`] | settings |
+//! | `absent` | what stands for all of it in the simulator |
 //! | [`engine`] | what the rows ask for: connections, transactions one after the other, coming back after a loss |
+//! | [`servers`] | which server, when a URL names several |
 //! | [`schema`] | tables and migrations, and what the server must have |
 //! | [`store`] | what happens before the first request |
 //! | [`recall`], [`words`] | searching by words and vectors in the database |
@@ -15,14 +17,39 @@
 //!
 //! Not here: the rows (`rows`), and the simulator, which has no such server.
 
-pub mod config;
+#[cfg(madsim)]
+mod absent;
+mod config;
+#[cfg(not(madsim))]
 pub(crate) mod engine;
+#[cfg(not(madsim))]
 pub(crate) mod recall;
+#[cfg(not(madsim))]
 pub(crate) mod schema;
+#[cfg(not(madsim))]
+mod servers;
+#[cfg(not(madsim))]
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(not(madsim))]
 pub(crate) mod words;
 
+#[cfg(madsim)]
+pub use absent::{init, open_store};
 pub use config::PostgresConfig;
-pub use store::open_store;
+#[cfg(not(madsim))]
+pub use store::{init, open_store};
+
+/// What a database had and has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Initialised {
+    /// Where it is, without the password.
+    pub place: String,
+    /// The schema that was found; 0 for none.
+    pub found: i64,
+    /// The schema that is there now.
+    pub version: i64,
+    /// Version of the server, and of its extensions that are used.
+    pub server: Vec<(String, String)>,
+}

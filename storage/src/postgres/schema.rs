@@ -38,8 +38,16 @@ pub(crate) enum Unfit {
         /// What is there instead.
         problem: String,
     },
+    /// Nodes with peers have databases of their own.
+    #[error(
+        "has rows of {others} other nodes, and a node with peers (federation.peers_file) has a database of its own: name another one in storage.url"
+    )]
+    Shared {
+        /// How many.
+        others: i64,
+    },
     /// There is no connection to be had.
-    #[error("cannot be reached: {problem}; check host, port, name and password in store.url")]
+    #[error("cannot be reached: {problem}; check host, port, name and password in storage.url")]
     Away {
         /// Why.
         problem: String,
@@ -96,6 +104,15 @@ pub(crate) fn version(connection: &Connection) -> Result<i64, SqlFault> {
         return Ok(0);
     }
     Ok(connection.query_row("SELECT version FROM hivemem_schema", [], |row| row.get(0))?)
+}
+
+/// Versions of the server and of what it was extended by that is used here.
+pub(crate) fn server(connection: &Connection) -> Result<Vec<(String, String)>, SqlFault> {
+    let text = "SELECT 'postgresql', current_setting('server_version') UNION ALL
+        SELECT CAST(extname AS text), extversion FROM pg_extension WHERE extname IN ('vector', 'age')";
+    let mut statement = connection.prepare_cached(text)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Has the extension there, which somebody else may have to install.

@@ -2,22 +2,26 @@
 //!
 //! Not here: what a store does once it is open (`rows::store`).
 
-use std::{str::FromStr, sync::Arc};
+use std::{path::Path, sync::Arc};
 
-use runtime::{clock, disk::DiskRef};
-use sqlx::{ConnectOptions, postgres::PgConnectOptions};
+use runtime::{
+    clock,
+    disk::{DiskRef, LockGuard},
+};
 use types::NodeId;
 
 use super::{
-    PostgresConfig,
+    Initialised, PostgresConfig,
     engine::PostgresEngine,
     recall::PostgresRecall,
     schema::{self, Unfit},
 };
 use crate::{
     error::OpenError,
+    folder,
     rows::{
-        RowStore, StoreConfig, daemon,
+        RowStore, StoreConfig,
+        daemon::{self, Daemon},
         engine::{Engine, Role},
         fault::SqlFault,
         store::{Parts, Search},
@@ -27,58 +31,63 @@ use crate::{
     sql::Connection,
 };
 
-/// Statements that are kept prepared on each connection.
-const STATEMENTS: usize = 256;
-
-/// Opens the store in a database as a node, which has its rows there with those of others. Blocks, and is to be called where
+/// Opens the store in a database as the node that a folder is, which has its rows there with those of others. Blocks, and is to be called where
 /// that is allowed, within the runtime that will drive its connections.
 ///
 /// # Errors
 /// [`OpenError::Server`], [`OpenError::Newer`], each with its fix.
 pub fn open_store(
     disk: DiskRef,
+    folder: &Path,
     postgres: &PostgresConfig,
-    node: NodeId,
     config: StoreConfig,
 ) -> Result<RowStore, OpenError> {
-    let options = options(&postgres.url)?;
-    let place = place(&options);
-    let refused = |unfit: Unfit| match unfit {
-        Unfit::Newer { found } => {
-            OpenError::Newer { path: place.clone().into(), found, known: schema::VERSION }
-        }
-        other => OpenError::Server { place: place.clone(), problem: other.to_string() },
+    let failed = |source| OpenError::Io { path: folder.to_path_buf(), source };
+    disk.create_dir_all(folder).map_err(failed)?;
+    let lock = folder::hold(&disk, folder)?;
+    let engine = engine(postgres, disk.clone())?;
+    let node = folder::node(&disk, folder)?;
+    let place = engine.place();
+    let opened = engine.reach().and_then(|()| open(engine, postgres, (node, lock), config));
+    opened.map_err(|unfit| refused(&place, unfit))
+}
+
+/// Brings a database to the schema of this build, without a node that would begin to write. Blocks, as [`open_store`].
+///
+/// # Errors
+/// [`OpenError::Server`], [`OpenError::Newer`], each with its fix.
+pub fn init(disk: DiskRef, postgres: &PostgresConfig) -> Result<Initialised, OpenError> {
+    let engine = engine(postgres, disk)?;
+    let place = engine.place();
+    let made = || {
+        engine.reach()?;
+        let connection = engine.open(Role::Writer)?;
+        let found = schema::version(&connection)?;
+        schema::migrate(&connection)?;
+        let server = schema::server(&connection)?;
+        Ok(Initialised { place: place.clone(), found, version: schema::VERSION, server })
     };
-    let engine = PostgresEngine::new(options, postgres, disk);
-    engine
-        .reach(postgres.acquire_timeout)
-        .and_then(|()| open(engine, postgres, node, config))
-        .map_err(refused)
+    made().map_err(|unfit| refused(&place, unfit))
 }
 
-fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
-    let wrong = |problem: String| OpenError::Server { place: "store.url".into(), problem };
-    // The library takes any scheme for its own.
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(wrong("must begin with postgres://".to_owned()));
+fn engine(postgres: &PostgresConfig, disk: DiskRef) -> Result<PostgresEngine, OpenError> {
+    let wrong = |problem| OpenError::Server { place: "storage.url".to_owned(), problem };
+    PostgresEngine::new(postgres, disk).map_err(wrong)
+}
+
+fn refused(place: &str, unfit: Unfit) -> OpenError {
+    match unfit {
+        Unfit::Newer { found } => {
+            OpenError::Newer { path: place.into(), found, known: schema::VERSION }
+        }
+        other => OpenError::Server { place: place.to_owned(), problem: other.to_string() },
     }
-    let options = PgConnectOptions::from_str(url).map_err(|error| wrong(error.to_string()))?;
-    Ok(options
-        .application_name("hivemem")
-        .statement_cache_capacity(STATEMENTS)
-        .disable_statement_logging())
-}
-
-/// Where a database is, without the password.
-fn place(options: &PgConnectOptions) -> String {
-    let database = options.get_database().unwrap_or("its default database");
-    format!("{}:{}/{database}", options.get_host(), options.get_port())
 }
 
 fn open(
     engine: PostgresEngine,
     postgres: &PostgresConfig,
-    node: NodeId,
+    (node, lock): (NodeId, LockGuard),
     config: StoreConfig,
 ) -> Result<RowStore, Unfit> {
     let connection = engine.open(Role::Writer)?;
@@ -86,13 +95,13 @@ fn open(
     let space = vectors::space_number(&connection, &config.space)?;
     let recall = PostgresRecall::new(postgres, &config.space, space);
     recall.make_index(&connection)?;
-    let daemon = daemon::start(&connection, node, config.signer.as_ref(), clock::now_unix_ms())?;
+    let daemon = begin(&connection, node, &config)?;
     let (words, head, broken) = end(&connection, &daemon, &config)?;
     if let Some(problem) = &broken {
         tracing::error!(problem, "the audit chain does not hold; writes will be refused");
     }
     let parts = Parts {
-        engine: Arc::new(engine.of(daemon)),
+        engine: Arc::new(engine.of(daemon, config.has_peers)),
         config: Arc::new(config),
         connection,
         node,
@@ -100,7 +109,7 @@ fn open(
         head,
         broken,
         search: Search::Database(Arc::new(recall)),
-        lock: None,
+        lock,
     };
     RowStore::start(parts).map_err(|error| {
         let cause = format!("a thread: {error}");
@@ -108,10 +117,34 @@ fn open(
     })
 }
 
+/// Counts the start of a node.
+///
+/// A node with peers answers for all that is in its database, so no other node has rows there.
+fn begin(connection: &Connection, node: NodeId, config: &StoreConfig) -> Result<Daemon, Unfit> {
+    let transaction = connection.begin()?;
+    let (others, with_peers): (i64, bool) = connection.query_row(
+        "SELECT (SELECT count(*) FROM daemons WHERE node <> ?1),
+            EXISTS(SELECT 1 FROM meta WHERE key = 'has_peers')",
+        [node.as_bytes()],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    if others > 0 && (config.has_peers || with_peers) {
+        return Err(Unfit::Shared { others });
+    }
+    let note = match config.has_peers {
+        true => "INSERT INTO meta (key, value) VALUES ('has_peers', 1) ON CONFLICT DO NOTHING",
+        false => "DELETE FROM meta WHERE key = 'has_peers'",
+    };
+    connection.execute(note, [])?;
+    let daemon = daemon::note(connection, node, config.signer.as_ref(), clock::now_unix_ms())?;
+    transaction.commit()?;
+    Ok(daemon)
+}
+
 /// Where everything ends, with nobody writing meanwhile.
 fn end(
     connection: &Connection,
-    daemon: &daemon::Daemon,
+    daemon: &Daemon,
     config: &StoreConfig,
 ) -> Result<(Vocabulary, Head, Option<String>), SqlFault> {
     let transaction = connection.begin()?;

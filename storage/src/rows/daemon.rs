@@ -42,6 +42,18 @@ pub(crate) fn start(
     now_ms: u64,
 ) -> Result<Daemon> {
     let transaction = connection.begin()?;
+    let daemon = note(connection, node, signer, now_ms)?;
+    transaction.commit()?;
+    Ok(daemon)
+}
+
+/// The same, within a transaction that is open.
+pub(crate) fn note(
+    connection: &Connection,
+    node: NodeId,
+    signer: &dyn Signer,
+    now_ms: u64,
+) -> Result<Daemon> {
     let (number, boots): (i64, i64) = connection.query_row(
         "INSERT INTO daemons (id, node, boots, chain_head)
          VALUES ((SELECT coalesce(max(id), 0) + 1 FROM daemons), ?1, 1, ?2)
@@ -59,6 +71,5 @@ pub(crate) fn start(
          ON CONFLICT (key_id) DO UPDATE SET until_ms = NULL",
         (key_id, public_key, signed(now_ms), number),
     )?;
-    transaction.commit()?;
     Ok(Daemon { number, node, boots: unsigned(boots) })
 }

@@ -5,7 +5,7 @@
 //!
 //! Not here: statements (`sql`).
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use runtime::disk::DiskRef;
 
@@ -53,6 +53,11 @@ pub(crate) trait Engine: Send + Sync {
     /// Whether connections are kept by something else when they are not in use.
     fn is_pooled(&self) -> bool {
         false
+    }
+
+    /// How often to look whether others have written to the database; `None` when nobody else can.
+    fn follows_every(&self) -> Option<Duration> {
+        None
     }
 
     /// Takes note of what others have written to the database since, at the beginning of a transaction.

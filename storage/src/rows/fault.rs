@@ -52,7 +52,7 @@ impl SqlFault {
             SqlFault::Rejected(reject) => StoreError::Rejected(reject),
             SqlFault::Sql(error) if error.is_away() => {
                 tracing::warn!(%error, doing, "the database cannot be reached");
-                unavailable().into()
+                unavailable(error.trouble()).into()
             }
             SqlFault::Sql(error) => {
                 stop_on_bad_disk(doing, &error);
@@ -65,9 +65,9 @@ impl SqlFault {
     }
 }
 
-/// The refusal while the database cannot be reached.
-pub(crate) fn unavailable() -> Reject {
-    let detail = "the store's database cannot be reached; nothing was kept: try again";
+/// The refusal while the database does not do what it is asked, and why.
+pub(crate) fn unavailable(trouble: &str) -> Reject {
+    let detail = format!("the store's database {trouble}; nothing was kept: try again");
     Reject::new(Reason::StorageUnavailable, detail).with("retry_after_ms", 1000)
 }
 

@@ -7,6 +7,7 @@
 //! | [`daemon`] | the node whose rows these are |
 //! | [`write`] | the writer: groups, rules, audit rows |
 //! | [`recall`], [`indexes`] | where recall looks; the recall indexes as the writer feeds them |
+//! | [`moves`], [`follow`] | who is told when something changes; what other nodes write to the same database |
 //! | [`row`] | columns against records and views |
 //! | [`pool`] | bounded set of read-only connections |
 //! | [`read`] | everything a reader can ask |
@@ -24,7 +25,9 @@ pub(crate) mod daemon;
 pub(crate) mod digest;
 pub(crate) mod engine;
 pub(crate) mod fault;
+pub(crate) mod follow;
 pub(crate) mod indexes;
+pub(crate) mod moves;
 pub mod pool;
 pub(crate) mod read;
 pub(crate) mod recall;

@@ -22,7 +22,9 @@ use super::{
     config::StoreConfig,
     counters::Counters,
     engine::Engine,
+    follow::Following,
     indexes::{Build, Indexes, Task, Upkeep},
+    moves::Moves,
     pool::ReadPool,
     recall::{DatabaseRecall, Recall},
     write::{
@@ -65,7 +67,7 @@ pub(crate) struct Parts {
     /// Why the audit chain must not be continued, if so.
     pub(crate) broken: Option<String>,
     pub(crate) search: Search,
-    pub(crate) lock: Option<LockGuard>,
+    pub(crate) lock: LockGuard,
 }
 
 /// A store whose rows are in a database.
@@ -78,9 +80,11 @@ pub struct RowStore {
     traces: Arc<Traces>,
     node: NodeId,
     writer: WorkerHandle<Job>,
-    position: watch::Receiver<u64>,
+    moves: Moves,
     /// Given up when the store is closed.
     lock: Mutex<Option<LockGuard>>,
+    /// Whoever watches what others write ends with the store.
+    _following: Option<Following>,
 }
 
 impl RowStore {
@@ -102,7 +106,10 @@ impl RowStore {
         };
         let counters = Arc::new(Counters::default());
         let traces = Arc::new(Traces::default());
-        let (position, watched) = watch::channel(head.position);
+        let moves = Moves::from(head.position);
+        let following = engine
+            .follows_every()
+            .map(|period| Following::begin(pool.clone(), moves.clone(), period));
         let options = WorkerOptions {
             name: "store-writer",
             capacity_jobs: config.queue_capacity,
@@ -119,7 +126,7 @@ impl RowStore {
             broken,
             recall: recall.clone(),
             pool: pool.clone(),
-            position,
+            moves: moves.clone(),
             counters: counters.clone(),
             traces: traces.clone(),
             ticked: 0,
@@ -134,8 +141,9 @@ impl RowStore {
             traces,
             node,
             writer,
-            position: watched,
-            lock: Mutex::new(parts.lock),
+            moves,
+            lock: Mutex::new(Some(parts.lock)),
+            _following: following,
         })
     }
 
@@ -197,7 +205,11 @@ impl WriteStore for RowStore {
     }
 
     fn position(&self) -> watch::Receiver<u64> {
-        self.position.clone()
+        self.moves.position()
+    }
+
+    fn agents_changed(&self) -> watch::Receiver<u64> {
+        self.moves.agents()
     }
 
     fn traced(&self, first: u64) -> Option<Traced> {

@@ -9,7 +9,10 @@
 //! | `max(a, b)`, `min(a, b)` | `greatest(a, b)`, `least(a, b)` |
 //! | `t.a = ?1 COLLATE NOCASE` | `lower(t.a) = lower($1)` |
 //! | `a GLOB ?1` | `a ~ hivemem_glob($1)`, a function of the schema |
+//! | `t INDEXED BY i` | `t`: the planner knows better |
 //! | `a CROSS JOIN b ON …` (the order of a join is the writer's) | `a JOIN b ON …` (it is the planner's) |
+//!
+//! A parameter is first compared with what has a type, and then with NULL: PostgreSQL takes its type from its first use.
 //!
 //! Invariant: what is between quotation marks is left as it is.
 //!
@@ -21,7 +24,7 @@ pub(crate) fn postgres(text: &str) -> String {
         .replace("CROSS JOIN", "JOIN")
         .replace("CAST(value AS INTEGER)", "CAST(value AS bigint)");
     let text = of_two(of_two(text, "max(", "greatest("), "min(", "least(");
-    let text = glob(&no_case(&text));
+    let text = glob(&no_case(&not_indexed(text)));
     let mut out = String::with_capacity(text.len() + 64);
     let mut rest = text.as_str();
     while let Some(at) = rest.find(['?', '\'']) {
@@ -72,6 +75,16 @@ fn has_two(arguments: &str) -> bool {
         }
     }
     false
+}
+
+fn not_indexed(mut text: String) -> String {
+    const INDEXED: &str = " INDEXED BY ";
+    while let Some(at) = text.find(INDEXED) {
+        let name = at + INDEXED.len();
+        let end = text[name..].find([' ', '\n', ')']).map_or(text.len(), |end| name + end);
+        text.replace_range(at..end, "");
+    }
+    text
 }
 
 fn no_case(text: &str) -> String {
@@ -140,6 +153,7 @@ mod tests {
                 "greatest(a, b) + max(c) + min(f(a, b)) + least(f(a), b)",
             ),
             ("a AND t.b = ?3 COLLATE NOCASE AND c", "a AND lower(t.b) = lower($3) AND c"),
+            ("SELECT a FROM t INDEXED BY t_a\n WHERE a = ?1", "SELECT a FROM t\n WHERE a = $1"),
             ("a AND title GLOB ?7 AND b", "a AND title ~ hivemem_glob($7) AND b"),
         ];
         for (sqlite, expected) in cases {

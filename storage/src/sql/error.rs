@@ -23,6 +23,18 @@ pub enum Error {
         /// How long it was waited for.
         limit: std::time::Duration,
     },
+    /// No server can be reached that takes writes.
+    #[error("{problem}")]
+    Away {
+        /// What each of them said.
+        problem: String,
+    },
+    /// All connections that may be had are in use.
+    #[error("all {connections} connections are in use")]
+    Exhausted {
+        /// How many there are.
+        connections: u32,
+    },
     /// Something was asked that only another database can do.
     #[error("this store's database cannot do that")]
     Elsewhere,
@@ -72,7 +84,7 @@ impl Error {
     /// it later (PostgreSQL's documentation, appendix A): all but wrong data and wrong statements.
     pub fn is_away(&self) -> bool {
         match self {
-            Self::Late { .. } => true,
+            Self::Late { .. } | Self::Away { .. } | Self::Exhausted { .. } => true,
             #[cfg(not(madsim))]
             Self::Postgres(error) => match code(error) {
                 Some(code) => !["22", "23", "42"].iter().any(|wrong| code.starts_with(wrong)),
@@ -84,6 +96,36 @@ impl Error {
                 ),
             },
             _ => false,
+        }
+    }
+}
+
+impl Error {
+    /// Whether no connection was to be had that would have been free.
+    #[cfg(not(madsim))]
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.as_database_error().is_none())
+    }
+
+    /// What a caller may know of a database that may do later what it did not do now ([`Error::is_away`]).
+    pub fn trouble(&self) -> &'static str {
+        match self {
+            Self::Late { .. } => "does not answer",
+            Self::Exhausted { .. } => {
+                "has no connection free for this node (storage.pool_max bounds them)"
+            }
+            #[cfg(not(madsim))]
+            Self::Postgres(error) => match code(error).as_deref() {
+                Some("55P03") => {
+                    "is locked by another session for longer than storage.lock_timeout"
+                }
+                Some("57014") => "took longer than storage.statement_timeout",
+                Some("53300") => "gives no more connections to anybody",
+                Some("25006") => "takes no writes: it is a standby",
+                Some(_) => "refused it for now",
+                None => "cannot be reached",
+            },
+            _ => "cannot be reached",
         }
     }
 }

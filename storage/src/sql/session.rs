@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::RwLock;
 use sqlx::{
     Arguments, AssertSqlSafe, Encode, Postgres, Row as _, Type, TypeInfo, ValueRef as _,
     encode::IsNull,
@@ -26,6 +27,9 @@ use tokio::runtime::Handle;
 
 use super::{Error, Params, Result, ValueRef, dialect};
 
+/// Most statements that are kept in PostgreSQL's words.
+const TEXTS_MAX: usize = 2048;
+
 /// What connections to one database have in common.
 pub(crate) struct Settings {
     /// Begins a transaction that writes, when no other node is in one.
@@ -34,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) begin_reading: Arc<str>,
     /// Longest time for one statement.
     pub(crate) limit: Duration,
+    /// Statements in PostgreSQL's words.
+    pub(crate) texts: RwLock<HashMap<String, Arc<str>>>,
 }
 
 /// A connection that is in use.
@@ -41,8 +47,6 @@ pub struct Session {
     runtime: Handle,
     /// Absent while it is given back.
     connection: RefCell<Option<PoolConnection<Postgres>>>,
-    /// Statements in PostgreSQL's words.
-    texts: RefCell<HashMap<String, Arc<str>>>,
     settings: Arc<Settings>,
     /// Whether it failed and will be closed.
     spoiled: Cell<bool>,
@@ -70,8 +74,8 @@ impl Session {
         connection: PoolConnection<Postgres>,
         settings: Arc<Settings>,
     ) -> Self {
-        let (connection, texts) = (RefCell::new(Some(connection)), RefCell::default());
-        Self { runtime, connection, texts, settings, spoiled: Cell::new(false) }
+        let connection = RefCell::new(Some(connection));
+        Self { runtime, connection, settings, spoiled: Cell::new(false) }
     }
 
     /// The rows that a statement answers, which is in PostgreSQL's words already.
@@ -153,11 +157,14 @@ impl Session {
 
     /// A statement in PostgreSQL's words.
     pub(crate) fn translated(&self, text: &str) -> Arc<str> {
-        let mut texts = self.texts.borrow_mut();
-        if let Some(known) = texts.get(text) {
+        if let Some(known) = self.settings.texts.read().get(text) {
             return known.clone();
         }
         let translated: Arc<str> = dialect::postgres(text).into();
+        let mut texts = self.settings.texts.write();
+        if texts.len() >= TEXTS_MAX {
+            texts.clear();
+        }
         texts.insert(text.to_owned(), translated.clone());
         translated
     }

@@ -28,5 +28,5 @@ pub(crate) mod tests;
 #[cfg(any(test, feature = "faulty-disk"))]
 pub mod vfs;
 
-pub use open::hold;
+pub(crate) use open::DATABASE_FILE;
 pub use store::open_store;

@@ -1,6 +1,6 @@
 //! Opening the store: what must be true before the first request.
 //!
-//! Invariants: `OPN-1` one process has the store open; `SQL-4` SQLite opens a write-ahead log that was copied
+//! Invariants: `SQL-4` SQLite opens a write-ahead log that was copied
 //! to a new file and synced first, because what the system shows of the old one may exist in its cache alone after
 //! a failed sync; `OPN-2` names created by opening are durable before the first commit is acknowledged.
 //!
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     error::OpenError,
+    folder,
     rows::{
         config::StoreConfig,
         daemon::{self, Daemon},
@@ -37,8 +38,6 @@ use crate::{
 
 /// Name of the database in the store's folder.
 pub const DATABASE_FILE: &str = "hivemem.db";
-/// Name of the file whose lock says that the store is in use.
-const LOCK_FILE: &str = "hivemem.lock";
 /// Permissions of the database.
 const FILE_MODE: u32 = 0o600;
 
@@ -62,7 +61,8 @@ pub(crate) fn open(
     let path = folder.join(DATABASE_FILE);
     let failed = |source| OpenError::Io { path: path.clone(), source };
     disk.create_dir_all(folder).map_err(failed)?;
-    let lock = lock(disk, &folder.join(LOCK_FILE))?;
+    let lock = folder::hold(disk, folder)?;
+    folder::need_here(disk, folder)?;
     renew_log(disk, folder, &path).map_err(failed)?;
     keep_private(disk, &path).map_err(failed)?;
     let vfs = disk.sqlite_vfs();
@@ -140,28 +140,6 @@ fn look_at_old_titles(
     transaction.commit()?;
     words.keep();
     Ok(())
-}
-
-/// Takes the lock of a folder without opening what is in it, so that nobody else does meanwhile.
-///
-/// # Errors
-/// [`OpenError::Locked`] when a process has it.
-pub fn hold(disk: &DiskRef, folder: &Path) -> Result<LockGuard, OpenError> {
-    lock(disk, &folder.join(LOCK_FILE))
-}
-
-fn lock(disk: &DiskRef, path: &Path) -> Result<LockGuard, OpenError> {
-    disk.lock_exclusive(path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => {
-            let holder = disk::read_all(disk.as_ref(), path)
-                .ok()
-                .and_then(|bytes| String::from_utf8(bytes).ok())
-                .filter(|text| !text.trim().is_empty())
-                .map_or("another process".to_owned(), |pid| format!("process {}", pid.trim()));
-            OpenError::Locked { path: path.to_path_buf(), holder }
-        }
-        _ => OpenError::Io { path: path.to_path_buf(), source: error },
-    })
 }
 
 /// Replaces the write-ahead log by a synced copy of itself (`SQL-4`).

@@ -48,7 +48,7 @@ pub fn open_store(
     };
     let (indexes, build) = Indexes::open(&sources).map_err(damaged)?;
     let engine = Arc::new(SqliteEngine::new(disk, path.clone(), &config));
-    let (search, lock) = (Search::Memory(Box::new(indexes), build), Some(lock));
+    let search = Search::Memory(Box::new(indexes), build);
     let parts = Parts { engine, config, connection, node, words, head, broken, search, lock };
     RowStore::start(parts).map_err(|source| OpenError::Io { path, source })
 }

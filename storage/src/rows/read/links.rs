@@ -7,7 +7,7 @@
 //!
 //! Not here: the walk itself (`crate::graph`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
     AgentId, Hlc, Link, LinkId, MemoryId, NodeId, Register, Relation, Stamp,
@@ -15,14 +15,14 @@ use types::{
     memory::Validity,
 };
 
-use super::{memories, sight::Sight, views};
+use super::{many, memories, sight::Sight, views};
 use crate::{
     answer::{Graph, Path},
     graph::{Edge, Walk, shortest_paths},
     request::{Direction, GraphQuery, PathQuery},
     rows::{
         fault::SqlFault,
-        row::{BEHIND, signed, unsigned},
+        row::{self, BEHIND, signed, unsigned},
     },
     sql::{Connection, Row, Value},
 };
@@ -86,36 +86,32 @@ pub(crate) fn links(
         return Err(memories::not_found(id));
     }
     let members = views::members(connection, id)?;
-    let mut all = Vec::new();
+    let mut found = Vec::new();
     // Two statements, each along its index; together they would be a scan of all links.
-    for text in [
-        concat!(select_links!(), "WHERE l.removed = 0 AND l.source = ?1"),
-        concat!(select_links!(), "WHERE l.removed = 0 AND l.target = ?1"),
-    ] {
-        let mut statement = connection.prepare_cached(text)?;
-        for member in &members {
-            let mut rows = statement.query([member.as_bytes().as_slice()])?;
-            while let Some(row) = rows.next()? {
-                let link = link(row)?;
-                let other = if link.source == *member { link.target } else { link.source };
-                if memories::is_gettable(connection, sight, other, UNTIMED)? {
-                    all.extend(as_shown(connection, link)?);
-                }
-            }
-        }
+    for column in ["source", "target"] {
+        let before = format!(concat!(select_links!(), "WHERE l.removed = 0 AND l.{}"), column);
+        let note = |row: Row<'_>| Ok(found.push(link(row)?));
+        many::each(connection, (&before, ""), &[], &members, note)?;
     }
+    let ends = found.iter().flat_map(|link| [link.source, link.target]);
+    let ends: BTreeSet<MemoryId> = ends.filter(|end| !members.contains(end)).collect();
+    let seen = memories::gettable_of(connection, sight, &ends, UNTIMED)?;
+    found.retain(|link| {
+        [link.source, link.target].iter().all(|end| members.contains(end) || seen.contains(end))
+    });
+    let faces = views::faces(connection, ends.iter().chain(&members))?;
+    let mut all: Vec<Link> = found.into_iter().filter_map(|link| as_shown(&faces, link)).collect();
     all.sort_unstable_by_key(|link| link.id);
     Ok(all)
 }
 
-/// The link between what its ends are shown as, if that is not one and the same (`LRD-1`).
-fn as_shown(connection: &Connection, link: Link) -> Result<Option<Link>, SqlFault> {
-    let mut source = views::face(connection, link.source)?;
-    let mut target = views::face(connection, link.target)?;
+/// The link between what its ends are shown as, if that is known and not one and the same (`LRD-1`).
+fn as_shown(faces: &BTreeMap<MemoryId, MemoryId>, link: Link) -> Option<Link> {
+    let (mut source, mut target) = (*faces.get(&link.source)?, *faces.get(&link.target)?);
     if link.relation.is_symmetric() && target < source {
         std::mem::swap(&mut source, &mut target);
     }
-    Ok((source != target).then_some(Link { source, target, ..link }))
+    (source != target).then_some(Link { source, target, ..link })
 }
 
 /// The neighbourhood of a memory and all links among it that hold.
@@ -137,11 +133,12 @@ pub(crate) fn graph(
     steps.run(&mut walk, query.direction)?;
     let found = walk.finish();
     let members: BTreeSet<MemoryId> = found.nodes.iter().map(|(_, id)| *id).collect();
-    let mut nodes = Vec::with_capacity(found.nodes.len());
-    for (distance, id) in &found.nodes {
-        let view = memories::get(connection, sight, &types::ids::IdRef::Full(*id), query.now_ms)?;
-        nodes.push((*distance, view));
-    }
+    let mut views = memories::get_all(connection, sight, &members, query.now_ms)?;
+    let view = |(distance, id)| match views.remove(&id) {
+        Some(view) => Ok((distance, view)),
+        None => Err(memories::not_found(id)),
+    };
+    let nodes = found.nodes.into_iter().map(view).collect::<Result<_, _>>()?;
     let links = steps.links_among(&members)?;
     Ok(Graph { nodes, links, truncated: found.truncated })
 }
@@ -212,20 +209,25 @@ struct Steps<'a> {
     now_ms: u64,
 }
 
-/// Edges of one record: `$near` is its column, `$far` that of the other end. The far end must be a memory in use
-/// that may be seen, or be shown as one, which `?1` and `?2` decide.
+/// Edges of records: `$near` is their column, `$far` that of the other end. The far end must be a memory in use that
+/// may be seen, or be shown as one, which `?1` and `?2` decide.
 macro_rules! edges_of {
     ($near:literal, $far:literal) => {
-        concat!(
-            "SELECT l.id, m.id, m.life FROM links l CROSS JOIN memories m ON m.id = l.",
-            $far,
-            " WHERE l.removed = 0 AND l.",
-            $near,
-            " = ?3 \
-             AND ((1 << l.relation) & ?4) <> 0 \
-             AND (l.valid_from_ms IS NULL OR l.valid_from_ms <= ?5) \
-             AND (l.valid_until_ms IS NULL OR l.valid_until_ms > ?5) AND ",
-            super::sight::present!()
+        (
+            concat!(
+                "SELECT l.id, l.",
+                $near,
+                ", m.id, m.life FROM links l CROSS JOIN memories m ON m.id = l.",
+                $far,
+                " WHERE l.removed = 0 AND l.",
+                $near,
+            ),
+            concat!(
+                " AND ((1 << l.relation) & ?3) <> 0 \
+                 AND (l.valid_from_ms IS NULL OR l.valid_from_ms <= ?4) \
+                 AND (l.valid_until_ms IS NULL OR l.valid_until_ms > ?4) AND ",
+                super::sight::present!()
+            ),
         )
     };
 }
@@ -233,98 +235,90 @@ macro_rules! edges_of {
 impl Steps<'_> {
     fn run(&self, walk: &mut Walk, direction: Direction) -> Result<(), SqlFault> {
         loop {
-            let frontier: Vec<MemoryId> = walk.frontier().collect();
+            let frontier: BTreeSet<MemoryId> = walk.frontier().collect();
             if frontier.is_empty() {
                 return Ok(());
             }
-            let mut edges = Vec::new();
-            for node in frontier {
-                self.edges_of(node, direction, &mut edges)?;
-            }
-            walk.advance(edges);
+            walk.advance(self.edges_of(&frontier, direction)?);
         }
     }
 
+    /// Edges of all these memories, the nearer end first.
     fn edges_of(
         &self,
-        node: MemoryId,
+        nodes: &BTreeSet<MemoryId>,
         direction: Direction,
-        edges: &mut Vec<Edge>,
-    ) -> Result<(), SqlFault> {
+    ) -> Result<Vec<Edge>, SqlFault> {
         let (outgoing, incoming) = match direction {
             Direction::Both => (self.relations, self.relations),
             Direction::Outgoing => (self.relations, self.relations & symmetric_mask()),
             Direction::Incoming => (self.relations & symmetric_mask(), self.relations),
         };
-        for member in views::members(self.connection, node)? {
-            self.select(edges_of!("source", "target"), (node, member), outgoing, edges)?;
-            self.select(edges_of!("target", "source"), (node, member), incoming, edges)?;
-        }
-        Ok(())
+        let shown = views::members_of(self.connection, nodes)?;
+        let mut met = Vec::new();
+        self.select(edges_of!("source", "target"), &shown, outgoing, &mut met)?;
+        self.select(edges_of!("target", "source"), &shown, incoming, &mut met)?;
+        let behind = met.iter().filter(|(_, life)| *life == BEHIND).map(|(edge, _)| &edge.to);
+        let faces = views::faces(self.connection, behind)?;
+        let edges = met.into_iter().map(|(edge, _)| {
+            let to = faces.get(&edge.to).copied().unwrap_or(edge.to);
+            Edge { to, ..edge }
+        });
+        Ok(edges.filter(|edge| edge.from != edge.to).collect())
     }
 
+    /// Edges with `memories.life` of their far ends.
     fn select(
         &self,
-        text: &str,
-        (node, member): (MemoryId, MemoryId),
+        around: (&str, &str),
+        shown: &BTreeMap<MemoryId, MemoryId>,
         relations: i64,
-        edges: &mut Vec<Edge>,
+        met: &mut Vec<(Edge, i64)>,
     ) -> Result<(), SqlFault> {
         if relations == 0 {
             return Ok(());
         }
-        let values: [Value; 5] = [
+        let values: [Value; 4] = [
             self.sight.parameter(),
             signed(self.now_ms).into(),
-            member.as_bytes().to_vec().into(),
             relations.into(),
             signed(self.at_ms).into(),
         ];
-        let mut statement = self.connection.prepare_cached(text)?;
-        let mut rows = statement.query(crate::sql::params_from_iter(&values))?;
-        let broken = |error: types::Invalid| SqlFault::Damaged {
-            table: "links",
-            key: format!("at memory {node}"),
-            problem: error.to_string(),
-        };
-        while let Some(row) = rows.next()? {
-            let link = LinkId::from_slice(&row.get::<Vec<u8>>(0)?).map_err(broken)?;
-            let mut to = MemoryId::from_slice(&row.get::<Vec<u8>>(1)?).map_err(broken)?;
-            if row.get::<i64>(2)? == BEHIND {
-                to = views::face(self.connection, to)?;
-            }
-            if to != node {
-                edges.push(Edge { from: node, link, to });
-            }
-        }
-        Ok(())
+        let records: Vec<MemoryId> = shown.keys().copied().collect();
+        many::each(self.connection, around, &values, &records, |row| {
+            let near = row::memory_id("links", row.get(1)?)?;
+            let link = row.get::<Vec<u8>>(0)?;
+            let link = LinkId::from_slice(&link).map_err(|error| SqlFault::Damaged {
+                table: "links",
+                key: format!("at memory {near}"),
+                problem: error.to_string(),
+            })?;
+            let from = shown.get(&near).copied().unwrap_or(near);
+            let to = row::memory_id("links", row.get(2)?)?;
+            met.push((Edge { from, to, link }, row.get(3)?));
+            Ok(())
+        })
     }
 
     /// Links whose ends are both in the set, in order of id.
-    fn links_among(&self, members: &BTreeSet<MemoryId>) -> Result<Vec<Link>, SqlFault> {
-        let mut statement = self.connection.prepare_cached(concat!(
-            select_links!(),
-            "WHERE l.removed = 0 AND l.source = ?1 AND ((1 << l.relation) & ?2) <> 0 \
-             AND (l.valid_from_ms IS NULL OR l.valid_from_ms <= ?3) \
-             AND (l.valid_until_ms IS NULL OR l.valid_until_ms > ?3)"
-        ))?;
+    fn links_among(&self, nodes: &BTreeSet<MemoryId>) -> Result<Vec<Link>, SqlFault> {
+        let around = (
+            concat!(
+                select_links!(),
+                "WHERE l.removed = 0 AND ((1 << l.relation) & ?1) <> 0 \
+                 AND (l.valid_from_ms IS NULL OR l.valid_from_ms <= ?2) \
+                 AND (l.valid_until_ms IS NULL OR l.valid_until_ms > ?2) AND l.source"
+            ),
+            "",
+        );
+        let shown = views::members_of(self.connection, nodes)?;
+        let records: Vec<MemoryId> = shown.keys().copied().collect();
+        let values: [Value; 2] = [self.relations.into(), signed(self.at_ms).into()];
         let mut all = Vec::new();
-        for shown in members {
-            for member in views::members(self.connection, *shown)? {
-                let mut rows = statement.query((
-                    member.as_bytes().as_slice(),
-                    self.relations,
-                    signed(self.at_ms),
-                ))?;
-                while let Some(row) = rows.next()? {
-                    let found = as_shown(self.connection, link(row)?)?;
-                    let among = |link: &Link| {
-                        members.contains(&link.source) && members.contains(&link.target)
-                    };
-                    all.extend(found.filter(among));
-                }
-            }
-        }
+        many::each(self.connection, around, &values, &records, |row| {
+            all.extend(as_shown(&shown, link(row)?));
+            Ok(())
+        })?;
         all.sort_unstable_by_key(|link| link.id);
         Ok(all)
     }

@@ -8,6 +8,8 @@
 //!
 //! Not here: ranking.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use types::{
     MemoryId, Reason, Reject,
     ids::IdRef,
@@ -16,6 +18,7 @@ use types::{
 
 use super::{
     conditions::{Conditions, namespace_ids, sqlite_glob},
+    many,
     sight::{Sight, gettable, usable, visible},
     views::{self, Shown},
 };
@@ -136,6 +139,44 @@ pub(crate) fn is_gettable(
         id,
         now_ms,
     )
+}
+
+/// Those of these ids that `get` would return.
+pub(crate) fn gettable_of(
+    connection: &Connection,
+    sight: &Sight,
+    ids: &BTreeSet<MemoryId>,
+    now_ms: u64,
+) -> Result<BTreeSet<MemoryId>, SqlFault> {
+    let before = concat!("SELECT id FROM memories WHERE ", gettable!(), " AND id");
+    let values = [sight.parameter(), signed(now_ms).into()];
+    let ids: Vec<MemoryId> = ids.iter().copied().collect();
+    let mut found = BTreeSet::new();
+    many::each(connection, (before, ""), &values, &ids, |row| {
+        found.insert(row::memory_id("memories", row.get(0)?)?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// What `get` returns for each of these ids that it returns something for.
+pub(crate) fn get_all(
+    connection: &Connection,
+    sight: &Sight,
+    ids: &BTreeSet<MemoryId>,
+    now_ms: u64,
+) -> Result<BTreeMap<MemoryId, MemoryView>, SqlFault> {
+    let before = format!("SELECT {STORED_COLUMNS} FROM memories WHERE {} AND id", gettable!());
+    let values = [sight.parameter(), signed(now_ms).into()];
+    let ids: Vec<MemoryId> = ids.iter().copied().collect();
+    let mut rows = Vec::new();
+    many::each(connection, (&before, ""), &values, &ids, |row| Ok(rows.push(row::stored(row)?)))?;
+    let mut found = BTreeMap::new();
+    for stored in rows {
+        let id = stored.record.id;
+        found.insert(id, view(views::shown(connection, stored)?));
+    }
+    Ok(found)
 }
 
 fn exists(

@@ -27,6 +27,7 @@ pub(crate) mod conditions;
 pub(crate) mod feeds;
 pub(crate) mod figures;
 pub(crate) mod links;
+pub(crate) mod many;
 pub(crate) mod memories;
 pub(crate) mod registry;
 pub(crate) mod scan;

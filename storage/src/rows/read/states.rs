@@ -128,7 +128,7 @@ fn memory_items(
 ) -> Result<(), SqlFault> {
     let mut statement = connection.prepare_cached(
         "SELECT id, namespace, checksum FROM memories INDEXED BY memories_digest
-         WHERE id >= ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id",
+         WHERE id >= ?1 AND (id < ?2 OR ?2 IS NULL) ORDER BY id",
     )?;
     let mut rows = statement.query((from, to))?;
     while let Some(row) = rows.next()? {
@@ -147,7 +147,7 @@ fn links_between(
 ) -> Result<Vec<types::Link>, SqlFault> {
     let mut statement = connection.prepare_cached(concat!(
         links::select_links!(),
-        "WHERE l.id >= ?1 AND (?2 IS NULL OR l.id < ?2) ORDER BY l.id"
+        "WHERE l.id >= ?1 AND (l.id < ?2 OR ?2 IS NULL) ORDER BY l.id"
     ))?;
     let mut rows = statement.query((from, to))?;
     let mut found = Vec::new();

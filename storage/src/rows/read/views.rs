@@ -7,19 +7,24 @@
 //!
 //! Not here: what is shown of several (`types::record::view`), which rows belong together (`write::views`).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use types::{
     MemoryId, NodeId, Record, Reject,
     limits::PAGE_MAX,
     record::view::{differing, fold},
 };
 
-use super::sight::{Sight, usable};
+use super::{
+    many,
+    sight::{Sight, usable},
+};
 use crate::{
     answer::{Conflict, ConflictRecord, Page},
     request::ConflictQuery,
     rows::{
         fault::SqlFault,
-        row::{self, BEHIND, LIVE, Stored, signed, stored_columns},
+        row::{self, LIVE, Stored, signed, stored_columns},
     },
     sql::{Connection, OptionalExtension},
 };
@@ -100,12 +105,40 @@ pub(crate) fn members(connection: &Connection, id: MemoryId) -> Result<Vec<Memor
     }
 }
 
-/// The id under which a memory is shown.
-pub(crate) fn face(connection: &Connection, id: MemoryId) -> Result<MemoryId, SqlFault> {
-    if place(connection, id)?.is_none_or(|(life, _)| life != BEHIND) {
-        return Ok(id);
+/// The records that these memories are shown from, each with the one of these that it belongs to.
+pub(crate) fn members_of(
+    connection: &Connection,
+    ids: &BTreeSet<MemoryId>,
+) -> Result<BTreeMap<MemoryId, MemoryId>, SqlFault> {
+    let mut all: BTreeMap<MemoryId, MemoryId> = ids.iter().map(|id| (*id, *id)).collect();
+    for id in with_others(connection, ids.iter().copied().collect())? {
+        all.extend(members(connection, id)?.into_iter().map(|member| (member, id)));
     }
-    Ok(members(connection, id)?.first().copied().unwrap_or(id))
+    Ok(all)
+}
+
+/// Each of these records with the id under which it is shown.
+pub(crate) fn faces<'i>(
+    connection: &Connection,
+    ids: impl IntoIterator<Item = &'i MemoryId>,
+) -> Result<BTreeMap<MemoryId, MemoryId>, SqlFault> {
+    let mut all: BTreeMap<MemoryId, MemoryId> = ids.into_iter().map(|id| (*id, *id)).collect();
+    for id in with_others(connection, all.keys().copied().collect())? {
+        if let Some(face) = members(connection, id)?.first() {
+            all.insert(id, *face);
+        }
+    }
+    Ok(all)
+}
+
+/// Those of them that are shown with others.
+fn with_others(connection: &Connection, ids: Vec<MemoryId>) -> Result<Vec<MemoryId>, SqlFault> {
+    let before = "SELECT id FROM memories WHERE others > 0 AND id";
+    let mut found = Vec::new();
+    many::each(connection, (before, ""), &[], &ids, |row| {
+        Ok(found.push(row::memory_id("memories", row.get(0)?)?))
+    })?;
+    Ok(found)
 }
 
 /// A page of the keys with more than one record that the reader may see, oldest first.

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use runtime::{clock::Instant, span::Traced, worker::Replies};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use types::{Reason, Reject};
 
 use super::{
@@ -29,6 +29,7 @@ use crate::{
         engine::{Engine, Role, Survival},
         fault::{SqlFault, unavailable},
         indexes::Task,
+        moves::Moves,
         pool::ReadPool,
         recall::Recall,
         vectors,
@@ -38,6 +39,9 @@ use crate::{
 
 /// Operations after which upkeep of the indexes is asked for.
 const TICK_EVERY: u64 = 500;
+
+/// What those are told who came when there was no connection.
+const UNREACHED: &str = "cannot be reached";
 
 /// What the worker is asked.
 pub(crate) enum Job {
@@ -73,8 +77,8 @@ impl<E: Into<SqlFault>> From<E> for Failed {
 enum Told {
     /// There is no room.
     NoRoom,
-    /// The database is not to be reached; nothing was kept.
-    Away,
+    /// The database did not do it, for this reason; nothing was kept.
+    Away(&'static str),
     /// The database was lost while it committed.
     Unknown,
 }
@@ -83,7 +87,7 @@ impl Told {
     fn error(self) -> StoreError {
         match self {
             Told::NoRoom => storage_full().into(),
-            Told::Away => unavailable().into(),
+            Told::Away(trouble) => unavailable(trouble).into(),
             Told::Unknown => {
                 let cause = "the database was lost before it answered".to_owned();
                 StoreError::Unknown { doing: "committing", cause }
@@ -128,7 +132,7 @@ fn fill(
         let answer = match group.request(*ready) {
             Ok(receipt) => Ok(receipt),
             Err(SqlFault::Sql(error)) => {
-                answered.push((to, Err(Told::Away.error())));
+                answered.push((to, Err(Told::Away(UNREACHED).error())));
                 return Err(error.into());
             }
             // A damaged row concerns who asked for it; the others go on.
@@ -163,7 +167,7 @@ pub(crate) struct Writer {
     pub(crate) broken: Option<String>,
     pub(crate) recall: Recall,
     pub(crate) pool: ReadPool,
-    pub(crate) position: watch::Sender<u64>,
+    pub(crate) moves: Moves,
     pub(crate) counters: Arc<Counters>,
     pub(crate) traces: Arc<Traces>,
     /// Position at which upkeep was last asked for.
@@ -284,8 +288,12 @@ impl Writer {
         group.may_forget = self.recall.indexes().is_none_or(|indexes| !indexes.is_filling());
         let below = (self.engine.as_ref(), &self.recall);
         let done = within(&mut group, below, &mut admitted, answered);
+        let changes_agents = !group.overlay.agents.is_empty();
+        if done.is_ok() && changes_agents {
+            self.moves.agents_changed();
+        }
         // Only after a failure, which decides what they are told.
-        answered.extend(admitted.map(|(_, to)| (to, Err(Told::Away.error()))));
+        answered.extend(admitted.map(|(_, to)| (to, Err(Told::Away(UNREACHED).error()))));
         done
     }
 
@@ -302,7 +310,7 @@ impl Writer {
                 runtime::fatal::stop_node(&format!("cannot index what was committed: {fault}"));
             }
         }
-        self.position.send_replace(position);
+        self.moves.to(position);
         if position >= self.ticked.saturating_add(TICK_EVERY) {
             self.ticked = position;
             // A full queue means that upkeep is under way already.
@@ -320,17 +328,21 @@ impl Writer {
         if survival == Survival::Nothing {
             runtime::fatal::stop_node(&format!("a commit failed: {fault}"));
         }
+        let trouble = match &fault {
+            SqlFault::Sql(error) => error.trouble(),
+            _ => UNREACHED,
+        };
         tracing::warn!(%fault, "a group failed; replacing every connection");
         self.replace_connections();
         let told = match survival {
             Survival::NoRoom => Told::NoRoom,
             _ if in_commit => match self.was_kept(&old) {
                 Some(true) => return None,
-                Some(false) => Told::Away,
+                Some(false) => Told::Away(trouble),
                 // The next group begins where the chain ends, wherever that is.
                 None => Told::Unknown,
             },
-            _ => Told::Away,
+            _ => Told::Away(trouble),
         };
         self.give_back(old);
         Some(told)
@@ -389,18 +401,23 @@ impl Writer {
             return Reject::new(Reason::Stopping, "the store is closed");
         }
         if self.connection.is_none() {
-            return unavailable();
+            return unavailable(UNREACHED);
         }
         storage_full()
     }
 
     fn keep_vectors(&mut self, computed: &[ComputedVector]) -> Result<u64, StoreError> {
+        self.is_connected();
         let Some(connection) = &self.connection else { return Err(self.refusal().into()) };
         let kept = vectors::keep(connection, &self.recall, &self.config.space, computed).map_err(
             |fault| {
-                if fault.is_full() {
-                    self.replace_connections();
-                    return storage_full().into();
+                match self.engine.survival(&fault) {
+                    Survival::Nothing => {}
+                    Survival::NoRoom => {
+                        self.replace_connections();
+                        return storage_full().into();
+                    }
+                    Survival::Away => self.replace_connections(),
                 }
                 fault.into_store_error("keeping vectors")
             },

@@ -34,6 +34,7 @@ impl<F: Fn() -> (DiskRef, PathBuf) + Send + Sync> conformance::Factory for Folde
 
 async fn keeps_every_promise(fresh: impl Fn() -> (DiskRef, PathBuf) + Send + Sync) {
     let failures = conformance::run(&Folders { fresh }).await;
+    println!("{} cases on SQLite", conformance::count());
     let all: Vec<String> = failures.iter().map(|f| format!("{}: {}", f.case, f.problem)).collect();
     assert!(all.is_empty(), "{} cases failed:\n{}", all.len(), all.join("\n"));
 }

@@ -6,7 +6,7 @@ use runtime::{
     disk::faulty::FaultyDisk,
     worker::{self, WorkerOptions},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use types::{Patch, Scope};
 
 use super::world::*;
@@ -17,6 +17,7 @@ use crate::{
         counters::Counters,
         fault::SqlFault,
         indexes::{Build, Indexes, Sources},
+        moves::Moves,
         pool::ReadPool,
         write::{prepare, writer::Writer},
     },
@@ -73,7 +74,7 @@ impl Machine {
         let engine: Arc<dyn Engine> = Arc::new(SqliteEngine::new(disk, path, &config));
         let writer = Writer {
             pool: ReadPool::new(engine.clone(), 1),
-            position: watch::channel(head.position).0,
+            moves: Moves::from(head.position),
             counters: Arc::new(Counters::default()),
             traces: Arc::default(),
             ticked: 0,

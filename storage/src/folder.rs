@@ -1,0 +1,104 @@
+//! A data folder: which process has it, which node it is, and where its memories are.
+//!
+//! Invariants: `OPN-1` one process has a folder open; `FLD-1` the memories of a folder are in a file there or in a database
+//! elsewhere, and are never begun anew in the one while they are in the other.
+//!
+//! Not here: what is in a file (`sqlite`) or in a database (`postgres`).
+
+use std::{io, path::Path};
+
+use runtime::{
+    clock,
+    disk::{self, DiskRef, LockGuard},
+    random,
+};
+use types::NodeId;
+use uuid::Uuid;
+
+use crate::{error::OpenError, sqlite::DATABASE_FILE};
+
+/// Name of the file whose lock says that the folder is in use.
+const LOCK_FILE: &str = "hivemem.lock";
+/// Name of the file with the identity of a node whose memories are elsewhere: a UUID.
+const NODE_FILE: &str = "node";
+/// Permissions of what is the owner's alone.
+const FILE_MODE: u32 = 0o600;
+
+/// Takes the lock of a folder without opening what is in it, so that nobody else does meanwhile.
+///
+/// # Errors
+/// [`OpenError::Locked`] when a process has it.
+pub fn hold(disk: &DiskRef, folder: &Path) -> Result<LockGuard, OpenError> {
+    let path = folder.join(LOCK_FILE);
+    disk.lock_exclusive(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let holder = disk::read_all(disk.as_ref(), &path)
+                .ok()
+                .and_then(|bytes| String::from_utf8(bytes).ok())
+                .filter(|text| !text.trim().is_empty())
+                .map_or("another process".to_owned(), |pid| format!("process {}", pid.trim()));
+            OpenError::Locked { path, holder }
+        }
+        _ => OpenError::Io { path, source: error },
+    })
+}
+
+/// Refuses a folder whose memories are in a database.
+pub(crate) fn need_here(disk: &DiskRef, folder: &Path) -> Result<(), OpenError> {
+    let path = folder.join(NODE_FILE);
+    match disk.exists(&path) {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            let problem = "says that the memories of this folder are in a database; set storage.url to it again, or use another data folder";
+            Err(OpenError::Folder { path, problem })
+        }
+        Err(source) => Err(OpenError::Io { path, source }),
+    }
+}
+
+/// The node that a folder is, whose memories are in a database; named at its first start. The folder is held.
+#[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
+pub(crate) fn node(disk: &DiskRef, folder: &Path) -> Result<NodeId, OpenError> {
+    let path = folder.join(NODE_FILE);
+    let failed = |source| OpenError::Io { path: path.clone(), source };
+    if disk.exists(&path).map_err(failed)? {
+        let bytes = disk::read_all(disk.as_ref(), &path).map_err(failed)?;
+        let text = String::from_utf8_lossy(&bytes);
+        return text.trim().parse().map(NodeId).map_err(|_: uuid::Error| OpenError::Folder {
+            path: path.clone(),
+            problem: "is no UUID; put back the one that the node had, which its peers know it by",
+        });
+    }
+    if disk.exists(&folder.join(DATABASE_FILE)).map_err(failed)? {
+        let problem = "has memories, which would be missing in the database of storage.url: move them there with `hivemem migrate`, or use another data folder";
+        return Err(OpenError::Folder { path: folder.join(DATABASE_FILE), problem });
+    }
+    let made: Uuid = random::uuid_v7(clock::now_unix_ms());
+    let text = format!("{made}\n");
+    disk::write_atomically(disk.as_ref(), &path, text.as_bytes(), FILE_MODE).map_err(failed)?;
+    Ok(NodeId(made))
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::disk::OsDisk;
+
+    use super::*;
+    use crate::sqlite::{open_store, tests::config};
+
+    #[test]
+    fn memories_are_in_one_place() {
+        let disk = OsDisk::shared();
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        drop(open_store(disk.clone(), here.path(), config()).unwrap());
+        let refused = node(&disk, here.path()).unwrap_err().to_string();
+        assert!(refused.contains("hivemem migrate"), "FLD-1: {refused}");
+        let named = node(&disk, there.path()).unwrap();
+        assert_eq!(node(&disk, there.path()).unwrap(), named, "it stays who it is");
+        let refused = open_store(disk.clone(), there.path(), config()).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("set storage.url"), "FLD-1: {refused}");
+        std::fs::write(there.path().join(NODE_FILE), "somebody").unwrap();
+        let refused = node(&disk, there.path()).unwrap_err().to_string();
+        assert!(refused.contains("is no UUID"), "{refused}");
+    }
+}

@@ -102,7 +102,7 @@ fn an_agent_that_one_node_revokes_is_soon_refused_by_all() {
     for peer in &all {
         assert!(may(peer).status.success());
     }
-    ok(all[0].path(), &["agents", "revoke", "mallory"]);
+    ok(all[0].path(), &["agents", "revoke", "mallory", "--yes"]);
     for peer in &all {
         until("it is refused", || {
             let told = may(peer);

@@ -36,6 +36,7 @@ pub(crate) enum Survival {
     /// Everything but room: nothing of the group was kept.
     NoRoom,
     /// The database is elsewhere, and may come back.
+    #[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
     Away,
 }
 

@@ -52,6 +52,7 @@ pub(crate) enum Search {
     /// Indexes in memory, with what is still to be read into them.
     Memory(Box<Indexes>, Option<Build>),
     /// The database.
+    #[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
     Database(Arc<dyn DatabaseRecall>),
 }
 

@@ -29,6 +29,7 @@ use crate::{
     port::EmbeddingSpace,
 };
 
+#[cfg_attr(madsim, allow(unused_imports, reason = "the simulator has no server"))]
 pub(crate) use apply::{put, vector_of, words_of};
 pub(crate) use build::Build;
 pub(crate) use numbers::{Known, Looked};

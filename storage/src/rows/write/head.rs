@@ -89,6 +89,7 @@ impl Head {
     }
 
     /// Goes on behind what others have written to the database since.
+    #[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
     pub(crate) fn catch_up(
         &mut self,
         connection: &Connection,

@@ -53,6 +53,7 @@ impl<K: Name> Names<K> {
     }
 
     /// Reads the names that others have written since.
+    #[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
     fn catch_up(
         &mut self,
         connection: &Connection,
@@ -148,6 +149,7 @@ impl Vocabulary {
     }
 
     /// Reads the names that others have written to the database since.
+    #[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
     pub(crate) fn catch_up(&mut self, connection: &Connection) -> crate::sql::Result<()> {
         let text = |row: crate::sql::Row<'_>| row.get::<String>(1);
         self.namespaces.catch_up(connection, "SELECT id, name FROM namespaces", text)?;

@@ -90,8 +90,7 @@ pub(crate) fn links(
     // Two statements, each along its index; together they would be a scan of all links.
     for column in ["source", "target"] {
         let before = format!(concat!(select_links!(), "WHERE l.removed = 0 AND l.{}"), column);
-        let note = |row: Row<'_>| Ok(found.push(link(row)?));
-        many::each(connection, (&before, ""), &[], &members, note)?;
+        found.extend(many::rows(connection, (&before, ""), &[], &members, link)?);
     }
     let ends = found.iter().flat_map(|link| [link.source, link.target]);
     let ends: BTreeSet<MemoryId> = ends.filter(|end| !members.contains(end)).collect();
@@ -255,9 +254,8 @@ impl Steps<'_> {
             Direction::Incoming => (self.relations & symmetric_mask(), self.relations),
         };
         let shown = views::members_of(self.connection, nodes)?;
-        let mut met = Vec::new();
-        self.select(edges_of!("source", "target"), &shown, outgoing, &mut met)?;
-        self.select(edges_of!("target", "source"), &shown, incoming, &mut met)?;
+        let mut met = self.select(edges_of!("source", "target"), &shown, outgoing)?;
+        met.extend(self.select(edges_of!("target", "source"), &shown, incoming)?);
         let behind = met.iter().filter(|(_, life)| *life == BEHIND).map(|(edge, _)| &edge.to);
         let faces = views::faces(self.connection, behind)?;
         let edges = met.into_iter().map(|(edge, _)| {
@@ -273,10 +271,9 @@ impl Steps<'_> {
         around: (&str, &str),
         shown: &BTreeMap<MemoryId, MemoryId>,
         relations: i64,
-        met: &mut Vec<(Edge, i64)>,
-    ) -> Result<(), SqlFault> {
+    ) -> Result<Vec<(Edge, i64)>, SqlFault> {
         if relations == 0 {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let values: [Value; 4] = [
             self.sight.parameter(),
@@ -285,7 +282,7 @@ impl Steps<'_> {
             signed(self.at_ms).into(),
         ];
         let records: Vec<MemoryId> = shown.keys().copied().collect();
-        many::each(self.connection, around, &values, &records, |row| {
+        many::rows(self.connection, around, &values, &records, |row| {
             let near = row::memory_id("links", row.get(1)?)?;
             let link = row.get::<Vec<u8>>(0)?;
             let link = LinkId::from_slice(&link).map_err(|error| SqlFault::Damaged {
@@ -295,8 +292,7 @@ impl Steps<'_> {
             })?;
             let from = shown.get(&near).copied().unwrap_or(near);
             let to = row::memory_id("links", row.get(2)?)?;
-            met.push((Edge { from, to, link }, row.get(3)?));
-            Ok(())
+            Ok((Edge { from, to, link }, row.get(3)?))
         })
     }
 
@@ -314,11 +310,9 @@ impl Steps<'_> {
         let shown = views::members_of(self.connection, nodes)?;
         let records: Vec<MemoryId> = shown.keys().copied().collect();
         let values: [Value; 2] = [self.relations.into(), signed(self.at_ms).into()];
-        let mut all = Vec::new();
-        many::each(self.connection, around, &values, &records, |row| {
-            all.extend(as_shown(&shown, link(row)?));
-            Ok(())
-        })?;
+        let met = many::rows(self.connection, around, &values, &records, link)?;
+        let mut all: Vec<Link> =
+            met.into_iter().filter_map(|link| as_shown(&shown, link)).collect();
         all.sort_unstable_by_key(|link| link.id);
         Ok(all)
     }

@@ -15,18 +15,19 @@ use crate::{
 /// Widths of a list, ascending.
 const WIDTHS: [usize; 3] = [1, 8, 64];
 
-/// Has each row read that a statement answers whose text is `before`, the word IN with a list of the ids, and `after`.
+/// What the rows say that a statement answers whose text is `before`, the word IN with a list of the ids, and `after`.
 /// The values are its first parameters.
 ///
 /// # Errors
 /// Those of the database, and of `read`.
-pub(crate) fn each(
+pub(crate) fn rows<T>(
     connection: &Connection,
     (before, after): (&str, &str),
     values: &[Value],
     ids: &[MemoryId],
-    mut read: impl FnMut(Row<'_>) -> Result<(), SqlFault>,
-) -> Result<(), SqlFault> {
+    read: impl Fn(Row<'_>) -> Result<T, SqlFault>,
+) -> Result<Vec<T>, SqlFault> {
+    let mut found = Vec::new();
     let widest = WIDTHS[WIDTHS.len() - 1];
     for part in ids.chunks(widest) {
         let width = WIDTHS.into_iter().find(|width| *width >= part.len()).unwrap_or(widest);
@@ -37,10 +38,10 @@ pub(crate) fn each(
         let mut statement = connection.prepare_cached(&text(before, after, values.len(), width))?;
         let mut rows = statement.query(params_from_iter(&all))?;
         while let Some(row) = rows.next()? {
-            read(row)?;
+            found.push(read(row)?);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn text(before: &str, after: &str, first: usize, width: usize) -> String {
@@ -71,10 +72,11 @@ mod tests {
             connection.execute("INSERT INTO t VALUES (?1, ?2)", values).unwrap();
         }
         for count in [0, 1, 2, 8, 9, 64, 65, 150] {
-            let mut found = Vec::new();
             let around = ("SELECT n FROM t WHERE n <> ?1 AND id", " ORDER BY n");
-            let read = |row: Row<'_>| Ok(found.push(row.get::<i64>(0)?));
-            each(&connection, around, &[Value::from(5)], &ids[..count], read).unwrap();
+            let read = |row: Row<'_>| Ok(row.get::<i64>(0)?);
+            let mut found =
+                rows(&connection, around, &[Value::from(5)], &ids[..count], read).unwrap();
+            found.sort_unstable();
             let wanted: Vec<i64> = (1..count as i64).filter(|n| *n != 5).collect();
             assert_eq!(found, wanted, "MNY-1: of {count}");
         }

@@ -30,7 +30,7 @@ use crate::{
         fault::SqlFault,
         row::{self, STORED_COLUMNS, signed},
     },
-    sql::{Connection, OptionalExtension, Value, params_from_iter},
+    sql::{Connection, OptionalExtension, Row, Value, params_from_iter},
 };
 
 /// Up to so many namespaces are read separately, each along its index, and merged.
@@ -151,12 +151,8 @@ pub(crate) fn gettable_of(
     let before = concat!("SELECT id FROM memories WHERE ", gettable!(), " AND id");
     let values = [sight.parameter(), signed(now_ms).into()];
     let ids: Vec<MemoryId> = ids.iter().copied().collect();
-    let mut found = BTreeSet::new();
-    many::each(connection, (before, ""), &values, &ids, |row| {
-        found.insert(row::memory_id("memories", row.get(0)?)?);
-        Ok(())
-    })?;
-    Ok(found)
+    let read = |row: Row<'_>| row::memory_id("memories", row.get(0)?);
+    Ok(many::rows(connection, (before, ""), &values, &ids, read)?.into_iter().collect())
 }
 
 /// What `get` returns for each of these ids that it returns something for.
@@ -169,10 +165,8 @@ pub(crate) fn get_all(
     let before = format!("SELECT {STORED_COLUMNS} FROM memories WHERE {} AND id", gettable!());
     let values = [sight.parameter(), signed(now_ms).into()];
     let ids: Vec<MemoryId> = ids.iter().copied().collect();
-    let mut rows = Vec::new();
-    many::each(connection, (&before, ""), &values, &ids, |row| Ok(rows.push(row::stored(row)?)))?;
     let mut found = BTreeMap::new();
-    for stored in rows {
+    for stored in many::rows(connection, (&before, ""), &values, &ids, row::stored)? {
         let id = stored.record.id;
         found.insert(id, view(views::shown(connection, stored)?));
     }

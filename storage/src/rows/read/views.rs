@@ -134,11 +134,7 @@ pub(crate) fn faces<'i>(
 /// Those of them that are shown with others.
 fn with_others(connection: &Connection, ids: Vec<MemoryId>) -> Result<Vec<MemoryId>, SqlFault> {
     let before = "SELECT id FROM memories WHERE others > 0 AND id";
-    let mut found = Vec::new();
-    many::each(connection, (before, ""), &[], &ids, |row| {
-        Ok(found.push(row::memory_id("memories", row.get(0)?)?))
-    })?;
-    Ok(found)
+    many::rows(connection, (before, ""), &[], &ids, |row| row::memory_id("memories", row.get(0)?))
 }
 
 /// A page of the keys with more than one record that the reader may see, oldest first.

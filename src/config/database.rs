@@ -7,6 +7,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use storage::postgres::Graph;
+
 use super::{
     layers::{ConfigError, Layers},
     settings::Reader,
@@ -33,6 +35,10 @@ pub struct DatabaseConfig {
     pub hnsw_ef_construction: u32,
     /// Candidates when vectors are searched.
     pub hnsw_ef_search: u32,
+    /// Standbys that reads may go to, `host:port`, the nearest first.
+    pub replicas: Vec<String>,
+    /// How links are followed; `None` is by what is there.
+    pub graph: Option<Graph>,
     /// Memories up to which all vectors that pass a filter are compared.
     pub exact_rows_max: u32,
 }
@@ -95,6 +101,23 @@ pub(super) fn read(
         hnsw_m,
         hnsw_ef_construction,
         hnsw_ef_search: number("storage.hnsw_ef_search", 1, 1000)?,
+        replicas: reader.parse("storage.replicas", |text| {
+            let all = text.split(',').map(str::trim).filter(|host| !host.is_empty());
+            all.map(|host| match host.rsplit_once(':') {
+                Some((name, port)) if !name.is_empty() && port.parse::<u16>().is_ok() => {
+                    Ok(host.to_owned())
+                }
+                _ => Err(format!("{host:?} is no host:port")),
+            })
+            .collect()
+        })?,
+        graph: reader.parse("storage.graph", |text| match text {
+            "auto" => Ok(None),
+            "age" => Ok(Some(Graph::Age)),
+            "recursive" => Ok(Some(Graph::Recursive)),
+            "layers" => Ok(Some(Graph::Layers)),
+            other => Err(format!("{other:?} is neither auto, age, recursive nor layers")),
+        })?,
         exact_rows_max: number("storage.exact_rows", 0, 1 << 20)?,
     }))
 }
@@ -132,6 +155,8 @@ mod tests {
             ("storage.pool_max", "1"),
             ("storage.hnsw_m", "64"),
             ("storage.lock_timeout", "never"),
+            ("storage.graph", "neo4j"),
+            ("storage.replicas", "db2"),
         ] {
             assert!(build(&[URL, (key, value)]).is_err(), "{key}");
         }

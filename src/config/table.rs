@@ -135,6 +135,12 @@ pub const SETTINGS: &[Setting] = &[
          as host:port,host:port; better kept in storage.url_file",
     ),
     setting("storage.url_file", "", "file with that address, mode 0600"),
+    setting(
+        "storage.replicas",
+        "",
+        "standbys that reads may go to, host:port,host:port, the nearest first; the rest is as in storage.url. One that lacks \
+         anything this node knows of is passed over",
+    ),
     setting("storage.pool_min", "1", "connections to the database that are kept open, 0 to 1000"),
     setting("storage.pool_max", "10", "most connections to the database, 2 to 1000"),
     setting("storage.acquire_timeout", "5s", "longest wait for a connection to the database"),
@@ -150,6 +156,12 @@ pub const SETTINGS: &[Setting] = &[
         "storage.hnsw_ef_search",
         "100",
         "candidates when vectors are searched there, 1 to 1000",
+    ),
+    setting(
+        "storage.graph",
+        "auto",
+        "how links are followed in the database: age (Apache AGE), recursive (one statement), layers (two for each step), or \
+         auto: AGE where it is installed, else recursive",
     ),
     setting(
         "storage.exact_rows",

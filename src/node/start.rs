@@ -142,6 +142,8 @@ pub(crate) fn database(
         hnsw_ef_construction: database.hnsw_ef_construction,
         hnsw_ef_search: database.hnsw_ef_search,
         exact_rows_max: database.exact_rows_max,
+        replicas: database.replicas.clone(),
+        graph: database.graph,
     }))
 }
 

@@ -6,6 +6,17 @@
 
 use std::{fmt, time::Duration};
 
+/// How links are followed in a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Graph {
+    /// One layer after the other, each by two statements.
+    Layers,
+    /// By one recursive statement.
+    Recursive,
+    /// By Apache AGE, where it is installed.
+    Age,
+}
+
 /// How a database is reached and used.
 #[derive(Clone)]
 pub struct PostgresConfig {
@@ -29,6 +40,10 @@ pub struct PostgresConfig {
     pub hnsw_ef_search: u32,
     /// Memories up to which a search compares all vectors that pass its filter.
     pub exact_rows_max: u32,
+    /// Standbys that reads may go to, `host:port`, the nearest first; all else is as in the URL.
+    pub replicas: Vec<String>,
+    /// How links are followed; `None`: by AGE where it is installed, else by a recursive statement.
+    pub graph: Option<Graph>,
 }
 
 impl PostgresConfig {
@@ -45,6 +60,8 @@ impl PostgresConfig {
             hnsw_ef_construction: 64,
             hnsw_ef_search: 100,
             exact_rows_max: 5_000,
+            replicas: Vec::new(),
+            graph: None,
         }
     }
 }

@@ -10,12 +10,12 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use runtime::disk::DiskRef;
 use tokio::runtime::Handle;
 
 use super::{
-    PostgresConfig,
+    Graph, PostgresConfig, graph,
     schema::{self, Unfit},
     servers::Servers,
 };
@@ -119,6 +119,7 @@ fn settings(config: &PostgresConfig) -> Settings {
         )
         .into(),
         limit: config.statement_timeout + GRACE,
+        graph: Mutex::new(Graph::Layers),
         texts: RwLock::default(),
     }
 }
@@ -142,6 +143,12 @@ impl Engine for PostgresEngine {
         let connection = self.servers.acquire()?;
         let session = Session::new(self.runtime.clone(), connection, self.settings.clone());
         Ok(Connection::postgres(session))
+    }
+
+    fn open_copy(&self, position: u64) -> Option<Connection> {
+        let connection = self.servers.acquire_copy(position)?;
+        let session = Session::new(self.runtime.clone(), connection, self.settings.clone());
+        Some(Connection::postgres(session))
     }
 
     fn disk(&self) -> DiskRef {
@@ -212,7 +219,9 @@ impl Engine for PostgresEngine {
     }
 
     fn structure(&self, reader: &Connection) -> Result<Vec<Finding>, SqlFault> {
-        schema::check(reader)
+        let mut findings = schema::check(reader)?;
+        findings.extend(graph::check(reader)?);
+        Ok(findings)
     }
 
     fn backup(&self, _reader: &Connection, _folder: &Path, _now_ms: u64) -> Result<(), String> {

@@ -8,6 +8,7 @@
 //! | [`servers`] | which server, when a URL names several |
 //! | [`schema`] | tables and migrations, and what the server must have |
 //! | [`store`] | what happens before the first request |
+//! | [`graph`] | AGE's graph beside the tables |
 //! | [`recall`], [`words`] | searching by words and vectors in the database |
 //!
 //! Invariants: `PGS-1` groups of all nodes are committed one after the other, and each begins with what the others have
@@ -23,6 +24,8 @@ mod config;
 #[cfg(not(madsim))]
 pub(crate) mod engine;
 #[cfg(not(madsim))]
+pub(crate) mod graph;
+#[cfg(not(madsim))]
 pub(crate) mod recall;
 #[cfg(not(madsim))]
 pub(crate) mod schema;
@@ -37,7 +40,7 @@ pub(crate) mod words;
 
 #[cfg(madsim)]
 pub use absent::{init, open_store};
-pub use config::PostgresConfig;
+pub use config::{Graph, PostgresConfig};
 #[cfg(not(madsim))]
 pub use store::{init, open_store};
 

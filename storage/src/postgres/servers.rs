@@ -6,7 +6,8 @@
 //! Invariants: `SRV-1` all connections that are given out lead to one server, which was no standby when it was chosen; another
 //! one is chosen only when no connection to it was to be had, or it has become a standby, and no connection from before is given
 //! out then; `SRV-2` of many that look for a
-//! server at once one does, and the others take what it has found.
+//! server at once one does, and the others take what it has found; `SRV-3` reads go to a copy only if it has everything that
+//! this node knows of, so nobody misses what was acknowledged.
 //!
 //! Not here: promoting a standby, and keeping a former primary from coming back as one: that is for whoever runs them.
 
@@ -17,6 +18,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
+use runtime::clock::Instant;
 use sqlx::{
     ConnectOptions as _, Connection as _, PgPool, Postgres, Row as _,
     pool::PoolConnection,
@@ -25,10 +27,17 @@ use sqlx::{
 use tokio::runtime::Handle;
 
 use super::{PostgresConfig, schema::Unfit};
-use crate::sql::{self, session::within};
+use crate::{
+    rows::row::unsigned,
+    sql::{self, session::within},
+};
 
 /// How long a connection may have been idle and still be used without asking whether it lives.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long a copy may take to say how far it is.
+const COPY_PATIENCE: Duration = Duration::from_millis(250);
+/// How long one that did not say so is left alone.
+const COPY_REST: Duration = Duration::from_secs(5);
 /// Statements that are kept prepared on each connection.
 const STATEMENTS: usize = 256;
 
@@ -41,6 +50,8 @@ pub(super) struct Servers {
     /// Connections to the one that was chosen.
     pool: RwLock<PgPool>,
     chosen: AtomicUsize,
+    /// Standbys that reads may go to, the nearest first.
+    copies: Vec<Copy>,
     /// Held by who looks for one.
     seeking: Mutex<()>,
     /// How often one was found.
@@ -53,7 +64,7 @@ impl Servers {
     /// # Errors
     /// What is wrong with the URL, in words.
     pub(super) fn new(config: &PostgresConfig) -> Result<Self, String> {
-        let all = parse(&config.url)?;
+        let all = parse(&config.url, None)?;
         let first = all.first().cloned().ok_or("names no server")?;
         let pools = PgPoolOptions::new()
             .min_connections(config.connections_min)
@@ -65,8 +76,17 @@ impl Servers {
                     async move { Ok(told.idle_for < FRESH || connection.ping().await.is_ok()) },
                 )
             });
+        let copies = config.replicas.iter().map(|host| {
+            let options = parse(&config.url, Some(host))?.into_iter().next();
+            let options = options.ok_or_else(|| format!("{host:?} is no host:port"))?;
+            let place = format!("{}:{}", options.get_host(), options.get_port());
+            let pool = pools.clone().min_connections(0).connect_lazy_with(options);
+            Ok(Copy { place, pool, rests_until: Mutex::new(None) })
+        });
+        let copies = copies.collect::<Result<_, String>>()?;
         Ok(Self {
             runtime: Handle::current(),
+            copies,
             pool: RwLock::new(pools.clone().connect_lazy_with(first)),
             all,
             pools,
@@ -136,6 +156,27 @@ impl Servers {
         }
     }
 
+    /// A connection to the nearest copy that has everything up to a position. A copy that does not answer is left alone for a while;
+    /// one that is behind is asked again the next time.
+    pub(super) fn acquire_copy(&self, position: u64) -> Option<PoolConnection<Postgres>> {
+        self.copies.iter().filter(|copy| !copy.rests()).find_map(|copy| {
+            let has = async {
+                let mut connection = copy.pool.acquire().await?;
+                let text = "SELECT coalesce(max(sequence), 0) FROM signed_events";
+                let row = sqlx::query(text).fetch_one(&mut *connection).await?;
+                Ok::<_, sqlx::Error>((connection, row.try_get::<i64, _>(0)?))
+            };
+            match self.runtime.block_on(within(COPY_PATIENCE, has)) {
+                Some(Ok((connection, last))) => (unsigned(last) >= position).then_some(connection),
+                failed => {
+                    let problem = failed.and_then(Result::err).map(|error| error.to_string());
+                    copy.rest(problem.as_deref().unwrap_or("no answer"));
+                    None
+                }
+            }
+        })
+    }
+
     fn acquire_here(&self) -> sql::Result<PoolConnection<Postgres>> {
         let pool = self.pool.read().clone();
         self.runtime.block_on(pool.acquire()).map_err(|error| match error {
@@ -147,6 +188,24 @@ impl Servers {
     }
 }
 
+/// A standby that reads may go to.
+struct Copy {
+    place: String,
+    pool: PgPool,
+    rests_until: Mutex<Option<Instant>>,
+}
+
+impl Copy {
+    fn rests(&self) -> bool {
+        self.rests_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn rest(&self, problem: &str) {
+        tracing::warn!(place = self.place, problem, "reads go elsewhere for a while");
+        *self.rests_until.lock() = Some(Instant::now() + COPY_REST);
+    }
+}
+
 async fn is_standby(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
     let mut connection = options.connect().await?;
     let row = sqlx::query("SELECT pg_is_in_recovery()").fetch_one(&mut connection).await?;
@@ -154,8 +213,8 @@ async fn is_standby(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
     row.try_get(0)
 }
 
-/// The options that a URL stands for, one for each host.
-fn parse(url: &str) -> Result<Vec<PgConnectOptions>, String> {
+/// The options that a URL stands for, one for each host; with another host instead if one is given.
+fn parse(url: &str, other: Option<&str>) -> Result<Vec<PgConnectOptions>, String> {
     // The library takes any scheme for its own.
     let scheme = ["postgres://", "postgresql://"].into_iter().find(|s| url.starts_with(s));
     let Some(scheme) = scheme else { return Err("must begin with postgres://".to_owned()) };
@@ -174,7 +233,7 @@ fn parse(url: &str) -> Result<Vec<PgConnectOptions>, String> {
             .statement_cache_capacity(STATEMENTS)
             .disable_statement_logging())
     };
-    hosts.split(',').map(one).collect()
+    other.unwrap_or(hosts).split(',').map(one).collect()
 }
 
 #[cfg(test)]
@@ -184,7 +243,7 @@ mod tests {
     #[test]
     fn a_url_names_one_server_or_several() {
         let of = |url: &str| {
-            let all = parse(url)?;
+            let all = parse(url, None)?;
             let told = all.iter().map(|o| {
                 let database = o.get_database().unwrap_or_default();
                 format!("{}@{}:{}/{database}", o.get_username(), o.get_host(), o.get_port())

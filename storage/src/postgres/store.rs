@@ -13,6 +13,7 @@ use types::NodeId;
 use super::{
     Initialised, PostgresConfig,
     engine::PostgresEngine,
+    graph,
     recall::PostgresRecall,
     schema::{self, Unfit},
 };
@@ -64,6 +65,7 @@ pub fn init(disk: DiskRef, postgres: &PostgresConfig) -> Result<Initialised, Ope
         let connection = engine.open(Role::Writer)?;
         let found = schema::version(&connection)?;
         schema::migrate(&connection)?;
+        graph::prepare(&connection, postgres.graph)?;
         let server = schema::server(&connection)?;
         Ok(Initialised { place: place.clone(), found, version: schema::VERSION, server })
     };
@@ -92,6 +94,7 @@ fn open(
 ) -> Result<RowStore, Unfit> {
     let connection = engine.open(Role::Writer)?;
     schema::migrate(&connection)?;
+    connection.as_postgres()?.follow_by(graph::prepare(&connection, postgres.graph)?);
     let space = vectors::space_number(&connection, &config.space)?;
     let recall = PostgresRecall::new(postgres, &config.space, space);
     recall.make_index(&connection)?;

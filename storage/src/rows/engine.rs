@@ -45,6 +45,11 @@ pub(crate) trait Engine: Send + Sync {
     /// Another connection.
     fn open(&self, role: Role) -> sql::Result<Connection>;
 
+    /// A connection for reading to a copy of the database that has everything up to a position, if there is one.
+    fn open_copy(&self, _position: u64) -> Option<Connection> {
+        None
+    }
+
     /// The disk that the node stands on; blocking work belongs to it.
     fn disk(&self) -> DiskRef;
 

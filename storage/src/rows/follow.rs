@@ -42,7 +42,7 @@ async fn follow(pool: ReadPool, moves: Moves, period: Duration) {
     let mut known = *moves.position().borrow();
     loop {
         clock::sleep(period).await;
-        match pool.read("looking for changes", move |c| news(c, known)).await {
+        match pool.read_newest("looking for changes", move |c| news(c, known)).await {
             Ok((position, changes_agents)) => {
                 moves.to(position);
                 if changes_agents {

@@ -34,6 +34,11 @@ impl Moves {
     }
 
     /// The position of the last commit that is known of.
+    pub(crate) fn known(&self) -> u64 {
+        *self.position.borrow()
+    }
+
+    /// The same, and a signal when it moves.
     pub(crate) fn position(&self) -> watch::Receiver<u64> {
         self.position.subscribe()
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariants: at most the configured number of reads runs at once, beside one of the store's own, the others wait in order; a
 //! connection is used by one read at a time; after [`ReadPool::reset`] no connection opened before is
-//! used again.
+//! used again; `POO-1` a read sees everything that this store has acknowledged or told of before it.
 //!
 //! Not here: writing (the writer owns its connection).
 
@@ -19,6 +19,7 @@ use types::{Reason, Reject};
 use super::{
     engine::{Engine, Role},
     fault::SqlFault,
+    moves::Moves,
 };
 use crate::{error::StoreError, sql::Connection};
 
@@ -26,22 +27,33 @@ use crate::{error::StoreError, sql::Connection};
 #[derive(Clone)]
 pub struct ReadPool(Arc<Shared>);
 
+/// Where to read.
+#[derive(Clone, Copy)]
+enum Source {
+    /// Where everything is that is known of.
+    Any,
+    /// Where it is written.
+    Newest,
+}
+
 struct Shared {
     engine: Arc<dyn Engine>,
     turns: Semaphore,
     /// Connections nobody uses, each with the generation it was opened in.
     idle: Mutex<Vec<(u64, Connection)>>,
     generation: AtomicU64,
+    moves: Moves,
 }
 
 impl ReadPool {
     /// A pool of at most `connections` (at least 1); opens nothing yet.
-    pub(crate) fn new(engine: Arc<dyn Engine>, connections: usize) -> Self {
+    pub(crate) fn new(engine: Arc<dyn Engine>, connections: usize, moves: Moves) -> Self {
         Self(Arc::new(Shared {
             engine,
             turns: Semaphore::new(connections.max(1)),
             idle: Mutex::new(Vec::new()),
             generation: AtomicU64::new(0),
+            moves,
         }))
     }
 
@@ -54,11 +66,37 @@ impl ReadPool {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, SqlFault> + Send + 'static,
     {
+        self.read_from(Source::Any, doing, work).await
+    }
+
+    /// The same, of the database that is written to, not of a copy, which may know less.
+    pub(crate) async fn read_newest<T, F>(
+        &self,
+        doing: &'static str,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, SqlFault> + Send + 'static,
+    {
+        self.read_from(Source::Newest, doing, work).await
+    }
+
+    async fn read_from<T, F>(
+        &self,
+        source: Source,
+        doing: &'static str,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, SqlFault> + Send + 'static,
+    {
         let Ok(_turn) = self.0.turns.acquire().await else {
             return Err(Reject::new(Reason::Stopping, "the store is closed").into());
         };
         let shared = self.0.clone();
-        blocking::run_on(self.0.engine.disk(), move || shared.run(work))
+        blocking::run_on(self.0.engine.disk(), move || shared.run(source, work))
             .await
             .map_err(|fault| fault.into_store_error(doing))
     }
@@ -74,7 +112,7 @@ impl ReadPool {
         if self.0.turns.is_closed() {
             return Err(Reject::new(Reason::Stopping, "the store is closed").into());
         }
-        self.0.run(work)
+        self.0.run(Source::Any, work)
     }
 
     /// Drops every connection; those in use are dropped when their read is over.
@@ -91,10 +129,14 @@ impl ReadPool {
 }
 
 impl Shared {
-    fn run<T>(&self, work: impl FnOnce(&Connection) -> Result<T, SqlFault>) -> Result<T, SqlFault> {
+    fn run<T>(
+        &self,
+        source: Source,
+        work: impl FnOnce(&Connection) -> Result<T, SqlFault>,
+    ) -> Result<T, SqlFault> {
         let (generation, connection) = match self.idle.lock().pop() {
             Some(idle) => idle,
-            None => self.open()?,
+            None => self.open(source)?,
         };
         let result = work(&connection);
         let mut idle = self.idle.lock();
@@ -104,10 +146,18 @@ impl Shared {
         result
     }
 
-    fn open(&self) -> Result<(u64, Connection), SqlFault> {
+    fn open(&self, source: Source) -> Result<(u64, Connection), SqlFault> {
         // The generation is read first: a reset in between drops this connection after its use.
         let generation = self.generation.load(Ordering::Acquire);
-        let connection = self.engine.open(Role::Reader)?;
+        // A copy is good enough that has everything that anybody here has been told of (`POO-1`).
+        let copy = match source {
+            Source::Any => self.engine.open_copy(self.moves.known()),
+            Source::Newest => None,
+        };
+        let connection = match copy {
+            Some(copy) => copy,
+            None => self.engine.open(Role::Reader)?,
+        };
         Ok((generation, connection))
     }
 }

@@ -95,7 +95,8 @@ impl RowStore {
     /// When a thread cannot be had.
     pub(crate) fn start(parts: Parts) -> std::io::Result<Self> {
         let Parts { engine, config, connection, node, words, head, broken, .. } = parts;
-        let pool = ReadPool::new(engine.clone(), config.read_connections);
+        let moves = Moves::from(head.position);
+        let pool = ReadPool::new(engine.clone(), config.read_connections, moves.clone());
         let recall = match parts.search {
             Search::Database(database) => Recall::Database(database),
             Search::Memory(indexes, build) => {
@@ -107,7 +108,6 @@ impl RowStore {
         };
         let counters = Arc::new(Counters::default());
         let traces = Arc::new(Traces::default());
-        let moves = Moves::from(head.position);
         let following = engine
             .follows_every()
             .map(|period| Following::begin(pool.clone(), moves.clone(), period));

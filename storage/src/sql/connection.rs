@@ -14,6 +14,10 @@ use sqlx::postgres::PgRow;
 #[cfg(not(madsim))]
 use super::session::{self, Session};
 use super::{Error, FromSql, Params, Result, ValueRef, value};
+#[cfg(not(madsim))]
+use crate::postgres::graph;
+use crate::{postgres::Graph, rows::fault::SqlFault};
+use types::MemoryId;
 
 /// A connection to the database.
 pub struct Connection {
@@ -99,6 +103,30 @@ impl Connection {
         match &self.engine {
             Engine::Sqlite(_) => Err(Error::Elsewhere),
             Engine::Postgres(session) => Ok(session),
+        }
+    }
+
+    /// How links are followed.
+    pub(crate) fn graph(&self) -> Graph {
+        match &self.engine {
+            Engine::Sqlite(_) => Graph::Layers,
+            #[cfg(not(madsim))]
+            Engine::Postgres(session) => session.graph(),
+        }
+    }
+
+    /// Memories fewer than so many steps from one, where the database has a graph beside its tables; `None` where it has none,
+    /// or there are more than `most`.
+    pub(crate) fn reached(
+        &self,
+        _start: MemoryId,
+        _depth: u32,
+        _most: usize,
+    ) -> Result<Option<Vec<MemoryId>>, SqlFault> {
+        match &self.engine {
+            Engine::Sqlite(_) => Ok(None),
+            #[cfg(not(madsim))]
+            Engine::Postgres(_) => graph::reached(self, _start, _depth, _most),
         }
     }
 

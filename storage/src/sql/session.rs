@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use sqlx::{
     Arguments, AssertSqlSafe, Encode, Postgres, Row as _, Type, TypeInfo, ValueRef as _,
     encode::IsNull,
@@ -26,6 +26,7 @@ use sqlx::{
 use tokio::runtime::Handle;
 
 use super::{Error, Params, Result, ValueRef, dialect};
+use crate::postgres::Graph;
 
 /// Most statements that are kept in PostgreSQL's words.
 const TEXTS_MAX: usize = 2048;
@@ -38,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) begin_reading: Arc<str>,
     /// Longest time for one statement.
     pub(crate) limit: Duration,
+    /// How links are followed, as far as is known yet.
+    pub(crate) graph: Mutex<Graph>,
     /// Statements in PostgreSQL's words.
     pub(crate) texts: RwLock<HashMap<String, Arc<str>>>,
 }
@@ -120,6 +123,26 @@ impl Session {
             sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut **connection).await
         })
         .map(drop)
+    }
+
+    /// How links are followed.
+    pub(crate) fn graph(&self) -> Graph {
+        *self.settings.graph.lock()
+    }
+
+    /// From now on links are followed like this, on all connections.
+    pub(crate) fn follow_by(&self, graph: Graph) {
+        *self.settings.graph.lock() = graph;
+    }
+
+    /// The first columns of the rows that statements without parameters answer, as texts.
+    pub(crate) fn texts(&self, text: &str) -> Result<Vec<String>> {
+        let text: Arc<str> = text.into();
+        let rows = self.drive(async move |connection: &mut PoolConnection<Postgres>| {
+            sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut **connection).await
+        })?;
+        let read = |row: &PgRow| row.try_get::<String, _>(0).map_err(Error::Postgres);
+        rows.iter().map(read).collect()
     }
 
     /// Has the connection closed when it goes out of scope, with whatever was begun on it.

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     answer::{Candidates, Lacking, Said},
     port::Vectorizer,
+    postgres::Graph,
     request::{
         CandidateQuery, ConflictQuery, Direction, DuplicateQuery, Event, ForgetQuery, GraphQuery,
         Incoming, LackingQuery, ListQuery, MemoryFilter, NamespaceFilter, Passed, PathQuery,
@@ -25,6 +26,8 @@ use crate::{
     sqlite::{self, tests::Letters},
     state::{Forget, ItemKey, KeyRange, Visible},
 };
+use std::sync::atomic::AtomicUsize;
+
 use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
@@ -59,7 +62,12 @@ impl Pair {
         // The same name, so the same bytes.
         let node = format!("{}\n", lite.node_id());
         std::fs::write(folders[1].path().join("node"), node).unwrap();
-        let full = open(folders[1].path(), &database().await, config()).await.unwrap();
+        // Each way of following links in turn.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let ways = [Graph::Age, Graph::Recursive, Graph::Layers];
+        let graph = Some(ways[COUNT.fetch_add(1, Ordering::Relaxed) % ways.len()]);
+        let postgres = PostgresConfig { graph, ..database().await };
+        let full = open(folders[1].path(), &postgres, config()).await.unwrap();
         Self { lite, full, folders }
     }
 

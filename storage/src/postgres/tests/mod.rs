@@ -7,7 +7,7 @@
 //! | [`alike`], [`steps`] | the same answers as SQLite's, to random requests |
 //! | [`nodes`] | several nodes on one database, starts, refusals |
 //! | [`faults`] | locks, pools, commits whose answer is lost |
-//! | [`losses`] | a server that is killed, promoted, full |
+//! | [`losses`], [`replicas`] | a server that is killed, promoted, full; reads on a standby |
 
 mod alike;
 mod faults;
@@ -15,6 +15,7 @@ mod losses;
 mod nodes;
 mod promises;
 mod proxy;
+mod replicas;
 mod steps;
 
 use std::{

@@ -15,7 +15,7 @@ use types::{
     memory::Validity,
 };
 
-use super::{many, memories, sight::Sight, views};
+use super::{many, memories, reach, sight::Sight, views};
 use crate::{
     answer::{Graph, Path},
     graph::{Edge, Walk, shortest_paths},
@@ -129,7 +129,7 @@ pub(crate) fn graph(
         now_ms: query.now_ms,
     };
     let mut walk = Walk::new(start, query.depth, GRAPH_NODES_MAX);
-    steps.run(&mut walk, query.direction)?;
+    steps.run(&mut walk, (start, query.depth), query.direction)?;
     let found = walk.finish();
     let members: BTreeSet<MemoryId> = found.nodes.iter().map(|(_, id)| *id).collect();
     let mut views = memories::get_all(connection, sight, &members, query.now_ms)?;
@@ -166,7 +166,7 @@ pub(crate) fn paths(
     let mut edges: BTreeSet<Edge> = BTreeSet::new();
     for (end, depth) in [(from, query.depth.div_ceil(2)), (to, query.depth / 2)] {
         let mut walk = Walk::new(end, depth, PATH_NODES_MAX);
-        steps.run(&mut walk, Direction::Both)?;
+        steps.run(&mut walk, (end, depth), Direction::Both)?;
         edges.extend(walk.edges());
     }
     let both_ways = edges.iter().flat_map(|edge| [*edge, edge.reversed()]);
@@ -200,12 +200,21 @@ fn symmetric_mask() -> i64 {
 }
 
 /// Loads edges that a walk may take.
-struct Steps<'a> {
-    connection: &'a Connection,
-    sight: &'a Sight,
-    relations: i64,
-    at_ms: u64,
-    now_ms: u64,
+pub(super) struct Steps<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) sight: &'a Sight,
+    pub(super) relations: i64,
+    pub(super) at_ms: u64,
+    pub(super) now_ms: u64,
+}
+
+/// A link's id.
+pub(super) fn link_id(bytes: &[u8]) -> Result<LinkId, SqlFault> {
+    LinkId::from_slice(bytes).map_err(|error| SqlFault::Damaged {
+        table: "links",
+        key: hex::encode(bytes),
+        problem: error.to_string(),
+    })
 }
 
 /// Edges of records: `$near` is their column, `$far` that of the other end. The far end must be a memory in use that
@@ -232,7 +241,25 @@ macro_rules! edges_of {
 }
 
 impl Steps<'_> {
-    fn run(&self, walk: &mut Walk, direction: Direction) -> Result<(), SqlFault> {
+    fn run(
+        &self,
+        walk: &mut Walk,
+        (start, depth): (MemoryId, u32),
+        direction: Direction,
+    ) -> Result<(), SqlFault> {
+        if let Some(edges) = reach::edges(self, start, depth, direction)? {
+            let mut leaving: BTreeMap<MemoryId, Vec<Edge>> = BTreeMap::new();
+            for edge in edges {
+                leaving.entry(edge.from).or_default().push(edge);
+            }
+            loop {
+                let frontier: Vec<MemoryId> = walk.frontier().collect();
+                if frontier.is_empty() {
+                    return Ok(());
+                }
+                walk.advance(frontier.iter().filter_map(|node| leaving.remove(node)).flatten());
+            }
+        }
         loop {
             let frontier: BTreeSet<MemoryId> = walk.frontier().collect();
             if frontier.is_empty() {
@@ -242,17 +269,22 @@ impl Steps<'_> {
         }
     }
 
+    /// Relations that are followed from source to target, and those that are the other way.
+    pub(super) fn masks(&self, direction: Direction) -> (i64, i64) {
+        match direction {
+            Direction::Both => (self.relations, self.relations),
+            Direction::Outgoing => (self.relations, self.relations & symmetric_mask()),
+            Direction::Incoming => (self.relations & symmetric_mask(), self.relations),
+        }
+    }
+
     /// Edges of all these memories, the nearer end first.
     fn edges_of(
         &self,
         nodes: &BTreeSet<MemoryId>,
         direction: Direction,
     ) -> Result<Vec<Edge>, SqlFault> {
-        let (outgoing, incoming) = match direction {
-            Direction::Both => (self.relations, self.relations),
-            Direction::Outgoing => (self.relations, self.relations & symmetric_mask()),
-            Direction::Incoming => (self.relations & symmetric_mask(), self.relations),
-        };
+        let (outgoing, incoming) = self.masks(direction);
         let shown = views::members_of(self.connection, nodes)?;
         let mut met = self.select(edges_of!("source", "target"), &shown, outgoing)?;
         met.extend(self.select(edges_of!("target", "source"), &shown, incoming)?);
@@ -284,12 +316,7 @@ impl Steps<'_> {
         let records: Vec<MemoryId> = shown.keys().copied().collect();
         many::rows(self.connection, around, &values, &records, |row| {
             let near = row::memory_id("links", row.get(1)?)?;
-            let link = row.get::<Vec<u8>>(0)?;
-            let link = LinkId::from_slice(&link).map_err(|error| SqlFault::Damaged {
-                table: "links",
-                key: format!("at memory {near}"),
-                problem: error.to_string(),
-            })?;
+            let link = link_id(row.get(0)?)?;
             let from = shown.get(&near).copied().unwrap_or(near);
             let to = row::memory_id("links", row.get(2)?)?;
             Ok((Edge { from, to, link }, row.get(3)?))

@@ -29,6 +29,7 @@ pub(crate) mod figures;
 pub(crate) mod links;
 pub(crate) mod many;
 pub(crate) mod memories;
+pub(crate) mod reach;
 pub(crate) mod registry;
 pub(crate) mod scan;
 pub(crate) mod sight;

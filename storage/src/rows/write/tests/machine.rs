@@ -72,9 +72,10 @@ impl Machine {
         let options =
             WorkerOptions { name: "no-upkeep", capacity_jobs: 1, max_batch: 1, disk: disk.clone() };
         let engine: Arc<dyn Engine> = Arc::new(SqliteEngine::new(disk, path, &config));
+        let moves = Moves::from(head.position);
         let writer = Writer {
-            pool: ReadPool::new(engine.clone(), 1),
-            moves: Moves::from(head.position),
+            pool: ReadPool::new(engine.clone(), 1, moves.clone()),
+            moves,
             counters: Arc::new(Counters::default()),
             traces: Arc::default(),
             ticked: 0,

@@ -1,7 +1,7 @@
 //! A campaign: checks that follow a script, then storms, from a file.
 //!
 //! ```toml
-//! checks = ["S1", "S2", "S3", "S4"]
+//! checks = ["S1", "S2", "S3", "S4", "S5"]
 //! [[storm]]
 //! shape = "mesh5"
 //! minutes = 20            # or rounds

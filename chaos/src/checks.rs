@@ -1,4 +1,4 @@
-//! Checks of three peers that follow a script, with a table of what was seen.
+//! Checks that follow a script, of three peers and of one daemon on a database, with a table of what was seen.
 //!
 //! | check | what |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | S2 | without a quorum it is told so |
 //! | S3 | who is not on the allowlist does not get past the handshake |
 //! | S4 | a peer that comes back with an empty disk has everything |
+//! | S5 | a daemon on PostgreSQL keeps what psql and AGE see beside it |
 //!
 //! Invariant: a check says what it saw, whether it passed or not.
 //!
@@ -27,6 +28,7 @@ use sim::workload::root::{NodeAt, Papers};
 use wire::http_client::{HttpAnswer, HttpError};
 
 use crate::{
+    database,
     hive::{Hive, Plan},
     nemesis::World,
 };
@@ -51,10 +53,12 @@ pub enum Check {
     Allowlist,
     /// S4.
     Convergence,
+    /// S5.
+    Database,
 }
 
 impl Check {
-    const ALL: [(&'static str, Self, &'static str); 4] = [
+    const ALL: [(&'static str, Self, &'static str); 5] = [
         ("S1", Self::QuorumWrite, "quorum write: 201 with quorum_acks, present on all"),
         (
             "S2",
@@ -67,6 +71,11 @@ impl Check {
             "allowlist: a rogue certificate and none are refused in the handshake",
         ),
         ("S4", Self::Convergence, "rejoin with an empty disk: what was written meanwhile is there"),
+        (
+            "S5",
+            Self::Database,
+            "PostgreSQL and AGE: boots, migrates, serves; psql and Cypher see the same beside it",
+        ),
     ];
 
     fn row(self) -> &'static (&'static str, Self, &'static str) {
@@ -124,6 +133,10 @@ pub async fn run(
             Check::QuorumNotMet => quorum_not_met(&world.hive).await?,
             Check::Allowlist => allowlist(&world.hive, folder).await?,
             Check::Convergence => convergence(&mut world).await?,
+            Check::Database => {
+                let (binary, folder) = (binary.to_owned(), folder.to_owned());
+                blocking::run(move || database::check(&binary, &folder)).await?
+            }
         };
         all.push((*check, found));
     }

@@ -19,6 +19,7 @@
 
 pub mod campaign;
 pub mod checks;
+pub(crate) mod database;
 pub mod disk;
 pub mod figures;
 pub mod hive;

@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_file_is_understood_or_refused() {
         let own = Campaign::read(DEFAULT).unwrap();
-        assert_eq!(own.checks.len(), 4);
+        assert_eq!(own.checks.len(), 5);
         assert!(own.storms.len() >= 3);
         for wrong in [
             "checks = [\"S9\"]",

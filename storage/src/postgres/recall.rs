@@ -55,6 +55,16 @@ const PHRASE_HITS_MAX: u32 = 4096;
 /// Changes after which the number of memories that have a word is counted again, in 1/1000 of all.
 const COUNT_AGE_PERMILLE: u64 = 10;
 
+/// Keeps the words of a row.
+pub(crate) const KEEP_WORDS: &str =
+    "INSERT INTO texts (row, words) VALUES (?1, CAST(CAST(?2 AS text) AS tsvector))
+     ON CONFLICT (row) DO UPDATE SET words = excluded.words";
+/// Keeps the vector of a row, as pgvector reads it, in a space and for a text with a hash.
+pub(crate) const KEEP_VECTOR: &str = "INSERT INTO vectors (row, space, text_sha256, vector)
+     VALUES (?1, ?2, ?3, CAST(CAST(?4 AS text) AS halfvec))
+     ON CONFLICT (row) DO UPDATE SET space = excluded.space,
+        text_sha256 = excluded.text_sha256, vector = excluded.vector";
+
 /// Words and vectors of one space in the database.
 pub(crate) struct PostgresRecall {
     /// Number and dimension of the space.
@@ -85,6 +95,11 @@ impl PostgresRecall {
             exact_rows_max: config.exact_rows_max,
             counts: Mutex::default(),
         }
+    }
+
+    /// Number of the space.
+    pub(crate) fn space(&self) -> i64 {
+        self.space
     }
 
     /// Makes the index of the space's vectors unless it is there.
@@ -207,7 +222,7 @@ impl PostgresRecall {
     }
 
     /// A vector as pgvector reads it.
-    fn written(&self, vector: &[f32]) -> Result<String, SqlFault> {
+    pub(crate) fn written(&self, vector: &[f32]) -> Result<String, SqlFault> {
         if vector.len() != usize::from(self.dimension) {
             let problem = format!("needs {} components, got {}", self.dimension, vector.len());
             return Err(types::Invalid::new("vector", problem).into());
@@ -416,6 +431,8 @@ impl DatabaseRecall for PostgresRecall {
         entries: &[Entry],
         space: &EmbeddingSpace,
     ) -> Result<(), SqlFault> {
+        let mut texts = connection.batch(KEEP_WORDS)?;
+        let mut vectors = connection.batch(KEEP_VECTOR)?;
         for entry in entries {
             let record: &Record = entry.repeated();
             let was_live = entry.kept.as_ref().is_some_and(|kept| kept.life == LIVE);
@@ -432,11 +449,7 @@ impl DatabaseRecall for PostgresRecall {
                 Some(indexed) => indexed.words.clone(),
                 None => words_of(record),
             };
-            connection.execute(
-                "INSERT INTO texts (row, words) VALUES (?1, CAST(CAST(?2 AS text) AS tsvector))
-                 ON CONFLICT (row) DO UPDATE SET words = excluded.words",
-                (entry.row, words::vector(&prepared)),
-            )?;
+            texts.add((entry.row, words::vector(&prepared)))?;
             let vector = match &entry.indexed {
                 Some(indexed) => indexed.vector.clone(),
                 None => vector_of(record, space),
@@ -444,10 +457,11 @@ impl DatabaseRecall for PostgresRecall {
             if let Some(vector) = vector {
                 let (title, content) = (&record.title.value, &record.content.value);
                 let text = row::text_sha256(title.as_str(), content.as_str());
-                self.keep_vector(connection, entry.row, &text, &vector)?;
+                vectors.add((entry.row, self.space, text, self.written(&vector)?))?;
             }
         }
-        Ok(())
+        texts.finish()?;
+        Ok(vectors.finish()?)
     }
 
     fn keep_vector(
@@ -457,13 +471,7 @@ impl DatabaseRecall for PostgresRecall {
         text_sha256: &[u8; 32],
         values: &[f32],
     ) -> Result<(), SqlFault> {
-        connection.execute(
-            "INSERT INTO vectors (row, space, text_sha256, vector)
-             VALUES (?1, ?2, ?3, CAST(CAST(?4 AS text) AS halfvec))
-             ON CONFLICT (row) DO UPDATE SET space = excluded.space,
-                text_sha256 = excluded.text_sha256, vector = excluded.vector",
-            (row, self.space, text_sha256, self.written(values)?),
-        )?;
+        connection.execute(KEEP_VECTOR, (row, self.space, text_sha256, self.written(values)?))?;
         Ok(())
     }
 

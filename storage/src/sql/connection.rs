@@ -13,7 +13,7 @@ use sqlx::postgres::PgRow;
 
 #[cfg(not(madsim))]
 use super::session::{self, Session};
-use super::{Error, FromSql, Params, Result, ValueRef, value};
+use super::{Batch, Error, FromSql, Params, Result, ValueRef, value};
 #[cfg(not(madsim))]
 use crate::postgres::graph;
 use crate::{postgres::Graph, rows::fault::SqlFault};
@@ -161,6 +161,19 @@ impl Connection {
     /// When the database refuses.
     pub fn execute<P: Params>(&self, text: &str, params: P) -> Result<usize> {
         self.prepare_cached(text)?.execute(params)
+    }
+
+    /// Rows to be inserted by a statement `INSERT INTO … VALUES (?1, …)` of one row, with or without what to do about a conflict;
+    /// nothing behind the values has a parameter.
+    ///
+    /// # Errors
+    /// When the text is not understood.
+    pub fn batch<'c>(&'c self, text: &'c str) -> Result<Batch<'c>> {
+        match &self.engine {
+            Engine::Sqlite(_) => Ok(Batch::each(self.prepare_cached(text)?)),
+            #[cfg(not(madsim))]
+            Engine::Postgres(session) => Ok(Batch::together(session, text)),
+        }
     }
 
     /// Begins a transaction that writes. Given back unless it is committed.

@@ -48,6 +48,50 @@ pub(crate) fn postgres(text: &str) -> String {
     out
 }
 
+/// A statement that inserts so many rows from one that inserts one, whose values are all its parameters.
+pub(crate) fn of_rows(text: &str, rows: usize) -> String {
+    const VALUES: &str = "VALUES ";
+    let at = text.find(VALUES).map_or(text.len(), |at| at + VALUES.len());
+    let (before, from) = text.split_at(at);
+    let (row, after) = from.split_at(group_end(from));
+    let parameters = row.matches('?').count();
+    let mut out = String::with_capacity(before.len() + after.len() + rows * (row.len() + 16));
+    out.push_str(before);
+    for number in 0..rows {
+        if number > 0 {
+            out.push_str(", ");
+        }
+        numbered(&mut out, row, number * parameters);
+    }
+    out + after
+}
+
+/// Where the parenthesis is closed that a text begins with.
+fn group_end(text: &str) -> usize {
+    let mut depth = 0_u32;
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 1 => return at + 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Writes a row with other numbers for its parameters.
+fn numbered(out: &mut String, row: &str, more: usize) {
+    let mut parts = row.split('?');
+    out.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+        let (number, after) = part.split_at(end);
+        let number = number.parse::<usize>().unwrap_or_default() + more;
+        out.push_str(&format!("?{number}{after}"));
+    }
+}
+
 /// Renames a function where it has two arguments: with one it is an aggregate.
 fn of_two(text: String, name: &str, renamed: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -129,6 +173,16 @@ fn parameter(out: &mut String, number: &str, after: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_row_becomes_many() {
+        let one = "INSERT INTO t (a, b) VALUES (?1, CAST(CAST(?2 AS text) AS c)) ON CONFLICT (a) DO NOTHING";
+        let three = "INSERT INTO t (a, b) VALUES (?1, CAST(CAST(?2 AS text) AS c)), \
+                     (?3, CAST(CAST(?4 AS text) AS c)), (?5, CAST(CAST(?6 AS text) AS c)) \
+                     ON CONFLICT (a) DO NOTHING";
+        assert_eq!(of_rows(one, 1), one);
+        assert_eq!(of_rows(one, 3), three);
+    }
 
     #[test]
     fn parameters_and_arrays_are_translated_and_texts_are_not() {

@@ -5,6 +5,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`batch`] | rows that are inserted together |
 //! | [`connection`] | a connection, its statements and their rows |
 //! | `session`, `dialect` | what of it is PostgreSQL's |
 //! | [`value`] | values, how Rust's types become them and come back |
@@ -16,6 +17,7 @@
 //!
 //! Not here: which statements there are (`rows`).
 
+pub(crate) mod batch;
 pub(crate) mod connection;
 #[cfg(not(madsim))]
 pub(crate) mod dialect;
@@ -25,6 +27,7 @@ pub(crate) mod params;
 pub(crate) mod session;
 pub(crate) mod value;
 
+pub(crate) use batch::Batch;
 pub(crate) use connection::{Connection, Row, Statement};
 pub(crate) use error::{Error, OptionalExtension, Result};
 pub(crate) use params::{Params, params, params_from_iter};

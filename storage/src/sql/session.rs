@@ -180,15 +180,29 @@ impl Session {
 
     /// A statement in PostgreSQL's words.
     pub(crate) fn translated(&self, text: &str) -> Arc<str> {
-        if let Some(known) = self.settings.texts.read().get(text) {
+        self.kept(text, || dialect::postgres(text))
+    }
+
+    /// A statement that inserts so many rows, in PostgreSQL's words, from one that inserts one.
+    pub(crate) fn wide(&self, text: &str, rows: usize) -> Arc<str> {
+        match rows {
+            1 => self.translated(text),
+            _ => self.kept(&format!("{rows} x {text}"), || {
+                dialect::postgres(&dialect::of_rows(text, rows))
+            }),
+        }
+    }
+
+    fn kept(&self, key: &str, translate: impl FnOnce() -> String) -> Arc<str> {
+        if let Some(known) = self.settings.texts.read().get(key) {
             return known.clone();
         }
-        let translated: Arc<str> = dialect::postgres(text).into();
+        let translated: Arc<str> = translate().into();
         let mut texts = self.settings.texts.write();
         if texts.len() >= TEXTS_MAX {
             texts.clear();
         }
-        texts.insert(text.to_owned(), translated.clone());
+        texts.insert(key.to_owned(), translated.clone());
         translated
     }
 }

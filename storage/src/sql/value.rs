@@ -7,7 +7,9 @@
 use super::{Error, Result};
 
 /// A value that is owned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Ordered as both databases order a column that has one kind of them: texts and bytes byte by byte.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     /// Nothing.
     Null,
@@ -218,12 +220,7 @@ impl FromSql<'_> for Value {
     const WANTED: &'static str = "anything";
 
     fn from_sql(value: ValueRef<'_>) -> Option<Self> {
-        Some(match value {
-            ValueRef::Null => Value::Null,
-            ValueRef::Integer(number) => Value::Integer(number),
-            ValueRef::Text(text) => Value::Text(text.to_owned()),
-            ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-        })
+        Some(value.into())
     }
 }
 
@@ -234,6 +231,17 @@ impl<'a, T: FromSql<'a>> FromSql<'a> for Option<T> {
         match value {
             ValueRef::Null => Some(None),
             other => T::from_sql(other).map(Some),
+        }
+    }
+}
+
+impl From<ValueRef<'_>> for Value {
+    fn from(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(number) => Value::Integer(number),
+            ValueRef::Text(text) => Value::Text(text.to_owned()),
+            ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use types::{AgentRecord, Hlc};
 
 use super::*;
+use crate::request::Event;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_have_a_chain_each_and_see_what_the_other_wrote() {
@@ -102,6 +103,27 @@ async fn a_node_hears_of_what_another_wrote() {
     assert!(one.write(request).await.unwrap().results[0].is_ok());
     agents.changed().await.unwrap();
     assert!(two.agents().await.unwrap().iter().any(|agent| agent.revoked));
+}
+
+/// A statement is prepared at its first use, and what has nothing in a column then has a number in it later.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_may_be_the_first_thing_written() {
+    if !can_have_a_server() {
+        return;
+    }
+    let node = Daemon::new(&database().await, config()).await;
+    let event = Intent::Event(Box::new(Event {
+        name: "root:1".into(),
+        agent: "node".parse().unwrap(),
+        event_type: "lock.acquired".into(),
+        at_ms: NOW_MS,
+        payload: vec![1, 2, 3],
+    }));
+    let viewer = Viewer { operator: true, ..ann() };
+    let request = WriteRequest { viewer, intents: vec![event], idempotency: None, ..storing(0, 0) };
+    assert!(node.write(request).await.unwrap().results[0].is_ok());
+    assert!(put(&node, 1).await.unwrap().results[0].is_ok());
+    is_whole(&node).await;
 }
 
 /// Set where this test runs itself again, to the folder and the URL of the node that is started twice.

@@ -20,7 +20,7 @@ use crate::{
         fault::SqlFault,
         row::{self, BEHIND, DELETED, signed},
     },
-    sql::{Connection, Statement, params},
+    sql::{Batch, Connection, Statement, params},
 };
 
 /// Operations from which on their signatures are made on a second thread while this one writes rows.
@@ -66,7 +66,7 @@ impl Group<'_> {
         for entry in self.overlay.dirty() {
             tables.write(entry, self.words)?;
         }
-        Ok(())
+        tables.finish()
     }
 
     /// Writes where the feeds end that the group went on with.
@@ -102,11 +102,11 @@ impl Group<'_> {
         signatures: &[[u8; 64]],
         signer: &dyn Signer,
     ) -> crate::sql::Result<()> {
-        let mut ops = self.connection.prepare_cached(
+        let mut ops = self.connection.batch(
             "INSERT INTO ops (position, origin, seq, hlc, memory, bytes, chain)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
-        let mut events = self.connection.prepare_cached(
+        let mut events = self.connection.batch(
             "INSERT INTO signed_events (sequence, origin, seq, agent, event_type, payload_hash,
                 attest_level, timestamp_ms, cause_hash, signature, key_id, prev_hash, name, daemon)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
@@ -119,7 +119,7 @@ impl Group<'_> {
                 (origin, seq) = (Some(self.words.node(op.id.origin)), Some(signed(op.id.seq)));
                 let memory = op.memory.as_ref().map(|id| id.as_bytes().as_slice());
                 let hlc = signed(op.hlc.as_u64());
-                ops.execute(params![position, origin, seq, hlc, memory, logged.bytes, op.chain])?;
+                ops.add(params![position, origin, seq, hlc, memory, logged.bytes, op.chain])?;
             } else {
                 name = Some(logged.body.id.as_str());
                 self.write_payload(position, &logged.bytes)?;
@@ -138,7 +138,7 @@ impl Group<'_> {
                 prev_hash: self.head.chain,
             };
             let body = &event.body;
-            events.execute(params![
+            events.add(params![
                 position,
                 origin,
                 seq,
@@ -156,6 +156,8 @@ impl Group<'_> {
             ])?;
             self.head.chain = event.chain_hash();
         }
+        ops.finish()?;
+        events.finish()?;
         match log.last() {
             Some(last) => self.head.write(self.connection, signed(last.position)),
             None => Ok(()),
@@ -165,9 +167,9 @@ impl Group<'_> {
 
 /// The statements that write memories and their tags.
 struct MemoryTables<'c> {
-    insert: Statement<'c>,
+    insert: Batch<'c>,
     update: Statement<'c>,
-    add_tag: Statement<'c>,
+    add_tag: Batch<'c>,
     drop_tag: Statement<'c>,
     drop_vector: Statement<'c>,
     drop_old_vector: Statement<'c>,
@@ -176,7 +178,7 @@ struct MemoryTables<'c> {
 impl<'c> MemoryTables<'c> {
     fn prepare(connection: &'c Connection) -> crate::sql::Result<Self> {
         Ok(Self {
-            insert: connection.prepare_cached(
+            insert: connection.batch(
                 "INSERT INTO memories (row, id, namespace, audience, author, life, kind, tier, scope,
                     priority, confidence_permille, created_ms, updated_ms, expires_ms, valid_from_ms,
                     valid_until_ms, legal_hold, version, access_count, last_accessed_ms, position,
@@ -194,7 +196,7 @@ impl<'c> MemoryTables<'c> {
                  WHERE row = ?1",
             )?,
             add_tag: connection
-                .prepare_cached("INSERT INTO memory_tags (tag, row) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?,
+                .batch("INSERT INTO memory_tags (tag, row) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?,
             drop_tag: connection
                 .prepare_cached("DELETE FROM memory_tags WHERE tag = ?1 AND row = ?2")?,
             drop_vector: connection.prepare_cached("DELETE FROM vectors WHERE row = ?1")?,
@@ -215,8 +217,7 @@ impl<'c> MemoryTables<'c> {
         let checksum = row::checksum(title, &state, content, embedding.as_deref().unwrap_or(&[]));
         let life = entry.life();
         let validity = shown.validity.value;
-        let statement = if entry.kept.is_some() { &mut self.update } else { &mut self.insert };
-        statement.execute(params![
+        let columns = params![
             entry.row,
             record.id.as_bytes().as_slice(),
             words.namespace(record.namespace.as_str()),
@@ -245,7 +246,11 @@ impl<'c> MemoryTables<'c> {
             content,
             embedding,
             entry.shown.as_ref().map_or(0, |shown| shown.others as i64),
-        ])?;
+        ];
+        match entry.kept {
+            Some(_) => drop(self.update.execute(columns)?),
+            None => self.insert.add(columns)?,
+        }
         if life == DELETED || life == BEHIND {
             self.drop_vector.execute([entry.row])?;
         } else if entry.text_changed && entry.kept.is_some() {
@@ -256,11 +261,16 @@ impl<'c> MemoryTables<'c> {
         self.write_tags(entry, words)
     }
 
+    fn finish(self) -> crate::sql::Result<()> {
+        self.insert.finish()?;
+        self.add_tag.finish()
+    }
+
     fn write_tags(&mut self, entry: &Entry, words: &mut Vocabulary) -> crate::sql::Result<()> {
         let had = |tag: &Tag| entry.kept.as_ref().is_some_and(|kept| kept.tags.contains(tag));
         let tags = &entry.repeated().tags;
         for tag in tags.iter().filter(|tag| !had(tag)) {
-            self.add_tag.execute((words.tag(tag.as_str()), entry.row))?;
+            self.add_tag.add((words.tag(tag.as_str()), entry.row))?;
         }
         let Some(kept) = &entry.kept else { return Ok(()) };
         for tag in &kept.tags {

@@ -224,7 +224,7 @@ impl Group<'_> {
         if self.overlay.answers.is_empty() {
             return Ok(());
         }
-        let mut statement = self.connection.prepare_cached(
+        let mut batch = self.connection.batch(
             "INSERT INTO idempotency (agent, key, body_sha256, answer, expires_ms)
              VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (agent, key) DO UPDATE SET body_sha256 = excluded.body_sha256,
@@ -232,8 +232,9 @@ impl Group<'_> {
         )?;
         for ((agent, key), entry) in &self.overlay.answers {
             let AnswerEntry { body_sha256, answer, expires_ms } = entry;
-            statement.execute((agent, key, body_sha256, answer, signed(*expires_ms)))?;
+            batch.add((agent, key, body_sha256, answer, signed(*expires_ms)))?;
         }
+        batch.finish()?;
         let few = signed(self.overlay.answers.len() as u64 + 8);
         self.connection
             .prepare_cached(

@@ -284,7 +284,7 @@ impl Group<'_> {
 
     /// Writes the changed links.
     pub(crate) fn write_links(&mut self) -> crate::sql::Result<()> {
-        let mut statement = self.connection.prepare_cached(
+        let mut batch = self.connection.batch(
             "INSERT INTO links (id, source, target, relation, author, created_fence, created_hlc,
                 created_node, valid_from_ms, valid_until_ms, validity_fence, validity_hlc,
                 validity_node, removed, position)
@@ -296,7 +296,7 @@ impl Group<'_> {
         )?;
         for (link, position) in self.overlay.links.values() {
             let validity = &link.validity;
-            statement.execute(crate::sql::params![
+            batch.add(crate::sql::params![
                 link.id.as_bytes().as_slice(),
                 link.source.as_bytes().as_slice(),
                 link.target.as_bytes().as_slice(),
@@ -314,6 +314,6 @@ impl Group<'_> {
                 signed(*position),
             ])?;
         }
-        Ok(())
+        batch.finish()
     }
 }

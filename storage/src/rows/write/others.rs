@@ -174,7 +174,7 @@ impl Group<'_> {
 
     /// Writes the changed aliases.
     pub(crate) fn write_aliases(&mut self) -> crate::sql::Result<()> {
-        let mut statement = self.connection.prepare_cached(
+        let mut batch = self.connection.batch(
             "INSERT INTO aliases (alias_key, memory, alias, removed, fence, hlc, node)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT (alias_key, memory) DO UPDATE SET alias = excluded.alias,
@@ -182,7 +182,7 @@ impl Group<'_> {
                 node = excluded.node",
         )?;
         for ((key, memory), entry) in &self.overlay.aliases {
-            statement.execute(crate::sql::params![
+            batch.add(crate::sql::params![
                 key,
                 memory.as_bytes().as_slice(),
                 entry.alias,
@@ -192,12 +192,12 @@ impl Group<'_> {
                 self.words.node(entry.stamp.origin),
             ])?;
         }
-        Ok(())
+        batch.finish()
     }
 
     /// Writes the changed agents.
     pub(crate) fn write_agents(&self) -> crate::sql::Result<()> {
-        let mut statement = self.connection.prepare_cached(
+        let mut batch = self.connection.batch(
             "INSERT INTO agents (agent, affiliation, token_sha256, public_key, revoked, changed_hlc)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (agent) DO UPDATE SET affiliation = excluded.affiliation,
@@ -205,7 +205,7 @@ impl Group<'_> {
                 revoked = excluded.revoked, changed_hlc = excluded.changed_hlc",
         )?;
         for agent in self.overlay.agents.values() {
-            statement.execute(crate::sql::params![
+            batch.add(crate::sql::params![
                 agent.agent_id.as_str(),
                 agent.affiliation.as_str(),
                 agent.token_sha256.as_ref().map(|token| token.as_slice()),
@@ -214,6 +214,6 @@ impl Group<'_> {
                 signed(agent.changed.as_u64()),
             ])?;
         }
-        Ok(())
+        batch.finish()
     }
 }

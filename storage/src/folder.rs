@@ -59,24 +59,52 @@ pub(crate) fn need_here(disk: &DiskRef, folder: &Path) -> Result<(), OpenError> 
 /// The node that a folder is, whose memories are in a database; named at its first start. The folder is held.
 #[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
 pub(crate) fn node(disk: &DiskRef, folder: &Path) -> Result<NodeId, OpenError> {
-    let path = folder.join(NODE_FILE);
-    let failed = |source| OpenError::Io { path: path.clone(), source };
-    if disk.exists(&path).map_err(failed)? {
-        let bytes = disk::read_all(disk.as_ref(), &path).map_err(failed)?;
-        let text = String::from_utf8_lossy(&bytes);
-        return text.trim().parse().map(NodeId).map_err(|_: uuid::Error| OpenError::Folder {
-            path: path.clone(),
-            problem: "is no UUID; put back the one that the node had, which its peers know it by",
-        });
+    if let Some(named) = named(disk, folder)? {
+        return Ok(named);
     }
-    if disk.exists(&folder.join(DATABASE_FILE)).map_err(failed)? {
+    let path = folder.join(DATABASE_FILE);
+    if disk.exists(&path).map_err(failed(&path))? {
         let problem = "has memories, which would be missing in the database of storage.url: move them there with `hivemem migrate`, or use another data folder";
-        return Err(OpenError::Folder { path: folder.join(DATABASE_FILE), problem });
+        return Err(OpenError::Folder { path, problem });
     }
     let made: Uuid = random::uuid_v7(clock::now_unix_ms());
-    let text = format!("{made}\n");
-    disk::write_atomically(disk.as_ref(), &path, text.as_bytes(), FILE_MODE).map_err(failed)?;
+    say_elsewhere(disk, folder, NodeId(made))?;
     Ok(NodeId(made))
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> OpenError + '_ {
+    |source| OpenError::Io { path: path.to_path_buf(), source }
+}
+
+/// The node that a folder is, if it says that the memories are in a database.
+#[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
+pub(crate) fn named(disk: &DiskRef, folder: &Path) -> Result<Option<NodeId>, OpenError> {
+    let path = folder.join(NODE_FILE);
+    if !disk.exists(&path).map_err(failed(&path))? {
+        return Ok(None);
+    }
+    let bytes = disk::read_all(disk.as_ref(), &path).map_err(failed(&path))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let node = text.trim().parse().map_err(|_: uuid::Error| {
+        let problem = "is no UUID; put back the one that the node had, which its peers know it by";
+        OpenError::Folder { path: path.clone(), problem }
+    })?;
+    Ok(Some(NodeId(node)))
+}
+
+/// From now on the memories of the folder's node are in a database (`FLD-1`).
+#[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
+pub(crate) fn say_elsewhere(disk: &DiskRef, folder: &Path, node: NodeId) -> Result<(), OpenError> {
+    let (path, text) = (folder.join(NODE_FILE), format!("{}\n", node.0));
+    disk::write_atomically(disk.as_ref(), &path, text.as_bytes(), FILE_MODE).map_err(failed(&path))
+}
+
+/// From now on they are in the folder's file.
+#[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
+pub(crate) fn say_here(disk: &DiskRef, folder: &Path) -> Result<(), OpenError> {
+    let path = folder.join(NODE_FILE);
+    disk::remove_if_exists(disk.as_ref(), &path).map_err(failed(&path))?;
+    disk.sync_dir(folder).map_err(failed(folder))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub mod error;
 pub mod folder;
 pub mod graph;
 pub mod index;
+#[cfg(not(madsim))]
+pub mod moving;
 pub mod port;
 pub mod postgres;
 pub mod request;

@@ -46,6 +46,12 @@ pub(crate) enum Unfit {
         /// How many.
         others: i64,
     },
+    /// Its memories are on their way.
+    #[error("{problem}")]
+    Moved {
+        /// Where to, and what to do.
+        problem: &'static str,
+    },
     /// There is no connection to be had.
     #[error("cannot be reached: {problem}; check host, port, name and password in storage.url")]
     Away {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::OpenError,
-    folder,
+    folder, moving,
     rows::{
         RowStore, StoreConfig,
         daemon::{self, Daemon},
@@ -72,12 +72,17 @@ pub fn init(disk: DiskRef, postgres: &PostgresConfig) -> Result<Initialised, Ope
     made().map_err(|unfit| refused(&place, unfit))
 }
 
-fn engine(postgres: &PostgresConfig, disk: DiskRef) -> Result<PostgresEngine, OpenError> {
+/// A database that has not been reached yet.
+pub(crate) fn engine(
+    postgres: &PostgresConfig,
+    disk: DiskRef,
+) -> Result<PostgresEngine, OpenError> {
     let wrong = |problem| OpenError::Server { place: "storage.url".to_owned(), problem };
     PostgresEngine::new(postgres, disk).map_err(wrong)
 }
 
-fn refused(place: &str, unfit: Unfit) -> OpenError {
+/// Why it cannot be used, for whoever wanted to open it.
+pub(crate) fn refused(place: &str, unfit: Unfit) -> OpenError {
     match unfit {
         Unfit::Newer { found } => {
             OpenError::Newer { path: place.into(), found, known: schema::VERSION }
@@ -125,6 +130,9 @@ fn open(
 /// A node with peers answers for all that is in its database, so no other node has rows there.
 fn begin(connection: &Connection, node: NodeId, config: &StoreConfig) -> Result<Daemon, Unfit> {
     let transaction = connection.begin()?;
+    if let Some(problem) = moving::hindrance(connection)? {
+        return Err(Unfit::Moved { problem });
+    }
     let (others, with_peers): (i64, bool) = connection.query_row(
         "SELECT (SELECT count(*) FROM daemons WHERE node <> ?1),
             EXISTS(SELECT 1 FROM meta WHERE key = 'has_peers')",

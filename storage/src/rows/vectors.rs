@@ -97,18 +97,25 @@ pub(crate) fn space_number(
     connection: &Connection,
     space: &EmbeddingSpace,
 ) -> crate::sql::Result<i64> {
-    let name = (&space.model, &space.version, space.dimension);
-    let mut find = connection.prepare_cached(
-        "SELECT id FROM spaces WHERE model = ?1 AND version = ?2 AND dimension = ?3",
-    )?;
-    let known: Option<i64> = find.query_row(name, |row| row.get(0)).optional()?;
-    if let Some(id) = known {
+    if let Some(id) = space_known(connection, space)? {
         return Ok(id);
     }
     connection.query_row(
         "INSERT INTO spaces (id, model, version, dimension)
          SELECT coalesce(max(id), 0) + 1, ?1, ?2, ?3 FROM spaces RETURNING id",
-        name,
+        (&space.model, &space.version, space.dimension),
         |row| row.get(0),
     )
+}
+
+/// Number of a space, if it has one.
+pub(crate) fn space_known(
+    connection: &Connection,
+    space: &EmbeddingSpace,
+) -> crate::sql::Result<Option<i64>> {
+    let mut find = connection.prepare_cached(
+        "SELECT id FROM spaces WHERE model = ?1 AND version = ?2 AND dimension = ?3",
+    )?;
+    let name = (&space.model, &space.version, space.dimension);
+    find.query_row(name, |row| row.get(0)).optional()
 }

@@ -93,10 +93,7 @@ fn prepare(
     config: &StoreConfig,
 ) -> Result<Prepared, OpenError> {
     let file = connection.as_sqlite_mut().map_err(|error| refused(path, error))?;
-    schema::migrate(file, path).map_err(|error| match error {
-        MigrateError::Open(error) => error,
-        MigrateError::Sql { source } => refused(path, source),
-    })?;
+    schema::migrate(file, path).map_err(|error| unfit(path, error))?;
     let read = |error: SqlFault| match error {
         SqlFault::Sql(error) => refused(path, error),
         other => OpenError::Corrupt { path: path.to_path_buf(), problem: other.to_string() },
@@ -166,6 +163,14 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Why a file could not be brought up to date, for whoever wanted to open it.
+pub(crate) fn unfit(path: &Path, error: MigrateError) -> OpenError {
+    match error {
+        MigrateError::Open(error) => error,
+        MigrateError::Sql { source } => refused(path, source),
+    }
 }
 
 /// What SQLite's refusal to open or read a file means.

@@ -7,11 +7,13 @@
 //! | [`alike`], [`steps`] | the same answers as SQLite's, to random requests |
 //! | [`nodes`] | several nodes on one database, starts, refusals |
 //! | [`faults`] | locks, pools, commits whose answer is lost |
+//! | [`moving`] | from a file into a database and back |
 //! | [`losses`], [`replicas`] | a server that is killed, promoted, full; reads on a standby |
 
 mod alike;
 mod faults;
 mod losses;
+mod moving;
 mod nodes;
 mod promises;
 mod proxy;

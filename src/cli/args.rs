@@ -411,6 +411,9 @@ pub enum Command {
     },
     /// Bring the database of storage.url to the schema of this build, before nodes start on it.
     SchemaInit,
+    /// Move a node's memories from its file into a PostgreSQL database, or back. The node goes on meanwhile, until it is
+    /// asked to be stopped for what is left; whatever is interrupted goes on when it is given again.
+    Migrate(MigrateArgs),
     /// Write a consistent, verified copy of the store while it is in use.
     Backup {
         /// Name of its folder below backup.folder (default: by the time, and the oldest beyond
@@ -724,4 +727,19 @@ mod tests {
             assert!(!found.iter().any(|id| id == global.get_id().as_str()), "{}", global.get_id());
         }
     }
+}
+
+/// From where to where.
+#[derive(Args, Debug)]
+pub struct MigrateArgs {
+    /// Where the memories are: sqlite:FOLDER (the node's data folder), postgres://…, or file:PATH, a file that has the
+    /// address in it and that its owner alone can read.
+    #[arg(long, value_name = "PLACE")]
+    pub from: String,
+    /// Where they shall be, likewise: the one is a folder, the other a database.
+    #[arg(long, value_name = "PLACE")]
+    pub to: String,
+    /// End with code 8 when everything is copied and the node still runs, instead of waiting until it is stopped.
+    #[arg(long)]
+    pub no_wait: bool,
 }

@@ -108,7 +108,8 @@ fn log_settings(cli: &Cli, settings: &Settings) -> LogSettings {
     LogSettings { filter, json: settings.config.log_json }
 }
 
-async fn dispatch(cli: Cli) -> Result<(), Failure> {
+async fn dispatch(mut cli: Cli) -> Result<(), Failure> {
+    commands::migrate::configure(&mut cli)?;
     if let Command::Completions { shell } = &cli.command {
         return commands::local::completions(*shell);
     }
@@ -142,6 +143,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         }
         Command::SchemaInit => {
             return commands::local::schema_init(disk, &settings.config, cli.json).await;
+        }
+        Command::Migrate(args) => {
+            return commands::migrate::run(disk, &settings.config, args, cli.json).await;
         }
         Command::Restore { from } => {
             return commands::transfer::restore(disk, &settings.config, from).await;

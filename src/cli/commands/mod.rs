@@ -10,6 +10,7 @@ mod hardening;
 pub mod local;
 mod lock;
 mod memory;
+pub mod migrate;
 mod operate;
 mod peers;
 pub mod pki;

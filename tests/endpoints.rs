@@ -8,7 +8,7 @@ mod embedder;
 
 use std::{path::Path, time::Duration};
 
-use daemon::{Api, Daemon};
+use daemon::{Api, Daemon, json_of, ok};
 use embedder::{Asked, Endpoint, Manner};
 use http::Method;
 use runtime::clock;
@@ -46,9 +46,15 @@ async fn recall(api: &Api, query: &str) -> Vec<String> {
     hits.iter().filter_map(|hit| hit["memory"]["id"].as_str().map(str::to_owned)).collect()
 }
 
-async fn pending(api: &Api) -> u64 {
+/// How many texts wait for a vector, and how many got none.
+async fn standing(api: &Api) -> (u64, u64) {
     let (_, status) = api.json(Method::GET, "/api/v1/status", None).await;
-    status["vectors_pending"].as_u64().expect("a number")
+    let number = |name: &str| status[name].as_u64().expect("a number");
+    (number("vectors_pending"), number("vectors_dead"))
+}
+
+async fn pending(api: &Api) -> u64 {
+    standing(api).await.0
 }
 
 /// Waits for a condition.
@@ -180,7 +186,7 @@ async fn a_text_that_is_not_taken_keeps_no_other_from_its_vector() {
     let api = running.client();
     let long = store(&api, "Minutes", "An interminable account of a meeting.").await;
     let id = store(&api, "Parking", "The automobile stands behind the old mill.").await;
-    until!("the other vector", pending(&api).await == 1);
+    until!("the other vector", standing(&api).await == (0, 1));
     assert_eq!(recall(&api, "car").await[0], id);
     assert!(recall(&api, "account of a meeting").await.contains(&long), "by its words");
     let told = |log: &[String]| {
@@ -189,8 +195,21 @@ async fn a_text_that_is_not_taken_keeps_no_other_from_its_vector() {
     until!("its id in the log", told(&running.log()));
     let before = texts(&endpoint.asked()).len();
     store(&api, "Pay", "The wage comes on Fridays.").await;
-    until!("a vector for the next", pending(&api).await == 1);
+    until!("a vector for the next", texts(&endpoint.asked()).len() > before);
+    until!("no other work", standing(&api).await == (0, 1));
     assert_eq!(texts(&endpoint.asked()).len(), before + 1, "what was refused is not sent again");
+    let dead = json_of(&ok(folder.path(), &["vectors", "dead", "--json"]));
+    assert_eq!(dead["items"][0]["id"], long.as_str(), "{dead}");
+    assert!(dead["items"][0]["problem"].as_str().expect("why").contains("status 4"), "{dead}");
+    // Until somebody wants it to be, after a start too.
+    assert_eq!(running.terminate(), Some(0));
+    let running = start(folder.path(), &settings("openai", &endpoint, "tiny", DIMENSION));
+    let api = running.client();
+    assert_eq!(standing(&api).await, (0, 1));
+    let before = texts(&endpoint.asked()).len();
+    assert_eq!(json_of(&ok(folder.path(), &["vectors", "retry", "--json"]))["revived"], 1);
+    until!("another try", texts(&endpoint.asked()).len() > before);
+    until!("the same end", standing(&api).await == (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

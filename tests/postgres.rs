@@ -5,13 +5,14 @@
 mod daemon;
 
 use std::{
+    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use daemon::{Daemon, LocalApi, json_of, ok, run, until};
+use daemon::{Daemon, LocalApi, hivemem, json_of, ok, run, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use wire::vacant::vacant;
@@ -78,13 +79,19 @@ impl Database {
 /// A data folder whose rows are at this address.
 fn folder(url: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("database.url");
+    point(folder.path(), url);
+    folder
+}
+
+/// Has the configuration of a folder name this address, in a file of its own, which is given.
+fn point(folder: &Path, url: &str) -> PathBuf {
+    let file = folder.join("database.url");
     std::fs::write(&file, url).expect("written");
     let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(&file, private).expect("its own file");
     let text = format!("[storage]\nurl_file = {:?}\n", file.display().to_string());
-    std::fs::write(folder.path().join("hivemem.toml"), text).expect("written");
-    folder
+    std::fs::write(folder.join("hivemem.toml"), text).expect("written");
+    file
 }
 
 fn memory(title: &str) -> Value {
@@ -194,6 +201,59 @@ fn what_cannot_be_meant_is_refused_with_the_fix() {
     assert!(told.contains("127.0.0.1:1/x cannot be reached") && !told.contains("secret"), "{told}");
     let told = refused(away.path(), &["schema-init"]);
     assert!(told.contains("storage.url"), "{told}");
+}
+
+#[test]
+fn a_daemon_is_moved_there_and_back_while_it_runs() {
+    if !can_start_a_server() {
+        return;
+    }
+    let (database, folder) = (Database::new(), tempfile::tempdir().expect("a folder"));
+    let here = format!("sqlite:{}", folder.path().display());
+    let daemon = Daemon::start(folder.path(), &[]);
+    for number in 0..30 {
+        stored(&folder, &format!("note {number}"));
+    }
+    let there = ["migrate", "--from", &here, "--to", &database.url];
+    let told = refused(folder.path(), &[&there[..], &["--no-wait"]].concat());
+    assert!(told.contains("stop it and give the same command again"), "{told}");
+
+    let mut mover = hivemem(folder.path());
+    let mut mover =
+        mover.args(there).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(mover.stderr.take().expect("piped")).lines();
+    assert!(lines.any(|line| line.expect("text").contains("everything is copied; stop process")));
+    stored(&folder, "behind the copy");
+    assert_eq!(daemon.terminate(), Some(0));
+    let output = mover.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && told.contains("audit chain up to row 31"), "{told}");
+
+    let address = point(folder.path(), &database.url);
+    let daemon = Daemon::start(folder.path(), &[]);
+    assert_eq!(titles(&folder).len(), 31);
+    assert_eq!(
+        found(&folder, "what is behind the copy").first().expect("a hit"),
+        "behind the copy"
+    );
+    stored(&folder, "in the database");
+    daemon.kill();
+
+    let address = format!("file:{}", address.display());
+    let back = ["migrate", "--from", &address, "--to", &here, "--json"];
+    let moved = json_of(&ok(folder.path(), &back));
+    assert_eq!(moved["chain_head"]["sequence"], 32, "{moved}");
+    let told = refused(folder.path(), &["list"]);
+    assert!(told.contains("moved into a file"), "FLD-1: {told}");
+    std::fs::remove_file(folder.path().join("hivemem.toml")).expect("removed");
+    let daemon = Daemon::start(folder.path(), &[]);
+    assert_eq!(titles(&folder).len(), 32);
+    assert_eq!(
+        found(&folder, "what is behind the copy").first().expect("a hit"),
+        "behind the copy"
+    );
+    ok(folder.path(), &["doctor"]);
+    assert_eq!(daemon.terminate(), Some(0));
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl World {
     /// Computes what the embedder could not compute at write time.
     async fn embed(&self) -> Result<()> {
         loop {
-            let pending = self.store.pending_vectors(VECTOR_BATCH).await?;
+            let pending = self.store.take_texts(VECTOR_BATCH, STORED_MS, 0).await?;
             if pending.is_empty() {
                 return Ok(());
             }

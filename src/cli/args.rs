@@ -383,6 +383,12 @@ pub enum Command {
         #[command(subcommand)]
         command: DeadLetterCommand,
     },
+    /// Texts that got no vector from the embedder; their words still find them.
+    Vectors {
+        /// What to do.
+        #[command(subcommand)]
+        command: VectorsCommand,
+    },
     /// Memories that several nodes made without having heard of each other.
     Conflicts {
         /// What to do.
@@ -727,6 +733,15 @@ mod tests {
             assert!(!found.iter().any(|id| id == global.get_id().as_str()), "{}", global.get_id());
         }
     }
+}
+
+/// What to do about texts without a vector.
+#[derive(Subcommand, Debug)]
+pub enum VectorsCommand {
+    /// Those that are not tried again by themselves, and why.
+    Dead,
+    /// Try them again.
+    Retry,
 }
 
 /// From where to where.

@@ -1,68 +1,60 @@
 //! Memories get the vectors that a model elsewhere computes, after they were acknowledged.
 //!
-//! What is missing is asked of the store anew each time, so this resumes wherever a process ended,
-//! and a new model starts over by itself.
+//! The store has a queue of texts that wait, so this resumes wherever a process ended, and several nodes on one database share
+//! the work. A new model starts over by itself.
 //!
-//! Invariants: `VEC-1` a text that the embedder does not take keeps no other from its vector;
-//! `VEC-2` failures are tried again, later and later, or when the embedder says; `VEC-3` the end of
-//! the node waits for no embedder.
+//! Invariants: `VEC-1` a text that the embedder does not take keeps no other from its vector: it becomes a dead letter of the
+//! queue; `VEC-2` failures are tried again, later and later, or when the embedder says; `VEC-3` the end of the node waits for no
+//! embedder.
 //!
-//! Not here: embedding (`embed`), and keeping vectors (the store).
+//! Not here: embedding (`embed`), the queue and the vectors (the store).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use runtime::task::Shutdown;
-use storage::{answer::PendingVector, request::ComputedVector};
-use types::MemoryId;
+use runtime::{clock, task::Shutdown};
+use storage::{
+    StoreError,
+    answer::PendingVector,
+    request::{ComputedVector, ReturnedText},
+};
 
 use super::{service::Service, upkeep::pause};
 use crate::embed::EmbedError;
 
-/// Time between two looks for memories without a vector.
+/// Time between two looks for texts that wait.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Longest pause after failures.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Longest pause that an embedder may ask for.
 const ASKED_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
-/// Memories embedded in one call.
-const BATCH: usize = 32;
-/// Most texts passed over; with more, the oldest of them are tried again.
-const PASSED_OVER_MAX: usize = 10_000;
+/// Texts embedded in one call.
+const BATCH: u32 = 32;
+/// How long texts are taken for, ms: what an embedder may need for a batch, and more.
+const LEASE_MS: u64 = 5 * 60 * 1000;
 /// A text that every model takes.
 const PROBE: &str = "a word";
+/// Why a text has no vector although it was taken.
+const NOTHING: &str = "the embedder finds nothing in it";
 
 /// Why a round ended without vectors.
 enum Problem {
-    Store(String),
+    Store(StoreError),
     Embedder(EmbedError),
 }
 
-/// Texts that cannot have a vector: the embedder does not take them, or finds nothing in them. They
-/// are tried again when they change, and by the next process.
-#[derive(Default)]
-struct PassedOver(BTreeMap<MemoryId, [u8; 32]>);
-
-impl PassedOver {
-    fn has(&self, text: &PendingVector) -> bool {
-        self.0.get(&text.id) == Some(&text.text_sha256)
-    }
-
-    fn add(&mut self, text: &PendingVector) {
-        if self.0.len() >= PASSED_OVER_MAX {
-            self.0.pop_first();
-        }
-        self.0.insert(text.id, text.text_sha256);
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 
 /// Computes missing vectors until the node stops.
 pub(super) async fn run(service: Arc<Service>, shutdown: Shutdown) {
-    let mut passed_over = PassedOver::default();
-    let mut wait = PERIOD;
+    let (mut reviewed, mut wait) = (false, PERIOD);
     while pause(&shutdown, wait).await {
         let round = tokio::select! {
             () = shutdown.cancelled() => return,
-            round = round(&service, &mut passed_over) => round,
+            round = round(&service, &mut reviewed, wait) => round,
         };
         wait = match round {
             Ok(0) => PERIOD,
@@ -70,7 +62,7 @@ pub(super) async fn run(service: Arc<Service>, shutdown: Shutdown) {
             Err(problem) => {
                 let next = next_wait(wait, &problem);
                 let cause = match problem {
-                    Problem::Store(cause) => cause,
+                    Problem::Store(error) => error.to_string(),
                     Problem::Embedder(error) => error.to_string(),
                 };
                 tracing::warn!(
@@ -94,59 +86,76 @@ fn next_wait(last: Duration, problem: &Problem) -> Duration {
     }
 }
 
-/// Embeds some memories; says how many were dealt with.
-async fn round(service: &Service, passed_over: &mut PassedOver) -> Result<usize, Problem> {
-    let limit = u32::try_from(BATCH + passed_over.0.len()).unwrap_or(u32::MAX);
-    let pending = service.store.pending_vectors(limit).await;
-    let pending = pending.map_err(|e| Problem::Store(e.to_string()))?;
-    let batch: Vec<PendingVector> =
-        pending.into_iter().filter(|text| !passed_over.has(text)).take(BATCH).collect();
-    if batch.is_empty() {
+/// Embeds some texts; says how many were dealt with.
+async fn round(service: &Service, reviewed: &mut bool, wait: Duration) -> Result<usize, Problem> {
+    if !*reviewed {
+        let added = service.store.review_texts().await?;
+        if added > 0 {
+            tracing::info!(added, "memories without a vector wait for one now");
+        }
+        *reviewed = true;
+    }
+    let taken = service.store.take_texts(BATCH, clock::now_unix_ms(), LEASE_MS).await?;
+    if taken.is_empty() {
         return Ok(0);
     }
-    match embed(service, &batch, passed_over).await {
-        Err(Problem::Embedder(refused @ EmbedError::Refused { .. })) => {
-            // Is it one of these texts, or would it be any?
-            let probe = service.embedder.embed(vec![PROBE.to_owned()]).await;
-            probe.map_err(|_| Problem::Embedder(refused))?;
-            for text in &batch {
-                match embed(service, std::slice::from_ref(text), passed_over).await {
-                    Err(Problem::Embedder(error @ EmbedError::Refused { .. })) => {
-                        tracing::warn!(id = %text.id, %error, "words alone find this memory");
-                        passed_over.add(text);
-                    }
-                    embedded => embedded?,
-                }
+    match embed_all(service, &taken).await {
+        Ok(()) => Ok(taken.len()),
+        Err(problem) => {
+            // They are tried again when this node does, or by another one.
+            let pause_ms = next_wait(wait, &problem).as_millis() as u64;
+            if let Problem::Embedder(error) = &problem {
+                let at_ms = Some(clock::now_unix_ms() + pause_ms);
+                let back = taken.iter().map(|text| returned(text, error.to_string(), at_ms));
+                service.store.return_texts(back.collect()).await?;
             }
+            Err(problem)
         }
-        embedded => embedded?,
     }
-    Ok(batch.len())
+}
+
+fn returned(text: &PendingVector, problem: String, again_at_ms: Option<u64>) -> ReturnedText {
+    ReturnedText { id: text.id, text_sha256: text.text_sha256, problem, again_at_ms }
+}
+
+async fn embed_all(service: &Service, taken: &[PendingVector]) -> Result<(), Problem> {
+    let refused = match embed(service, taken).await {
+        Err(Problem::Embedder(refused @ EmbedError::Refused { .. })) => refused,
+        embedded => return embedded,
+    };
+    // Is it one of these texts, or would it be any?
+    let probe = service.embedder.embed(vec![PROBE.to_owned()]).await;
+    probe.map_err(|_| Problem::Embedder(refused))?;
+    for text in taken {
+        match embed(service, std::slice::from_ref(text)).await {
+            Err(Problem::Embedder(error @ EmbedError::Refused { .. })) => {
+                tracing::warn!(id = %text.id, %error, "words alone find this memory");
+                let back = vec![returned(text, error.to_string(), None)];
+                service.store.return_texts(back).await?;
+            }
+            embedded => embedded?,
+        }
+    }
+    Ok(())
 }
 
 /// Embeds these texts and has their vectors kept.
-async fn embed(
-    service: &Service,
-    texts: &[PendingVector],
-    passed_over: &mut PassedOver,
-) -> Result<(), Problem> {
+async fn embed(service: &Service, texts: &[PendingVector]) -> Result<(), Problem> {
     let words = texts.iter().map(|text| text.text.clone()).collect();
     let embedded = service.embedder.embed(words).await.map_err(Problem::Embedder)?;
-    let mut computed = Vec::with_capacity(texts.len());
+    let (mut computed, mut without) = (Vec::with_capacity(texts.len()), Vec::new());
     for (text, values) in texts.iter().zip(embedded) {
+        let (id, text_sha256) = (text.id, text.text_sha256);
         match values {
-            Some(values) => {
-                computed.push(ComputedVector {
-                    id: text.id,
-                    text_sha256: text.text_sha256,
-                    values,
-                });
-            }
-            None => passed_over.add(text),
+            Some(values) => computed.push(ComputedVector { id, text_sha256, values }),
+            None => without.push(returned(text, NOTHING.to_owned(), None)),
         }
     }
-    let kept = service.store.put_vectors(computed).await;
-    kept.map(drop).map_err(|e| Problem::Store(e.to_string()))
+    service.store.put_vectors(computed).await?;
+    if !without.is_empty() {
+        service.store.return_texts(without).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

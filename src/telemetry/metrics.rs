@@ -240,6 +240,7 @@ const GAUGES: &[(&str, &str, Figure)] = &[
     }),
     ("vectors", "Memories with a vector in the current space", |s| s.vectors),
     ("vectors_pending", "Memories waiting for the embedder", |s| s.vectors_pending),
+    ("vectors_dead", "Memories whose text the embedder does not take", |s| s.vectors_dead),
     ("database_bytes", "Size of the database file", |s| s.database_bytes),
     ("wal_bytes", "Size of the write-ahead log", |s| s.wal_bytes),
     ("write_queue_depth", "Writes waiting for the writer", |s| s.write_queue),

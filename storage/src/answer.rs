@@ -393,6 +393,8 @@ pub struct StoreStats {
     pub vectors: u64,
     /// Memories waiting for one.
     pub vectors_pending: u64,
+    /// Texts that got no vector and are not tried again by themselves.
+    pub vectors_dead: u64,
     /// Bytes of the database file.
     pub database_bytes: u64,
     /// Bytes of its write-ahead log.
@@ -427,4 +429,13 @@ pub struct PendingVector {
     pub text: String,
     /// SHA-256 of that text.
     pub text_sha256: [u8; 32],
+}
+
+/// A text that got no vector and is not tried again by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadText {
+    /// Which memory; its words still find it.
+    pub id: MemoryId,
+    /// Why.
+    pub problem: String,
 }

@@ -18,13 +18,14 @@ use types::{
 
 use crate::{
     answer::{
-        AuditRow, Candidates, ChainReport, Change, Conflict, FeedItem, Finding, Graph, Lacking,
-        MemoryView, NamespaceInfo, Page, Path, PendingVector, QuotaUsage, StoreStats, WriteReceipt,
+        AuditRow, Candidates, ChainReport, Change, Conflict, DeadText, FeedItem, Finding, Graph,
+        Lacking, MemoryView, NamespaceInfo, Page, Path, PendingVector, QuotaUsage, StoreStats,
+        WriteReceipt,
     },
     error::StoreError,
     request::{
         CandidateQuery, ComputedVector, ConflictQuery, DuplicateQuery, ForgetQuery, GraphQuery,
-        LackingQuery, ListQuery, PathQuery, Reader, TimelineQuery, WriteRequest,
+        LackingQuery, ListQuery, PathQuery, Reader, ReturnedText, TimelineQuery, WriteRequest,
     },
     state::{CoveredFeed, Holding, Item, ItemDigest, ItemKey, KeyRange, Visible},
 };
@@ -69,6 +70,19 @@ pub trait WriteStore: Send + Sync {
 
     /// Keeps computed vectors. They are derived data: no operation, no audit row.
     fn put_vectors(&self, vectors: Vec<ComputedVector>) -> Answer<'_, u64>;
+
+    /// Texts that need a vector and whose turn it is, oldest first, for `lease_ms`: who does not come back with a vector or with
+    /// [`WriteStore::return_texts`] by then has given them up. None where vectors are computed on the spot.
+    fn take_texts(&self, limit: u32, now_ms: u64, lease_ms: u64) -> Answer<'_, Vec<PendingVector>>;
+
+    /// Puts texts back that were taken; how many were still what they were.
+    fn return_texts(&self, texts: Vec<ReturnedText>) -> Answer<'_, u64>;
+
+    /// Gives texts another try that are not tried again by themselves; how many there were.
+    fn revive_texts(&self) -> Answer<'_, u64>;
+
+    /// Has every live memory without a vector wait for one, as after another model was chosen; how many did not.
+    fn review_texts(&self) -> Answer<'_, u64>;
 
     /// The position of the last commit, and a signal when it moves.
     fn position(&self) -> watch::Receiver<u64>;
@@ -173,8 +187,8 @@ pub trait ReadStore: Send + Sync {
     /// Live memories whose expiry has passed and that no legal hold protects.
     fn expired(&self, now_ms: u64, limit: u32) -> Answer<'_, Vec<MemoryId>>;
 
-    /// Memories without a vector in the current space.
-    fn pending_vectors(&self, limit: u32) -> Answer<'_, Vec<PendingVector>>;
+    /// Texts that got no vector and are not tried again by themselves, oldest memories first.
+    fn dead_texts(&self, limit: u32) -> Answer<'_, Vec<DeadText>>;
 
     /// Checks the audit chain from `since` (a sequence; 0 is the beginning): hashes, order, signatures,
     /// and that every operation kept still has the bytes its row signed.

@@ -481,3 +481,16 @@ pub struct ComputedVector {
     /// The components.
     pub values: Vec<f32>,
 }
+
+/// A text that was taken and got no vector; ignored where it has changed since.
+#[derive(Clone, Debug)]
+pub struct ReturnedText {
+    /// Which memory.
+    pub id: MemoryId,
+    /// SHA-256 of the text.
+    pub text_sha256: [u8; 32],
+    /// Why.
+    pub problem: String,
+    /// When to try again, Unix milliseconds; `None`: not by itself.
+    pub again_at_ms: Option<u64>,
+}

@@ -42,6 +42,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod vectors;
 mod watch;
 mod who;
 
@@ -132,6 +133,7 @@ fn guarded() -> Routes {
     governance::add(&mut all);
     root::add(&mut all);
     peers::add(&mut all);
+    vectors::add(&mut all);
     sync::add(&mut all);
     registry::add(&mut all);
     all

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{confirm, encode, filter_json, memory::items, object, query, show};
 use crate::cli::{
-    args::{AgentsCommand, Command},
+    args::{AgentsCommand, Command, VectorsCommand},
     client::{Client, Method},
     exit::{Code, Failure},
     render,
@@ -73,6 +73,14 @@ pub(super) async fn run(
         Command::Status => {
             let status = client.call(Method::Get, "/api/v1/status", None).await?;
             show(json, &status, fields_text);
+        }
+        Command::Vectors { command: VectorsCommand::Dead } => {
+            let dead = client.call(Method::Get, "/api/v1/admin/vectors/dead", None).await?;
+            show(json, &dead, |dead| render::table(&items(dead), &["id", "problem"]));
+        }
+        Command::Vectors { command: VectorsCommand::Retry } => {
+            let done = client.call(Method::Post, "/api/v1/admin/vectors/retry", None).await?;
+            show(json, &done, fields_text);
         }
         Command::Audit(which) => return audit(client, which, json).await,
         Command::VerifySignedEventsChain { since, format } => {

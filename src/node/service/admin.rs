@@ -53,6 +53,9 @@ pub struct StatusOut {
     pub embedder: String,
     /// Memories waiting for a vector.
     pub vectors_pending: u64,
+    /// Memories that got none and are not tried again by themselves.
+    #[serde(default)]
+    pub vectors_dead: u64,
     /// How this node sees the root; left out on a node that is no member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<RootStatusOut>,
@@ -124,6 +127,29 @@ pub struct ChainBreakOut {
     pub problem: String,
 }
 
+/// A memory whose text got no vector; its words still find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeadTextOut {
+    /// Which memory.
+    pub id: String,
+    /// Why.
+    pub problem: String,
+}
+
+/// Memories whose texts got no vector and are not tried again by themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeadTextsOut {
+    /// The oldest of them.
+    pub items: Vec<DeadTextOut>,
+}
+
+/// How many texts are tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RevivedOut {
+    /// So many.
+    pub revived: u64,
+}
+
 /// One problem that a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FindingOut {
@@ -181,6 +207,7 @@ impl Service {
             index_rebuilding: stats.index_rebuilding,
             embedder: self.embedder.space().model,
             vectors_pending: stats.vectors_pending,
+            vectors_dead: stats.vectors_dead,
             root: self.root().map(|_| self.root_status()),
         })
     }
@@ -353,6 +380,29 @@ impl Service {
             .into_iter()
             .map(|f| FindingOut { check: f.check.to_owned(), problem: f.problem })
             .collect())
+    }
+
+    /// Memories whose texts got no vector and are not tried again by themselves, at most a page of them.
+    ///
+    /// # Errors
+    /// `forbidden` without an operator's rights.
+    pub async fn dead_texts(&self, caller: &Caller) -> Reply<DeadTextsOut> {
+        caller.require_operator()?;
+        let dead = self.store.dead_texts(limits::PAGE_MAX).await.map_err(reject)?;
+        let items = dead.into_iter().map(|text| {
+            let (id, problem) = (text.id.to_string(), text.problem);
+            DeadTextOut { id, problem }
+        });
+        Ok(DeadTextsOut { items: items.collect() })
+    }
+
+    /// Has them tried again.
+    ///
+    /// # Errors
+    /// `forbidden` without an operator's rights.
+    pub async fn revive_texts(&self, caller: &Caller) -> Reply<RevivedOut> {
+        caller.require_operator()?;
+        Ok(RevivedOut { revived: self.store.revive_texts().await.map_err(reject)? })
     }
 
     /// Digest over all content, hexadecimal; equal on two stores exactly when their content is.

@@ -147,6 +147,7 @@ pub(crate) const TABLES: &[Table] = &[
         &["peer", "origin", "seq", "reason", "detail", "tries", "first_ms", "next_ms"],
     ),
     table("vectors", 1, &["row", "space", "text_sha256", HALVES]),
+    table("vector_work", 1, &["row", "due_ms", "tries", "problem", "is_dead"]),
 ];
 
 /// Which spelling.

@@ -13,7 +13,11 @@ use crate::{
 };
 
 /// The steps, oldest first.
-const STEPS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const STEPS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 
 /// Newest schema this build knows.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;

@@ -35,6 +35,7 @@ pub mod row;
 pub mod store;
 pub(crate) mod vectors;
 pub(crate) mod verify;
+pub(crate) mod work;
 pub(crate) mod write;
 
 pub use config::StoreConfig;

@@ -27,6 +27,7 @@ use super::{
     moves::Moves,
     pool::ReadPool,
     recall::{DatabaseRecall, Recall},
+    work::{self, TextJob, TextsDone},
     write::{
         head::Head,
         prepare,
@@ -37,10 +38,10 @@ use super::{
 };
 
 use crate::{
-    answer::WriteReceipt,
+    answer::{PendingVector, WriteReceipt},
     error::StoreError,
     port::{Answer, WriteStore},
-    request::{ComputedVector, WriteRequest},
+    request::{ComputedVector, ReturnedText, WriteRequest},
     sql::Connection,
 };
 
@@ -170,6 +171,13 @@ impl RowStore {
         answer.await.map_err(|_| closed().into())
     }
 
+    async fn see_to(&self, job: TextJob) -> Result<u64, StoreError> {
+        match self.ask(|to| Job::Texts(job, to)).await?? {
+            TextsDone::Count(count) => Ok(count),
+            TextsDone::Taken(taken) => Ok(taken.len() as u64),
+        }
+    }
+
     async fn write_one(&self, request: WriteRequest) -> Result<WriteReceipt, StoreError> {
         let mut ready = if request.intents.len() < PREPARE_ASIDE {
             prepare::ready(request, &self.config.space)
@@ -202,7 +210,37 @@ impl WriteStore for RowStore {
     }
 
     fn put_vectors(&self, vectors: Vec<ComputedVector>) -> Answer<'_, u64> {
-        async move { self.ask(|to| Job::Vectors(vectors, to)).await? }.boxed()
+        self.see_to(TextJob::Keep(vectors)).boxed()
+    }
+
+    fn take_texts(&self, limit: u32, now_ms: u64, lease_ms: u64) -> Answer<'_, Vec<PendingVector>> {
+        async move {
+            if self.engine.is_pooled() {
+                // Each worker takes what no other is taking, and waits for no writer.
+                let config = self.config.clone();
+                let take =
+                    move |c: &Connection| work::take(c, &config.space, limit, (now_ms, lease_ms));
+                return self.pool.read_newest("taking texts", take).await;
+            }
+            let job = TextJob::Take(limit, now_ms, lease_ms);
+            match self.ask(|to| Job::Texts(job, to)).await?? {
+                TextsDone::Taken(taken) => Ok(taken),
+                TextsDone::Count(_) => Ok(Vec::new()),
+            }
+        }
+        .boxed()
+    }
+
+    fn return_texts(&self, texts: Vec<ReturnedText>) -> Answer<'_, u64> {
+        self.see_to(TextJob::Return(texts)).boxed()
+    }
+
+    fn revive_texts(&self) -> Answer<'_, u64> {
+        self.see_to(TextJob::Revive).boxed()
+    }
+
+    fn review_texts(&self) -> Answer<'_, u64> {
+        self.see_to(TextJob::Review).boxed()
     }
 
     fn position(&self) -> watch::Receiver<u64> {

@@ -13,6 +13,7 @@ use super::{
     read::views::{is_indexed, shown},
     recall::Recall,
     row::{self, STORED_COLUMNS},
+    work,
 };
 use crate::{
     port::EmbeddingSpace,
@@ -70,6 +71,7 @@ fn keep_all<'v>(
                 insert(connection, stored.row, space, &text, &vector.values)?;
             }
         }
+        connection.prepare_cached(work::DEQUEUE)?.execute([stored.row])?;
         kept.push((stored.row, vector));
     }
     Ok(kept)

@@ -130,6 +130,11 @@ impl Connection {
         }
     }
 
+    /// Whether others may be changing rows at the same time.
+    pub(crate) fn is_shared(&self) -> bool {
+        !matches!(self.engine, Engine::Sqlite(_))
+    }
+
     /// A statement, which is prepared at its first use.
     ///
     /// # Errors

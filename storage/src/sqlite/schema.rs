@@ -25,7 +25,7 @@ const NEXT: &[&str] = if cfg!(next_schema) {
 };
 
 /// Newest schema this build knows.
-pub const VERSION: i64 = 8 + NEXT.len() as i64;
+pub const VERSION: i64 = 9 + NEXT.len() as i64;
 
 /// The steps, oldest first. The file's `user_version` is the number of steps taken.
 fn steps() -> Migrations<'static> {
@@ -38,6 +38,7 @@ fn steps() -> Migrations<'static> {
         M::up(include_str!("migrations/0006.sql")),
         M::up(include_str!("migrations/0007.sql")),
         M::up(include_str!("migrations/0008.sql")),
+        M::up(include_str!("migrations/0009.sql")),
     ];
     steps.extend(NEXT.iter().map(|sql| M::up(sql)));
     Migrations::new(steps)

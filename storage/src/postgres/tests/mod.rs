@@ -7,6 +7,7 @@
 //! | [`alike`], [`steps`] | the same answers as SQLite's, to random requests |
 //! | [`nodes`] | several nodes on one database, starts, refusals |
 //! | [`faults`] | locks, pools, commits whose answer is lost |
+//! | [`queue`] | texts that wait for vectors |
 //! | [`moving`] | from a file into a database and back |
 //! | [`losses`], [`replicas`] | a server that is killed, promoted, full; reads on a standby |
 
@@ -17,6 +18,7 @@ mod moving;
 mod nodes;
 mod promises;
 mod proxy;
+mod queue;
 mod replicas;
 mod steps;
 

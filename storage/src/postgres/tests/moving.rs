@@ -299,7 +299,7 @@ async fn vectors_of_a_model_are_moved_bit_for_bit() {
     for number in 0..9 {
         assert!(put(&here, number).await.unwrap().results[0].is_ok());
     }
-    let pending = here.pending_vectors(100).await.unwrap();
+    let pending = here.take_texts(100, NOW_MS, 0).await.unwrap();
     assert_eq!(pending.len(), 9);
     let computed = pending.iter().take(7).enumerate().map(|(at, text)| ComputedVector {
         id: text.id,
@@ -320,7 +320,7 @@ async fn vectors_of_a_model_are_moved_bit_for_bit() {
     let before = halves(Path::new(&moved.left));
     assert_eq!(before.len(), 7);
     let there = open(folder.path(), &postgres, slow.clone()).await.unwrap();
-    assert_eq!(there.pending_vectors(100).await.unwrap().len(), 2);
+    assert_eq!(there.take_texts(100, NOW_MS, 0).await.unwrap().len(), 2);
     end(there).await;
     moves(moving::Plan { way: Way::ToFile, ..to }).await.unwrap();
     assert_eq!(halves(&folder.path().join("hivemem.db")), before);

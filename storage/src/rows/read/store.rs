@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     answer::{
-        AuditRow, Candidates, ChainReport, Change, Conflict, FeedItem, Finding, Graph, Lacking,
-        MemoryView, NamespaceInfo, Page, Path, PendingVector, QuotaUsage, StoreStats,
+        AuditRow, Candidates, ChainReport, Change, Conflict, DeadText, FeedItem, Finding, Graph,
+        Lacking, MemoryView, NamespaceInfo, Page, Path, QuotaUsage, StoreStats,
     },
     error::StoreError,
     port::{Answer, ReadStore},
@@ -42,6 +42,7 @@ use crate::{
         indexes::Indexes,
         recall::Recall,
         verify::ChainCheck,
+        work,
         write::head::own_origin,
     },
     sql::Connection,
@@ -244,11 +245,8 @@ impl ReadStore for RowStore {
         self.answer("listing expired memories", move |c| memories::expired(c, now_ms, limit))
     }
 
-    fn pending_vectors(&self, limit: u32) -> Answer<'_, Vec<PendingVector>> {
-        let config = self.config.clone();
-        self.answer("listing memories without a vector", move |c| {
-            figures::pending_vectors(c, &config.space, limit)
-        })
+    fn dead_texts(&self, limit: u32) -> Answer<'_, Vec<DeadText>> {
+        self.answer("listing texts without a vector", move |c| work::dead(c, limit))
     }
 
     fn verify_chain(&self, since: i64) -> Answer<'_, ChainReport> {
@@ -368,6 +366,9 @@ impl ReadStore for RowStore {
             let rows = RowCheck::default();
             let rows = self.in_steps("checking rows", rows, RowCheck::step).await?;
             findings.extend(rows.finish());
+            let config = self.config.clone();
+            let waiting = move |c: &Connection| work::check(c, &config.space);
+            findings.extend(self.answer("looking at who waits for vectors", waiting).await?);
             self.indexes_filled().await?;
             let recall = self.recall.clone();
             let compared = self.answer("comparing the index", move |c| {
@@ -390,12 +391,16 @@ impl ReadStore for RowStore {
     fn stats(&self) -> Answer<'_, StoreStats> {
         async move {
             let (engine, recall) = (self.engine.clone(), self.recall.clone());
+            let is_slow = work::is_slow(&self.config.space);
             let mut stats = self
                 .answer("reading figures", move |c| {
                     let mut stats = figures::stats(c)?;
                     stats.database_bytes = engine.bytes(c)?;
                     if let Recall::Database(database) = &recall {
                         database.stats(c, &mut stats)?;
+                    }
+                    if is_slow {
+                        (stats.vectors_pending, stats.vectors_dead) = work::counts(c)?;
                     }
                     Ok(stats)
                 })
@@ -406,7 +411,7 @@ impl ReadStore for RowStore {
             stats.commit_micros = self.counters.commit_micros();
             stats.extra.insert("checkpoints".into(), self.counters.checkpoints());
             if let Some(indexes) = self.recall.indexes() {
-                describe(indexes, &mut stats);
+                describe(indexes, is_slow, &mut stats);
             }
             Ok(stats)
         }
@@ -415,7 +420,7 @@ impl ReadStore for RowStore {
 }
 
 /// Adds what the indexes know to the figures.
-fn describe(indexes: &Indexes, stats: &mut StoreStats) {
+fn describe(indexes: &Indexes, is_slow: bool, stats: &mut StoreStats) {
     let serving = indexes.serving();
     let words = serving.recall.snapshot();
     stats.index_rebuilding = !indexes.is_complete();
@@ -423,7 +428,9 @@ fn describe(indexes: &Indexes, stats: &mut StoreStats) {
     if let Some(vectors) = &serving.vectors {
         let figures = vectors.stats();
         stats.vectors = figures.live.into();
-        stats.vectors_pending = u64::from(words.live()).saturating_sub(stats.vectors);
+        if !is_slow {
+            stats.vectors_pending = u64::from(words.live()).saturating_sub(stats.vectors);
+        }
         stats.extra.insert("graph_rows".into(), figures.graph_rows.into());
     }
     stats.extra.insert("index_slots".into(), words.slots().into());

@@ -15,10 +15,11 @@ use super::{
     vocabulary::Vocabulary,
 };
 use crate::{
-    port::Signer,
+    port::{EmbeddingSpace, Signer},
     rows::{
         fault::SqlFault,
-        row::{self, BEHIND, DELETED, signed},
+        row::{self, BEHIND, DELETED, LIVE, signed},
+        work,
     },
     sql::{Batch, Connection, Statement, params},
 };
@@ -62,7 +63,7 @@ impl Group<'_> {
     }
 
     pub(super) fn write_memories(&mut self) -> crate::sql::Result<()> {
-        let mut tables = MemoryTables::prepare(self.connection)?;
+        let mut tables = MemoryTables::prepare(self.connection, &self.config.space)?;
         for entry in self.overlay.dirty() {
             tables.write(entry, self.words)?;
         }
@@ -173,10 +174,14 @@ struct MemoryTables<'c> {
     drop_tag: Statement<'c>,
     drop_vector: Statement<'c>,
     drop_old_vector: Statement<'c>,
+    /// Texts for the model, where vectors come from one that takes its time.
+    enqueue: Option<Batch<'c>>,
+    dequeue: Statement<'c>,
+    space: &'c EmbeddingSpace,
 }
 
 impl<'c> MemoryTables<'c> {
-    fn prepare(connection: &'c Connection) -> crate::sql::Result<Self> {
+    fn prepare(connection: &'c Connection, space: &'c EmbeddingSpace) -> crate::sql::Result<Self> {
         Ok(Self {
             insert: connection.batch(
                 "INSERT INTO memories (row, id, namespace, audience, author, life, kind, tier, scope,
@@ -202,6 +207,9 @@ impl<'c> MemoryTables<'c> {
             drop_vector: connection.prepare_cached("DELETE FROM vectors WHERE row = ?1")?,
             drop_old_vector: connection
                 .prepare_cached("DELETE FROM vectors WHERE row = ?1 AND text_sha256 <> ?2")?,
+            enqueue: work::is_slow(space).then(|| connection.batch(work::ENQUEUE)).transpose()?,
+            dequeue: connection.prepare_cached(work::DEQUEUE)?,
+            space,
         })
     }
 
@@ -258,11 +266,30 @@ impl<'c> MemoryTables<'c> {
             let text = row::text_sha256(shown.title.value.as_str(), shown.content.value.as_str());
             self.drop_old_vector.execute(params![entry.row, text])?;
         }
+        self.write_work(entry)?;
         self.write_tags(entry, words)
+    }
+
+    /// Puts the text into the queue when it needs a vector, and takes it out when it does not (`WRK-1`).
+    fn write_work(&mut self, entry: &Entry) -> crate::sql::Result<()> {
+        let Some(enqueue) = &mut self.enqueue else { return Ok(()) };
+        let was_live = entry.kept.as_ref().is_some_and(|kept| kept.life == LIVE);
+        let is_live = entry.life() == LIVE;
+        if is_live && (!was_live || entry.text_changed) {
+            if !work::is_supplied(entry.repeated(), self.space) {
+                enqueue.add([entry.row])?;
+            }
+        } else if was_live && !is_live {
+            self.dequeue.execute([entry.row])?;
+        }
+        Ok(())
     }
 
     fn finish(self) -> crate::sql::Result<()> {
         self.insert.finish()?;
+        if let Some(enqueue) = self.enqueue {
+            enqueue.finish()?;
+        }
         self.add_tag.finish()
     }
 

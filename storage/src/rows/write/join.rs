@@ -20,6 +20,7 @@ use crate::{
         fault::SqlFault,
         read::states::{gone, note_position},
         row::{alias_key, key_of, signed, unsigned},
+        work,
     },
     sql::{Connection, OptionalExtension},
     state::{Alias, CoveredFeed, Holding, Item, ItemKey, Table},
@@ -252,7 +253,11 @@ pub(super) fn forget_memory(connection: &Connection, id: &[u8]) -> crate::sql::R
         .query_row([id], |row| row.get(0))
         .optional()?;
     let Some(row) = row else { return Ok(()) };
-    for text in ["DELETE FROM memory_tags WHERE row = ?1", "DELETE FROM vectors WHERE row = ?1"] {
+    for text in [
+        "DELETE FROM memory_tags WHERE row = ?1",
+        "DELETE FROM vectors WHERE row = ?1",
+        work::DEQUEUE,
+    ] {
         connection.prepare_cached(text)?.execute([row])?;
     }
     for text in [

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     answer::WriteReceipt,
     error::StoreError,
-    request::{ComputedVector, Intent},
+    request::Intent,
     rows::{
         config::StoreConfig,
         counters::Counters,
@@ -33,6 +33,7 @@ use crate::{
         pool::ReadPool,
         recall::Recall,
         vectors,
+        work::{self, TextJob, TextsDone},
     },
     sql::Connection,
 };
@@ -47,8 +48,8 @@ const UNREACHED: &str = "cannot be reached";
 pub(crate) enum Job {
     /// Commit a request.
     Write(Box<Ready>, Caller),
-    /// Keep computed vectors.
-    Vectors(Vec<ComputedVector>, oneshot::Sender<Result<u64, StoreError>>),
+    /// See to texts that wait for vectors.
+    Texts(TextJob, oneshot::Sender<Result<TextsDone, StoreError>>),
     /// Checkpoint the log and release the connection: the last job.
     Close(oneshot::Sender<()>),
 }
@@ -190,11 +191,11 @@ impl Writer {
                     intents += more;
                     group.push((ready, to));
                 }
-                Job::Vectors(computed, to) => {
+                Job::Texts(job, to) => {
                     self.commit(std::mem::take(&mut group), replies);
                     intents = 0;
-                    let kept = self.keep_vectors(&computed);
-                    replies.send(to, kept);
+                    let done = self.see_to(&job);
+                    replies.send(to, done);
                 }
                 Job::Close(to) => {
                     self.commit(std::mem::take(&mut group), replies);
@@ -406,28 +407,46 @@ impl Writer {
         storage_full()
     }
 
-    fn keep_vectors(&mut self, computed: &[ComputedVector]) -> Result<u64, StoreError> {
+    /// Does what is to be done about texts; vectors are found from then on.
+    fn see_to(&mut self, job: &TextJob) -> Result<TextsDone, StoreError> {
         self.is_connected();
         let Some(connection) = &self.connection else { return Err(self.refusal().into()) };
-        let kept = vectors::keep(connection, &self.recall, &self.config.space, computed).map_err(
-            |fault| {
-                match self.engine.survival(&fault) {
-                    Survival::Nothing => {}
-                    Survival::NoRoom => {
-                        self.replace_connections();
-                        return storage_full().into();
-                    }
-                    Survival::Away => self.replace_connections(),
+        self.do_with(connection, job).map_err(|fault| {
+            match self.engine.survival(&fault) {
+                Survival::Nothing => {}
+                Survival::NoRoom => {
+                    self.replace_connections();
+                    return storage_full().into();
                 }
-                fault.into_store_error("keeping vectors")
-            },
-        )?;
-        for (row, vector) in &kept {
-            if let Recall::Memory(indexes, _) = &self.recall {
-                indexes.add_vector(*row, &vector.values);
+                Survival::Away => self.replace_connections(),
             }
-        }
-        Ok(kept.len() as u64)
+            fault.into_store_error("seeing to texts that wait for vectors")
+        })
+    }
+
+    fn do_with(&self, connection: &Connection, job: &TextJob) -> Result<TextsDone, SqlFault> {
+        let space = &self.config.space;
+        let count = match job {
+            TextJob::Keep(computed) => {
+                let kept = vectors::keep(connection, &self.recall, space, computed)?;
+                for (row, vector) in &kept {
+                    if let Recall::Memory(indexes, _) = &self.recall {
+                        indexes.add_vector(*row, &vector.values);
+                    }
+                }
+                kept.len() as u64
+            }
+            TextJob::Take(limit, now_ms, lease_ms) => {
+                let transaction = connection.begin()?;
+                let taken = work::take(connection, space, *limit, (*now_ms, *lease_ms))?;
+                transaction.commit()?;
+                return Ok(TextsDone::Taken(taken));
+            }
+            TextJob::Return(texts) => work::give_back(connection, texts)?,
+            TextJob::Revive => work::revive(connection)?,
+            TextJob::Review => work::review(connection, space)?,
+        };
+        Ok(TextsDone::Count(count))
     }
 
     /// Lets the database do what it wants done, when it is due or when this is the end.

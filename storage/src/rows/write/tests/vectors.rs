@@ -4,14 +4,14 @@ use types::{Patch, Scope};
 
 use super::world::*;
 use crate::{
-    port::{ReadStore, WriteStore},
+    port::WriteStore,
     request::{ComputedVector, Intent},
     rows::RowStore,
 };
 
 /// Computes what is pending; gives the texts.
 async fn compute(store: &RowStore) -> Vec<String> {
-    let pending = store.pending_vectors(10).await.unwrap();
+    let pending = store.take_texts(10, NOW_MS, 1000).await.unwrap();
     let computed = pending.iter().map(|one| ComputedVector {
         id: one.id,
         text_sha256: one.text_sha256,

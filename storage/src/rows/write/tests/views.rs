@@ -153,7 +153,7 @@ async fn one_title_of_two_sides_is_one_memory_under_either_id() {
         assert_eq!(store.list(Reader::Agent(&ann()), query).await.unwrap().items.len(), 1);
         let stats = store.stats().await.unwrap();
         assert_eq!((stats.memories, stats.tombstones), (1, 0));
-        let pending = store.pending_vectors(9).await.unwrap();
+        let pending = store.take_texts(9, NOW_MS + 9, 0).await.unwrap();
         assert_eq!(pending.len(), 1);
         assert!(pending[0].id == id(1) && pending[0].text.contains("hazel"));
     }

@@ -19,6 +19,9 @@ use crate::{error::OpenError, sqlite::DATABASE_FILE};
 
 /// Name of the file whose lock says that the folder is in use.
 const LOCK_FILE: &str = "hivemem.lock";
+/// Name of the file whose lock says that somebody moves the folder's memories.
+#[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
+const MOVING_FILE: &str = "hivemem.moving.lock";
 /// Name of the file with the identity of a node whose memories are elsewhere: a UUID.
 const NODE_FILE: &str = "node";
 /// Permissions of what is the owner's alone.
@@ -29,17 +32,26 @@ const FILE_MODE: u32 = 0o600;
 /// # Errors
 /// [`OpenError::Locked`] when a process has it.
 pub fn hold(disk: &DiskRef, folder: &Path) -> Result<LockGuard, OpenError> {
-    let path = folder.join(LOCK_FILE);
-    disk.lock_exclusive(&path).map_err(|error| match error.kind() {
+    lock(disk, &folder.join(LOCK_FILE))
+}
+
+/// Takes the lock of whoever moves the folder's memories: two who did would write over each other.
+#[cfg_attr(madsim, allow(dead_code, reason = "the simulator has no server"))]
+pub(crate) fn hold_moving(disk: &DiskRef, folder: &Path) -> Result<LockGuard, OpenError> {
+    lock(disk, &folder.join(MOVING_FILE))
+}
+
+fn lock(disk: &DiskRef, path: &Path) -> Result<LockGuard, OpenError> {
+    disk.lock_exclusive(path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => {
-            let holder = disk::read_all(disk.as_ref(), &path)
+            let holder = disk::read_all(disk.as_ref(), path)
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok())
                 .filter(|text| !text.trim().is_empty())
                 .map_or("another process".to_owned(), |pid| format!("process {}", pid.trim()));
-            OpenError::Locked { path, holder }
+            OpenError::Locked { path: path.to_path_buf(), holder }
         }
-        _ => OpenError::Io { path, source: error },
+        _ => OpenError::Io { path: path.to_path_buf(), source: error },
     })
 }
 

@@ -12,7 +12,7 @@ use storage::{
     answer::{StoreStats, WriteReceipt},
     request::Intent,
 };
-use types::{AgentRecord, Hlc, Invalid, Reason, Reject};
+use types::{AgentRecord, Hlc, Invalid, Reason, Reject, limits};
 use utoipa::ToSchema;
 
 use super::{
@@ -222,7 +222,6 @@ impl Service {
 
     /// What this build can do.
     pub fn capabilities(&self) -> CapabilitiesOut {
-        use types::limits;
         let space = self.embedder.space();
         let limits = [
             ("title_chars", limits::TITLE_CHARS_MAX),

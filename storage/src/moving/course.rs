@@ -41,6 +41,11 @@ pub fn run(
     plan: &Plan,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Moved, MoveError> {
+    let failed = |source| MoveError::Io { path: plan.folder.clone(), source };
+    if plan.way == Way::ToFile {
+        disk.create_dir_all(&plan.folder).map_err(failed)?;
+    }
+    let _alone = folder::hold_moving(disk, &plan.folder)?;
     let held = hold(disk, plan)?;
     let ends = Ends::open(disk, plan)?;
     let is_fresh = ends.is_fresh()?;
@@ -62,10 +67,6 @@ enum Held {
 }
 
 fn hold(disk: &DiskRef, plan: &Plan) -> Result<Held, MoveError> {
-    let failed = |source| MoveError::Io { path: plan.folder.clone(), source };
-    if plan.way == Way::ToFile {
-        disk.create_dir_all(&plan.folder).map_err(failed)?;
-    }
     match folder::hold(disk, &plan.folder) {
         Ok(lock) => Ok(Held::By(lock)),
         Err(OpenError::Locked { holder, .. }) => Ok(Held::Other(holder)),

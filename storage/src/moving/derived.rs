@@ -50,6 +50,7 @@ impl Derived {
         let (mut after, mut memories) = (0, 0);
         loop {
             let transaction = writer.begin()?;
+            to.need_unfinished()?;
             let slice = lacking(writer, after)?;
             let Some(last) = slice.last() else { break };
             after = last.row;

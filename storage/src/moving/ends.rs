@@ -116,6 +116,16 @@ impl End {
         }
     }
 
+    /// Sees within a transaction that this is still a copy and not in use already (`MOV-2`).
+    pub(super) fn need_unfinished(&self) -> Result<(), MoveError> {
+        let text = "SELECT 1 FROM meta WHERE key = ?1";
+        if self.side == Side::File || self.writer()?.prepare_cached(text)?.exists([MOVING_IN])? {
+            return Ok(());
+        }
+        let problem = "is in use already; another move into it has come to its end";
+        Err(MoveError::Taken { place: self.name(), problem })
+    }
+
     fn meta(&self, key: &str) -> sql::Result<Option<i64>> {
         let reader = self.reader()?;
         let text = "SELECT value FROM meta WHERE key = ?1";

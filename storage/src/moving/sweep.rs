@@ -166,6 +166,7 @@ impl Changes {
         let count = added.len() as u64;
         let writer = to.writer()?;
         let transaction = writer.begin()?;
+        to.need_unfinished()?;
         for key in &removed {
             remove(writer, to, table, key)?;
         }

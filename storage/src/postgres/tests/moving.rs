@@ -249,6 +249,40 @@ fn task_of(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_moves_and_a_late_one_ends() {
+    if !can_have_a_server() {
+        return;
+    }
+    let (folder, postgres) = (TempDir::new().unwrap(), database().await);
+    let copy = TempDir::new().unwrap();
+    file_of(folder.path(), 200).await;
+    std::fs::copy(folder.path().join("hivemem.db"), copy.path().join("hivemem.db")).unwrap();
+    // While one is on its way another one begins in the same folder, and a third one, from a copy of it, comes to its end.
+    let (first, third) = (
+        plan(Way::ToServer, folder.path(), &postgres),
+        plan(Way::ToServer, copy.path(), &postgres),
+    );
+    let (second, mut met) = (first.clone(), false);
+    let late = blocking::run(move || {
+        let mut tell = |_: Progress| {
+            if std::mem::replace(&mut met, true) {
+                return;
+            }
+            let refused = moving::run(&OsDisk::shared(), &second, &mut |_| {}).unwrap_err();
+            assert!(refused.to_string().contains("hivemem.moving.lock is in use"), "{refused}");
+            moving::run(&OsDisk::shared(), &third, &mut |_| {}).unwrap();
+        };
+        moving::run(&OsDisk::shared(), &first, &mut tell).unwrap_err()
+    })
+    .await;
+    assert!(late.to_string().contains("is in use already"), "MOV-2: {late}");
+    let there = open(copy.path(), &postgres, config()).await.unwrap();
+    is_whole(&there).await;
+    let here = lite(folder.path());
+    assert!(has(&here, 199).await, "it is as it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memories_are_not_moved_over_others() {
     if !can_have_a_server() {
         return;

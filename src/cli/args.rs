@@ -320,11 +320,14 @@ pub enum Command {
         #[command(flatten)]
         filter: FilterArgs,
     },
-    /// Read memories and links from NDJSON.
+    /// Read memories and links from NDJSON, or from the SQLite file of ai-memory 0.7 to 0.10.
     Import {
         /// File to read; - is standard input.
         #[arg(default_value = "-")]
         file: PathBuf,
+        /// Import a file of ai-memory although its audit chain does not hold; what is wrong is carried with it.
+        #[arg(long)]
+        despite_breaks: bool,
     },
     /// Registered agents.
     Agents {

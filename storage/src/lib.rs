@@ -10,6 +10,7 @@
 //!
 //! Not here: who the caller is, what a request means to a client, fan-out to peers.
 
+pub mod ai_memory;
 pub mod answer;
 pub mod conformance;
 pub mod cursor;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Most bytes of an event's details.
-const EVENT_DETAILS_BYTES_MAX: usize = 1 << 20;
+pub const EVENT_DETAILS_BYTES_MAX: usize = 1 << 20;
 
 /// Domain separator of the digest that is signed.
 const SIGN_DOMAIN: &[u8] = b"hivemem/signed-event/v1";

@@ -5,8 +5,10 @@
 use axum::{Json as Reply, extract::State};
 use types::{Reason, Reject};
 
-use super::{App, memories::Items, params::Params, problem::Answer, routes::Routes, who::Who};
-use crate::node::service::audit::AuditRowOut;
+use super::{
+    App, body::Json, memories::Items, params::Params, problem::Answer, routes::Routes, who::Who,
+};
+use crate::node::service::audit::{AuditRowOut, EvidenceInput, EvidenceOut};
 
 /// Rows in one answer, unless fewer are asked for.
 const PAGE: u32 = 100;
@@ -46,7 +48,23 @@ async fn audit(
     Ok(Reply(Items { items }))
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/admin/evidence", tag = "admin",
+    summary = "Carry evidence from elsewhere in the audit chain (operators)",
+    request_body = EvidenceInput,
+    responses((status = 200, description = "Carried, now or before.", body = EvidenceOut)),
+)]
+async fn evidence(
+    State(app): State<App>,
+    who: Who,
+    params: Params,
+    Json(input): Json<EvidenceInput>,
+) -> Answer<Reply<EvidenceOut>> {
+    params.none()?;
+    Ok(Reply(app.service.carry_evidence(&who.caller, input).await?))
+}
+
 /// Adds the family's routes.
 pub(super) fn add(routes: &mut Routes) {
-    routes.add(__path_audit, "audit", audit);
+    routes.add(__path_audit, "audit", audit).add(__path_evidence, "evidence", evidence);
 }

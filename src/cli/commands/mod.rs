@@ -4,6 +4,7 @@
 //!
 //! Not here: commands that need no node (`local`).
 
+mod ai_memory;
 pub mod bench;
 pub mod demo;
 mod hardening;
@@ -55,7 +56,9 @@ pub async fn run(client: &Client, cli: &Cli, config: &Config) -> Result<(), Fail
         Command::Export { file, archived, filter } => {
             transfer::export(client, file, *archived, filter).await
         }
-        Command::Import { file } => transfer::import(client, file, json).await,
+        Command::Import { file, despite_breaks } => {
+            transfer::import(client, file, *despite_breaks, json).await
+        }
         Command::Backup { name } => transfer::backup(client, config, name.as_deref(), json).await,
         #[cfg(feature = "host")]
         Command::Mcp { profile } => crate::api::mcp::stdio(client.caller(), profile).await,

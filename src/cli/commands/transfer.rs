@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use storage::sqlite::backup::install_backup;
 use types::limits::{BODY_BYTES_MAX, BULK_MAX};
 
-use super::{filter_json, query, show};
+use super::{ai_memory, filter_json, query, show};
 use crate::{
     cli::{
         args::FilterArgs,
@@ -30,7 +30,7 @@ use crate::{
 /// Bytes of lines sent in one import request.
 const IMPORT_BYTES: usize = BODY_BYTES_MAX / 4;
 /// Refused lines shown in full.
-const FAILURES_SHOWN: usize = 20;
+pub(super) const FAILURES_SHOWN: usize = 20;
 
 /// A bar on standard error where a person waits; nothing otherwise.
 fn progress(length: Option<u64>) -> ProgressBar {
@@ -91,11 +91,12 @@ pub async fn export(
     Ok(())
 }
 
+/// What became of lines.
 #[derive(Default)]
-struct Imported {
-    imported: u64,
-    skipped: u64,
-    failed: Vec<(u64, String)>,
+pub(super) struct Imported {
+    pub(super) imported: u64,
+    pub(super) skipped: u64,
+    pub(super) failed: Vec<(u64, String)>,
 }
 
 impl Imported {
@@ -110,11 +111,65 @@ impl Imported {
     }
 }
 
-/// Reads NDJSON and stores it in batches.
+/// Lines on their way to a node, in batches.
+pub(super) struct Sending<'c> {
+    client: &'c Client,
+    bar: ProgressBar,
+    batch: String,
+    in_batch: u64,
+    before: u64,
+    total: Imported,
+}
+
+impl<'c> Sending<'c> {
+    pub(super) fn new(client: &'c Client, length: Option<u64>) -> Self {
+        let (bar, batch) = (progress(length), String::new());
+        Self { client, bar, batch, in_batch: 0, before: 0, total: Imported::default() }
+    }
+
+    pub(super) async fn line(&mut self, line: &str) -> Result<(), Failure> {
+        let is_full =
+            self.in_batch as usize == BULK_MAX || self.batch.len() + line.len() > IMPORT_BYTES;
+        if is_full {
+            self.send().await?;
+        }
+        self.bar.inc(line.len() as u64 + 1);
+        self.batch.push_str(line);
+        self.batch.push('\n');
+        self.in_batch += 1;
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<(), Failure> {
+        if self.in_batch > 0 {
+            let answer = self.client.import(std::mem::take(&mut self.batch)).await?;
+            self.total.add(&answer, self.before);
+            self.before += std::mem::take(&mut self.in_batch);
+            self.bar.set_message(format!("{} imported", self.total.imported));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn finish(mut self) -> Result<Imported, Failure> {
+        self.send().await?;
+        self.bar.finish_and_clear();
+        Ok(self.total)
+    }
+}
+
+/// Reads NDJSON, or a file of another program, and stores it in batches.
 ///
 /// # Errors
 /// [`Failure`]; exit code 1 when lines were refused.
-pub async fn import(client: &Client, file: &Path, as_json: bool) -> Result<(), Failure> {
+pub async fn import(
+    client: &Client,
+    file: &Path,
+    despite_breaks: bool,
+    as_json: bool,
+) -> Result<(), Failure> {
+    if ai_memory::is_one(file) {
+        return ai_memory::import(client, file, despite_breaks, as_json).await;
+    }
     let (input, length): (Box<dyn BufRead>, Option<u64>) = if file == Path::new("-") {
         (Box::new(std::io::stdin().lock()), None)
     } else {
@@ -122,27 +177,11 @@ pub async fn import(client: &Client, file: &Path, as_json: bool) -> Result<(), F
         let length = opened.metadata().map_err(io_failure(file))?.len();
         (Box::new(std::io::BufReader::new(opened)), Some(length))
     };
-    let bar = progress(length);
-    let mut total = Imported::default();
-    let (mut batch, mut in_batch, mut before) = (String::new(), 0u64, 0u64);
+    let mut sending = Sending::new(client, length);
     for line in input.lines() {
-        let line = line.map_err(io_failure(file))?;
-        let full = in_batch as usize == BULK_MAX || batch.len() + line.len() > IMPORT_BYTES;
-        if full && in_batch > 0 {
-            total.add(&client.import(std::mem::take(&mut batch)).await?, before);
-            before += std::mem::take(&mut in_batch);
-            bar.set_message(format!("{} imported", total.imported));
-        }
-        bar.inc(line.len() as u64 + 1);
-        batch.push_str(&line);
-        batch.push('\n');
-        in_batch += 1;
+        sending.line(&line.map_err(io_failure(file))?).await?;
     }
-    if in_batch > 0 {
-        total.add(&client.import(batch).await?, before);
-    }
-    bar.finish_and_clear();
-    report(&total, as_json)
+    report(&sending.finish().await?, as_json)
 }
 
 fn report(total: &Imported, as_json: bool) -> Result<(), Failure> {

@@ -4,9 +4,16 @@
 
 use std::collections::BTreeMap;
 
+use runtime::clock;
 use serde::{Deserialize, Serialize};
-use storage::answer::AuditRow;
-use types::audit::EventDetails;
+use storage::{
+    answer::AuditRow,
+    request::{Event, Intent, WriteRequest},
+};
+use types::{
+    Invalid,
+    audit::{EVENT_DETAILS_BYTES_MAX, EventDetails},
+};
 use utoipa::ToSchema;
 
 use super::{Caller, Reply, Service, reject};
@@ -30,6 +37,30 @@ pub struct AuditRowOut {
     pub subject: String,
     /// More about it, by name.
     pub facts: BTreeMap<String, String>,
+}
+
+/// Longest name of a piece of evidence, in bytes.
+const EVIDENCE_NAME_BYTES_MAX: usize = 200;
+
+/// Evidence from elsewhere, for this node's audit chain: what it says is signed with the chain, not by whom it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceInput {
+    /// A name that no other piece has: the same one is carried once.
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: String,
+    /// What it is about.
+    #[schema(max_length = 1024)]
+    pub subject: String,
+    /// What it says, by name.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// Evidence that is carried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EvidenceOut {
+    /// Position that has it.
+    pub position: u64,
 }
 
 fn row_out(row: AuditRow) -> AuditRowOut {
@@ -68,5 +99,49 @@ impl Service {
         caller.require_operator()?;
         let rows = self.store.audit_rows(after, type_prefix, limit).await.map_err(reject)?;
         Ok(rows.into_iter().map(row_out).collect())
+    }
+
+    /// Carries evidence from elsewhere in this node's audit chain, as a row of type `import.evidence`. For operators.
+    ///
+    /// # Errors
+    /// `forbidden`; `invalid_argument` for a name that is empty or too long, and for more than a row can have.
+    pub async fn carry_evidence(
+        &self,
+        caller: &Caller,
+        input: EvidenceInput,
+    ) -> Reply<EvidenceOut> {
+        caller.require_operator()?;
+        let EvidenceInput { name, subject, facts } = input;
+        if name.is_empty() || name.len() > EVIDENCE_NAME_BYTES_MAX {
+            let problem = format!("needs 1 to {EVIDENCE_NAME_BYTES_MAX} bytes");
+            return Err(Invalid::new("name", problem).into());
+        }
+        let payload = EventDetails { subject, facts }.encode();
+        if payload.len() > EVENT_DETAILS_BYTES_MAX {
+            let problem = format!("needs at most {EVENT_DETAILS_BYTES_MAX} bytes with its names");
+            return Err(Invalid::new("facts", problem).into());
+        }
+        let now_ms = clock::now_unix_ms();
+        let event = Event {
+            // Apart from those of the root and of the node itself.
+            name: format!("evidence:{name}"),
+            agent: caller.viewer.agent.clone(),
+            event_type: "import.evidence".to_owned(),
+            at_ms: now_ms,
+            payload,
+        };
+        let request = WriteRequest {
+            viewer: caller.viewer.clone(),
+            now_ms,
+            fence: 0,
+            idempotency: None,
+            intents: vec![Intent::Event(Box::new(event))],
+            atomic: true,
+            quota: None,
+            reflection_depth_max: 0,
+        };
+        let receipt = self.store.write(request).await.map_err(reject)?;
+        receipt.results.into_iter().find_map(Result::err).map_or(Ok(()), Err)?;
+        Ok(EvidenceOut { position: receipt.position })
     }
 }

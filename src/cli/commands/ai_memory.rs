@@ -287,12 +287,12 @@ fn kept(row: &Row, mut metadata: Map<String, Value>, (kind, tags): (&str, &[Stri
     }
     for (column, usual) in KEPT {
         let said = value(row, column);
-        let is_usual = match &said {
-            Value::Null => true,
-            Value::String(text) => text == usual,
-            other => other.to_string() == usual,
+        let told = match &said {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
         };
-        if !is_usual {
+        if !told.is_empty() && told != usual {
             more.insert(column.into(), said);
         }
     }

@@ -74,20 +74,27 @@ pub(super) async fn run(
             let status = client.call(Method::Get, "/api/v1/status", None).await?;
             show(json, &status, fields_text);
         }
-        Command::Vectors { command: VectorsCommand::Dead } => {
-            let dead = client.call(Method::Get, "/api/v1/admin/vectors/dead", None).await?;
-            show(json, &dead, |dead| render::table(&items(dead), &["id", "problem"]));
-        }
-        Command::Vectors { command: VectorsCommand::Retry } => {
-            let done = client.call(Method::Post, "/api/v1/admin/vectors/retry", None).await?;
-            show(json, &done, fields_text);
-        }
+        Command::Vectors { command } => return vectors(client, command, json).await,
         Command::Audit(which) => return audit(client, which, json).await,
         Command::VerifySignedEventsChain { since, format } => {
             return verify(client, *since, json || format == "json").await;
         }
         Command::Doctor { hardening } => return doctor(client, config, *hardening, json).await,
         other => return Err(Failure::usage(format!("{other:?} is not offered here"))),
+    }
+    Ok(())
+}
+
+async fn vectors(client: &Client, command: &VectorsCommand, json: bool) -> Result<(), Failure> {
+    match command {
+        VectorsCommand::Dead => {
+            let dead = client.call(Method::Get, "/api/v1/admin/vectors/dead", None).await?;
+            show(json, &dead, |dead| render::table(&items(dead), &["id", "problem"]));
+        }
+        VectorsCommand::Retry => {
+            let done = client.call(Method::Post, "/api/v1/admin/vectors/retry", None).await?;
+            show(json, &done, fields_text);
+        }
     }
     Ok(())
 }

@@ -127,6 +127,9 @@ fn draft_of(memory: MemoryOut) -> (MemoryDraft, Option<String>, String) {
 struct ImportNote {
     /// For each intent, its line.
     lines: Vec<u64>,
+    /// Lines of archived memories that are there already.
+    #[serde(default)]
+    skipped: u64,
     failed: Vec<ImportFailure>,
 }
 
@@ -231,16 +234,24 @@ impl Service {
             ));
         }
         let asked = Asked::new(caller, "import", &text)?;
-        let plan = async { self.plan_import(caller, &lines) };
+        let plan = self.plan_import(caller, &lines);
         Ok(self.mutate(asked, plan, imported).await?.result)
     }
 
     /// Notes the line of every intent, and the lines that are refused here.
-    fn plan_import(&self, caller: &Caller, lines: &[(u64, &str)]) -> Reply<Plan<ImportNote>> {
+    async fn plan_import(&self, caller: &Caller, lines: &[(u64, &str)]) -> Reply<Plan<ImportNote>> {
         let mut note = ImportNote::default();
         let mut intents = Vec::with_capacity(lines.len());
         for &(number, line) in lines {
-            match parse_line(line).and_then(|line| self.import_intents(caller, line)) {
+            let line = parse_line(line);
+            if let Ok(Line::Memory { id: Some(id), archived: Some(_), .. }) = &line
+                && self.is_there(caller, id).await
+            {
+                // Archived since, or restored: either way it stays as it is.
+                note.skipped += 1;
+                continue;
+            }
+            match line.and_then(|line| self.import_intents(caller, line)) {
                 Ok(more) => {
                     note.lines.extend(more.iter().map(|_| number));
                     intents.extend(more);
@@ -250,6 +261,12 @@ impl Service {
             }
         }
         Ok(Plan { intents, atomic: false, note })
+    }
+
+    async fn is_there(&self, caller: &Caller, id: &str) -> bool {
+        let Ok(id) = id.parse::<MemoryId>() else { return false };
+        let (reader, id) = (Reader::Agent(&caller.viewer), types::ids::IdRef::Full(id));
+        self.store.get(reader, id, clock::now_unix_ms()).await.is_ok()
     }
 
     fn import_intents(&self, caller: &Caller, line: Line) -> Result<Vec<Intent>, Invalid> {
@@ -285,8 +302,9 @@ impl Service {
 
 fn imported(note: ImportNote, receipt: &WriteReceipt) -> Reply<ImportResult> {
     let position = receipt.position;
-    let mut result = ImportResult { failed: note.failed, position, ..ImportResult::default() };
-    for (number, applied) in note.lines.into_iter().zip(&receipt.results) {
+    let ImportNote { lines, skipped, failed } = note;
+    let mut result = ImportResult { failed, skipped, position, ..ImportResult::default() };
+    for (number, applied) in lines.into_iter().zip(&receipt.results) {
         match applied {
             Ok(Applied::Memory { .. } | Applied::Link { .. }) => result.imported += 1,
             Ok(_) => {}

@@ -74,6 +74,9 @@ fn hold(disk: &DiskRef, plan: &Plan) -> Result<Held, MoveError> {
     }
 }
 
+/// Digest of the content, and sequence and hash of the last audit row.
+type Same = ([u8; 32], (i64, [u8; 32]));
+
 struct Course<'p> {
     plan: &'p Plan,
     ends: Ends,
@@ -154,7 +157,7 @@ impl Course<'_> {
     }
 
     /// What is the same on both sides, as a whole.
-    fn compare(&self) -> Result<([u8; 32], (i64, [u8; 32])), MoveError> {
+    fn compare(&self) -> Result<Same, MoveError> {
         let differs = |problem: String| MoveError::Differs { problem };
         let (from, to) = (self.ends.from.reader()?, self.ends.to.reader()?);
         let one = |connection: &Connection| -> Result<_, SqlFault> {

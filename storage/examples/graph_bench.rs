@@ -7,19 +7,19 @@
 //!
 //! Not here: other questions (`read_bench`), and what agents are told of a graph.
 
-use std::{path::Path, sync::Arc, time::Duration};
+mod signer;
 
-use ed25519_dalek::{Signer as _, SigningKey};
+use std::{path::Path, time::Duration};
+
 use runtime::{
     blocking,
     clock::{Instant, now_unix_ms},
     disk::OsDisk,
     random,
 };
-use sha2::{Digest, Sha256};
 use storage::{
     ReadStore, RowStore, StoreConfig, WriteStore, open_store,
-    port::{EmbeddingSpace, Signer},
+    port::EmbeddingSpace,
     postgres::{Graph, PostgresConfig},
     request::{Direction, GraphQuery, Intent, OnConflict, Reader, Viewer, WriteRequest},
 };
@@ -33,29 +33,10 @@ const BATCH: usize = 500;
 /// Greatest depth.
 const DEPTH_MAX: u32 = 5;
 
-struct Key(SigningKey);
-
-impl Signer for Key {
-    fn sign(&self, digest: &[u8; 32]) -> [u8; 64] {
-        self.0.sign(digest).to_bytes()
-    }
-
-    fn key_id(&self) -> [u8; 8] {
-        let digest: [u8; 32] = Sha256::digest(self.public_key()).into();
-        let mut id = [0; 8];
-        id.copy_from_slice(&digest[..8]);
-        id
-    }
-
-    fn public_key(&self) -> [u8; 32] {
-        self.0.verifying_key().to_bytes()
-    }
-}
-
 fn config() -> StoreConfig {
     let (model, version) = ("none".into(), "1".into());
     let space = EmbeddingSpace { model, version, dimension: 8, vectorizer: None };
-    StoreConfig::new(Arc::new(Key(SigningKey::from_bytes(&[7; 32]))), space)
+    StoreConfig::new(signer::known(), space)
 }
 
 fn viewer() -> Viewer {

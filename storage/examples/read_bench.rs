@@ -7,19 +7,19 @@
 //!
 //! Not here: writing (`write_bench`) and many callers at once.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+mod signer;
 
-use ed25519_dalek::{Signer as _, SigningKey};
+use std::{path::PathBuf, time::Duration};
+
 use futures::future::BoxFuture;
 use runtime::{
     clock::{Instant, now_unix_ms},
     disk::OsDisk,
     random,
 };
-use sha2::{Digest, Sha256};
 use storage::{
     ReadStore, RowStore, StoreConfig, WriteStore,
-    port::{EmbeddingSpace, Signer},
+    port::EmbeddingSpace,
     request::{
         CandidateQuery, Direction, GraphQuery, Intent, ListQuery, MemoryFilter, NamespaceFilter,
         OnConflict, PathQuery, Reader, Viewer, WriteRequest,
@@ -33,25 +33,6 @@ use types::{
 
 const BATCH_ROWS: u64 = 500;
 const NAMESPACES: u64 = 20;
-
-struct Key(SigningKey);
-
-impl Signer for Key {
-    fn sign(&self, digest: &[u8; 32]) -> [u8; 64] {
-        self.0.sign(digest).to_bytes()
-    }
-
-    fn key_id(&self) -> [u8; 8] {
-        let digest: [u8; 32] = Sha256::digest(self.public_key()).into();
-        let mut id = [0; 8];
-        id.copy_from_slice(&digest[..8]);
-        id
-    }
-
-    fn public_key(&self) -> [u8; 32] {
-        self.0.verifying_key().to_bytes()
-    }
-}
 
 fn viewer(name: &str, affiliation: &Affiliation) -> Viewer {
     let agent = name.parse().expect("a valid name");
@@ -291,7 +272,7 @@ fn main() {
             dimension: 8,
             vectorizer: None,
         };
-        let signer = Arc::new(Key(SigningKey::from_bytes(&[7; 32])));
+        let signer = signer::known();
         let config = StoreConfig::new(signer, space);
         let store =
             open_store(OsDisk::shared(), &folder.join("data"), config).expect("an empty folder");

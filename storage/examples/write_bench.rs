@@ -7,6 +7,8 @@
 //!
 //! Not here: recall, replication, the doors.
 
+mod signer;
+
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -16,16 +18,14 @@ use std::{
     time::Duration,
 };
 
-use ed25519_dalek::{Signer as _, SigningKey};
 use runtime::{
     clock::{Instant, now_unix_ms},
     disk::{Disk, OpenMode, OsDisk},
     random,
 };
-use sha2::{Digest, Sha256};
 use storage::{
     RowStore, StoreConfig, WriteStore,
-    port::{EmbeddingSpace, Signer, Vectorizer},
+    port::{EmbeddingSpace, Vectorizer},
     request::{Intent, OnConflict, Viewer, WriteRequest},
     sqlite::open_store,
 };
@@ -34,25 +34,6 @@ use types::{Affiliation, AgentId, MemoryId, NewMemory, Scope, audit::AttestLevel
 const CALLERS: usize = 32;
 const BULK_ROWS: usize = 1000;
 const DIMENSION: usize = 256;
-
-struct Key(SigningKey);
-
-impl Signer for Key {
-    fn sign(&self, digest: &[u8; 32]) -> [u8; 64] {
-        self.0.sign(digest).to_bytes()
-    }
-
-    fn key_id(&self) -> [u8; 8] {
-        let digest: [u8; 32] = Sha256::digest(self.0.verifying_key().as_bytes()).into();
-        let mut id = [0; 8];
-        id.copy_from_slice(&digest[..8]);
-        id
-    }
-
-    fn public_key(&self) -> [u8; 32] {
-        self.0.verifying_key().to_bytes()
-    }
-}
 
 /// Feature hashing of words: about what a lexical embedder costs.
 struct Hashing;
@@ -255,7 +236,7 @@ fn main() {
             dimension: DIMENSION as u16,
             vectorizer: Some(Arc::new(Hashing)),
         };
-        let signer = Arc::new(Key(SigningKey::from_bytes(&[7; 32])));
+        let signer = signer::known();
         let opening = Instant::now();
         let store = open_store(OsDisk::shared(), &folder, StoreConfig::new(signer, space))
             .expect("the folder can hold a store");

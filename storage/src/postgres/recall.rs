@@ -24,15 +24,14 @@ use crate::{
         text::{Term, query::QUERY_TERMS_MAX},
     },
     port::EmbeddingSpace,
-    request::{CandidateQuery, DuplicateQuery, MemoryFilter, NamespaceFilter},
+    request::{CandidateQuery, DuplicateQuery, MemoryFilter},
     rows::{
         fault::SqlFault,
         indexes::{vector_of, words_of},
         read::{
-            candidates::{DUPLICATE_DEPTH, question},
             changes,
-            conditions::{Conditions, json_numbers, namespace_ids},
-            memories,
+            conditions::{Conditions, json_numbers},
+            duplicates, memories,
             sight::{Sight, usable},
             views,
         },
@@ -40,7 +39,6 @@ use crate::{
         row::{self, LIVE, STORED_COLUMNS, unsigned},
         write::overlay::Entry,
     },
-    similar::Shingles,
     sql::{Connection, OptionalExtension, params_from_iter},
 };
 
@@ -378,15 +376,7 @@ impl Passing {
         now_ms: u64,
     ) -> Result<Self, SqlFault> {
         let mut conditions = Conditions::new(sight, now_ms, usable!());
-        if let Some(namespaces) = &filter.namespaces {
-            let json = json_numbers(&namespace_ids(connection, namespaces)?);
-            conditions.and(
-                "namespace IN (SELECT CAST(value AS INTEGER) FROM json_each(",
-                json,
-                "))",
-            );
-        }
-        conditions.filter(filter, now_ms);
+        conditions.filter_all(connection, filter, now_ms)?;
         Ok(Self { conditions })
     }
 
@@ -499,27 +489,13 @@ impl DatabaseRecall for PostgresRecall {
         sight: &Sight,
         query: &DuplicateQuery,
     ) -> Result<Vec<(u16, MemoryView)>, SqlFault> {
-        let filter = MemoryFilter {
-            namespaces: Some(NamespaceFilter::Exactly(query.namespace.clone())),
-            ..MemoryFilter::default()
-        };
+        let filter = duplicates::filter(query);
         let passing = Passing::new(connection, sight, &filter, query.now_ms)?;
-        let words = Query::parse(&question(&query.title, &query.content));
-        let terms = self.weigh(connection, &words)?;
-        let hits = self.by_words(connection, &passing, &terms, DUPLICATE_DEPTH as u32)?;
+        let terms = self.weigh(connection, &duplicates::question(query))?;
+        let hits = self.by_words(connection, &passing, &terms, duplicates::DEPTH as u32)?;
         let rows: Vec<i64> = hits.iter().map(|(row, _)| *row).collect();
-        let shingles = Shingles::of(&query.title, &query.content);
-        let mut alike = Vec::new();
-        for Candidate { memory, .. } in self.load(connection, &passing, &rows, &terms, None)? {
-            let permille =
-                shingles.resemblance_permille(&Shingles::of(&memory.title, &memory.content));
-            if permille >= query.similarity_min_permille.max(1) {
-                alike.push((permille, memory));
-            }
-        }
-        alike.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.id.cmp(&b.1.id)));
-        alike.dedup_by_key(|(_, view)| view.id);
-        Ok(alike)
+        let loaded = self.load(connection, &passing, &rows, &terms, None)?;
+        Ok(duplicates::alike(query, loaded.into_iter().map(|candidate| candidate.memory)))
     }
 
     fn stats(&self, connection: &Connection, stats: &mut StoreStats) -> Result<(), SqlFault> {

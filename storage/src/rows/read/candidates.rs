@@ -16,8 +16,8 @@ use types::Tag;
 
 use super::{
     changes,
-    conditions::{Conditions, json_numbers, namespace_ids},
-    memories, scan,
+    conditions::{Conditions, namespace_ids},
+    duplicates, memories, scan,
     sight::{Sight, usable},
 };
 use crate::{
@@ -27,21 +27,16 @@ use crate::{
         vector::{PlanKind, SearchMode, VectorError, VectorIndex},
     },
     port::EmbeddingSpace,
-    request::{CandidateQuery, DuplicateQuery, MemoryFilter, NamespaceFilter},
+    request::{CandidateQuery, DuplicateQuery, MemoryFilter},
     rows::{
         fault::SqlFault,
         row::{STORED_COLUMNS, signed},
     },
-    similar::Shingles,
     sql::{Connection, OptionalExtension},
 };
 
 /// Most hits looked at to fill the depth with memories that contain a phrase.
 const PHRASE_HITS_MAX: usize = 4096;
-/// Bytes of a text that are searched for to find its duplicates; enough words to rank by.
-const DUPLICATE_QUERY_BYTES: usize = 1024;
-/// Memories compared with a text.
-pub(crate) const DUPLICATE_DEPTH: usize = 64;
 
 thread_local! {
     /// Working memory of searches on this thread.
@@ -240,15 +235,7 @@ impl<'a> Rows<'a> {
         now_ms: u64,
     ) -> Result<Self, SqlFault> {
         let mut conditions = Conditions::new(sight, now_ms, usable!());
-        if let Some(namespaces) = &filter.namespaces {
-            let json = json_numbers(&namespace_ids(connection, namespaces)?);
-            conditions.and(
-                "namespace IN (SELECT CAST(value AS INTEGER) FROM json_each(",
-                json,
-                "))",
-            );
-        }
-        conditions.filter(filter, now_ms);
+        conditions.filter_all(connection, filter, now_ms)?;
         let row = conditions.next_name();
         let text = format!(
             "SELECT {STORED_COLUMNS} FROM memories WHERE row = {row} AND {}",
@@ -346,46 +333,22 @@ fn numbers(
 }
 
 /// Memories that resemble a text, most similar first, ties by id.
-pub(crate) fn duplicates(
+pub(crate) fn near_duplicates(
     connection: &Connection,
     sight: &Sight,
     source: &Source,
     query: &DuplicateQuery,
 ) -> Result<Vec<(u16, MemoryView)>, SqlFault> {
-    let filter = MemoryFilter {
-        namespaces: Some(NamespaceFilter::Exactly(query.namespace.clone())),
-        ..MemoryFilter::default()
-    };
+    let filter = duplicates::filter(query);
     let Some(resolved) = resolve(connection, sight, &filter, query.now_ms)? else {
         return Ok(Vec::new());
     };
-    let words = Query::parse(&question(&query.title, &query.content));
+    let words = duplicates::question(query);
     let (serving, _) = source.serving(connection, sight, &filter, &words, query.now_ms)?;
     let snapshot = serving.recall.snapshot();
     let hits = SCRATCH
-        .with_borrow_mut(|scratch| snapshot.search(&words, &resolved, DUPLICATE_DEPTH, scratch));
+        .with_borrow_mut(|scratch| snapshot.search(&words, &resolved, duplicates::DEPTH, scratch));
     let rows = Rows::new(connection, sight, &filter, query.now_ms)?;
-    let shingles = Shingles::of(&query.title, &query.content);
-    let mut alike = Vec::new();
-    for hit in hits {
-        let Some(view) = rows.load(hit.rowid)? else { continue };
-        let permille = shingles.resemblance_permille(&Shingles::of(&view.title, &view.content));
-        if permille >= query.similarity_min_permille.max(1) {
-            alike.push((permille, view));
-        }
-    }
-    alike.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.id.cmp(&b.1.id)));
-    alike.dedup_by_key(|(_, view)| view.id);
-    Ok(alike)
-}
-
-/// The beginning of a text as a question: quotation marks would ask for phrases.
-pub(crate) fn question(title: &str, content: &str) -> String {
-    let mut text = format!("{title} {content}").replace('"', " ");
-    let mut end = text.len().min(DUPLICATE_QUERY_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
+    let loaded = hits.into_iter().filter_map(|hit| rows.load(hit.rowid).transpose());
+    Ok(duplicates::alike(query, loaded.collect::<Result<Vec<_>, _>>()?))
 }

@@ -24,7 +24,7 @@ use types::{
 };
 
 use super::{
-    conditions::{Conditions, json_numbers, namespace_ids},
+    conditions::Conditions,
     memories,
     sight::{Sight, gettable},
     views,
@@ -306,17 +306,7 @@ pub(crate) fn timeline(
             let ids = views::members(connection, id)?.into_iter().map(|id| id.as_bytes().to_vec());
             conditions.any_of("id", ids);
         }
-        None => {
-            if let Some(namespaces) = &query.filter.namespaces {
-                let json = json_numbers(&namespace_ids(connection, namespaces)?);
-                conditions.and(
-                    "namespace IN (SELECT CAST(value AS INTEGER) FROM json_each(",
-                    json,
-                    "))",
-                );
-            }
-            conditions.filter(&query.filter, query.now_ms);
-        }
+        None => conditions.filter_all(connection, &query.filter, query.now_ms)?,
     }
     let from = conditions.bind(signed(Hlc::new(query.from_ms.unwrap_or(0), 0).as_u64()));
     // Stamps beyond the signed range cannot be stored, so an open end is the greatest signed number.

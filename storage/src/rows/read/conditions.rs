@@ -67,6 +67,21 @@ impl Conditions {
         let _ = write!(self.text, " AND {column} IN ({})", names.join(", "));
     }
 
+    /// Adds everything the filter asks for.
+    pub(crate) fn filter_all(
+        &mut self,
+        connection: &Connection,
+        filter: &MemoryFilter,
+        now_ms: u64,
+    ) -> Result<(), SqlFault> {
+        if let Some(namespaces) = &filter.namespaces {
+            let json = json_numbers(&namespace_ids(connection, namespaces)?);
+            self.and("namespace IN (SELECT CAST(value AS INTEGER) FROM json_each(", json, "))");
+        }
+        self.filter(filter, now_ms);
+        Ok(())
+    }
+
     /// Adds everything the filter asks for except the namespaces.
     pub(crate) fn filter(&mut self, filter: &MemoryFilter, now_ms: u64) {
         if !filter.kinds.is_empty() {

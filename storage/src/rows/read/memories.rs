@@ -17,7 +17,7 @@ use types::{
 };
 
 use super::{
-    conditions::{Conditions, namespace_ids, sqlite_glob},
+    conditions::{Conditions, json_numbers, namespace_ids, sqlite_glob},
     many,
     sight::{Sight, gettable, usable, visible},
     views::{self, Shown},
@@ -241,7 +241,7 @@ pub(crate) fn newest(
     let ids = namespace_ids(connection, namespaces)?;
     if ids.len() > NAMESPACES_MERGED {
         // The plus sign keeps SQLite on the index of ids, whose order is the page's.
-        let json = super::conditions::json_numbers(&ids);
+        let json = json_numbers(&ids);
         conditions.and("+namespace IN (SELECT CAST(value AS INTEGER) FROM json_each(", json, "))");
         return query(connection, &select(&conditions), conditions.values());
     }

@@ -8,6 +8,7 @@
 //! | [`views`] | records that are shown as one, and the list of them |
 //! | [`links`] | links, graph, paths |
 //! | [`candidates`] | recall and near-duplicates |
+//! | [`duplicates`] | which memories are compared with a text, and how |
 //! | [`scan`] | what recall searches while the indexes are being filled |
 //! | [`changes`] | the stream of changes, timelines |
 //! | [`registry`] | agents, entities, namespaces, quotas |
@@ -24,6 +25,7 @@ pub(crate) mod audit;
 pub(crate) mod candidates;
 pub(crate) mod changes;
 pub(crate) mod conditions;
+pub(crate) mod duplicates;
 pub(crate) mod feeds;
 pub(crate) mod figures;
 pub(crate) mod links;

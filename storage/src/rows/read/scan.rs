@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    conditions::{Conditions, json_numbers, namespace_ids},
+    conditions::{Conditions, json_numbers},
     memories,
     sight::{Sight, usable},
 };
@@ -51,11 +51,7 @@ pub(crate) fn newest(
     now_ms: u64,
 ) -> Result<Serving, SqlFault> {
     let mut conditions = Conditions::new(sight, now_ms, usable!());
-    if let Some(namespaces) = &filter.namespaces {
-        let json = json_numbers(&namespace_ids(connection, namespaces)?);
-        conditions.and("namespace IN (SELECT CAST(value AS INTEGER) FROM json_each(", json, "))");
-    }
-    conditions.filter(filter, now_ms);
+    conditions.filter_all(connection, filter, now_ms)?;
     let window = format!(
         "FROM memories WHERE row > (SELECT coalesce(max(row), 0) FROM memories) - {WINDOW_ROWS} AND {}",
         conditions.text()

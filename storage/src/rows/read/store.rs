@@ -148,7 +148,7 @@ impl ReadStore for RowStore {
         let config = self.config.clone();
         self.answer("searching duplicates", move |c| match &recall {
             Recall::Memory(indexes, _) => {
-                candidates::duplicates(c, &sight, &source(indexes, &config), &query)
+                candidates::near_duplicates(c, &sight, &source(indexes, &config), &query)
             }
             Recall::Database(database) => database.duplicates(c, &sight, &query),
         })

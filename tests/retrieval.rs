@@ -42,7 +42,8 @@ async fn the_default_hybrid_is_not_worse_than_words_alone() {
     let collection = collection::load().expect("the collection");
     let mut entries = collection.memories.clone();
     entries.extend(distractors(SEED, DISTRACTORS));
-    let world = World::filled(Arc::new(LexicalEmbedder), &entries).await.expect("filled");
+    let world =
+        World::filled(Arc::new(LexicalEmbedder::default()), &entries).await.expect("filled");
     let words = figures(&world, &collection, "lexical").await;
     let hybrid = figures(&world, &collection, "hybrid").await;
     assert!(hybrid.ndcg() >= words.ndcg() - TOLERANCE, "nDCG@10 {hybrid:?} against {words:?}");

@@ -58,7 +58,8 @@ async fn measure(collection: &Collection, count: u64, seed: u64) -> Result<()> {
         collection.memories.len(),
         collection.questions.len()
     );
-    let embedders = [Some(Arc::new(LexicalEmbedder) as Arc<dyn Embedder>), transformer()?];
+    let embedders =
+        [Some(Arc::new(LexicalEmbedder::default()) as Arc<dyn Embedder>), transformer()?];
     for embedder in embedders.into_iter().flatten() {
         let world = World::filled(embedder, &entries).await?;
         report::print(&world, &collection.questions, seed).await?;

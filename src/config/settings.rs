@@ -51,7 +51,10 @@ pub struct ServerConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EmbedderChoice {
     /// The built-in one.
-    Lexical,
+    Lexical {
+        /// Components per vector, if not the usual number.
+        dimension: Option<u16>,
+    },
     /// A transformer from a folder.
     Folder {
         /// Where it lies.
@@ -197,7 +200,7 @@ fn embedder(read: &Reader<'_>) -> Result<EmbedderChoice, ConfigError> {
     })?;
     let why = format!("when embedder.kind is {kind}");
     match kind.as_str() {
-        "lexical" => Ok(EmbedderChoice::Lexical),
+        "lexical" => Ok(EmbedderChoice::Lexical { dimension: lexical_dimension(read)? }),
         "folder" => {
             Ok(EmbedderChoice::Folder { folder: read.required("embedder.folder", &why)?.into() })
         }
@@ -212,6 +215,15 @@ fn embedder(read: &Reader<'_>) -> Result<EmbedderChoice, ConfigError> {
             api_key_file: read.path("embedder.api_key_file")?,
         }),
     }
+}
+
+fn lexical_dimension(read: &Reader<'_>) -> Result<Option<u16>, ConfigError> {
+    read.optional("embedder.dimension", |text| match text.parse() {
+        Ok(dimension @ 64..=4096) => Ok(dimension),
+        _ => {
+            Err(format!("{text:?} is not a number from 64 to 4096, as embedder.kind lexical needs"))
+        }
+    })
 }
 
 fn tls(read: &Reader<'_>) -> Result<Option<TlsConfig>, ConfigError> {
@@ -343,6 +355,7 @@ mod tests {
             ("memory.mid_ttl", "week"),
             ("memory.default_scope", "world"),
             ("embedder.kind", "folder"),
+            ("embedder.dimension", "8"),
             ("server.tls_cert", "x.pem"),
             ("backup.keep", "0"),
             ("log.format", "xml"),

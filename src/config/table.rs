@@ -118,7 +118,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("embedder.folder", "", "folder with config.json, tokenizer.json and model.safetensors"),
     setting("embedder.url", "", "base URL of the endpoint, e.g. http://127.0.0.1:11434"),
     setting("embedder.model", "", "model name at the endpoint"),
-    setting("embedder.dimension", "", "number of components the endpoint answers with, 1 to 4096"),
+    setting(
+        "embedder.dimension",
+        "",
+        "components of a vector: those the endpoint answers with, 1 to 4096; lexical: 64 to 4096 (256)",
+    ),
     setting("embedder.api_key_file", "", "file with the endpoint's key, mode 0600"),
     setting("storage.read_connections", "4", "database connections for reading, 1 to 64"),
     setting("storage.write_queue", "4096", "most writes waiting; more are refused as overloaded"),

@@ -1,7 +1,7 @@
 //! The built-in embedder: hashed words and character n-grams. No model, no download.
 //!
-//! Each word and each run of 3 and of 4 characters in it (with word boundaries) is hashed into one of 256
-//! signed buckets (Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", 2009),
+//! Each word and each run of 3 and of 4 characters in it (with word boundaries) is hashed into one of as
+//! many signed buckets as a vector has components, 256 unless the operator says otherwise (Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", 2009),
 //! weighted by damped frequency, and the sum is normalised. Words too common to tell texts apart are left out
 //! where there are others. It finds spelling variants and compounds that words alone miss; it does not
 //! understand meaning, and says so in its name.
@@ -20,16 +20,25 @@ use storage::{
 
 use super::{Embedded, Embedder};
 
-/// Number of components.
-pub const DIMENSION: u16 = 256;
+/// Number of components unless another is asked for.
+const DIMENSION: u16 = 256;
 /// Characters per n-gram.
 const GRAM_CHARS: [usize; 2] = [3, 4];
 /// Words looked at.
 const WORDS_MAX: usize = 2048;
 
 /// The built-in embedder.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LexicalEmbedder;
+#[derive(Clone, Copy, Debug)]
+pub struct LexicalEmbedder {
+    /// Number of components, at least 1. More of them tell more words apart, and are larger.
+    pub dimension: u16,
+}
+
+impl Default for LexicalEmbedder {
+    fn default() -> Self {
+        Self { dimension: DIMENSION }
+    }
+}
 
 /// FNV-1a with a final avalanche (Murmur3's finaliser), so that low bits are usable as a bucket.
 fn feature_hash(bytes: &[u8]) -> u64 {
@@ -71,11 +80,11 @@ fn features(text: &str) -> Vec<u64> {
 }
 
 /// The unit vector of a text; `None` when it has no letter or digit.
-pub fn vector(text: &str) -> Option<Vec<f32>> {
-    let mut sum = vec![0f32; usize::from(DIMENSION)];
+fn vector(text: &str, dimension: u16) -> Option<Vec<f32>> {
+    let mut sum = vec![0f32; usize::from(dimension)];
     for same in features(text).chunk_by(|one, next| one == next) {
         let (hash, count) = (same[0], same.len() as f32);
-        let bucket = (hash % u64::from(DIMENSION)) as usize;
+        let bucket = (hash % u64::from(dimension)) as usize;
         let sign = if hash >> 63 == 0 { 1.0 } else { -1.0 };
         sum[bucket] += sign * damped(count);
     }
@@ -95,7 +104,7 @@ fn damped(count: f32) -> f32 {
 
 impl Vectorizer for LexicalEmbedder {
     fn vector(&self, text: &str) -> Option<Vec<f32>> {
-        vector(text)
+        vector(text, self.dimension)
     }
 }
 
@@ -104,7 +113,7 @@ impl Embedder for LexicalEmbedder {
         EmbeddingSpace {
             model: "lexical-hash".into(),
             version: "1".into(),
-            dimension: DIMENSION,
+            dimension: self.dimension,
             vectorizer: Some(Arc::new(*self)),
         }
     }
@@ -114,7 +123,7 @@ impl Embedder for LexicalEmbedder {
     }
 
     fn embed(&self, texts: Vec<String>) -> Embedded<'_> {
-        let vectors = texts.iter().map(|text| vector(text)).collect();
+        let vectors = texts.iter().map(|text| vector(text, self.dimension)).collect();
         Box::pin(std::future::ready(Ok(vectors)))
     }
 }
@@ -122,6 +131,10 @@ impl Embedder for LexicalEmbedder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn vector(text: &str) -> Option<Vec<f32>> {
+        super::vector(text, DIMENSION)
+    }
 
     fn cosine(a: &str, b: &str) -> f32 {
         let (a, b) = (vector(a).expect("has features"), vector(b).expect("has features"));
@@ -152,5 +165,15 @@ mod tests {
         assert_eq!(format!("{:016x}", feature_hash(&bytes)), "739c5128f6567de7");
         assert_eq!(vector("hive memory"), vector("hive memory"));
         assert_eq!(vector("  …  "), None);
+    }
+
+    #[test]
+    fn vectors_are_as_long_as_was_asked_for() {
+        let embedder = LexicalEmbedder { dimension: 384 };
+        assert_eq!(embedder.space().dimension, 384);
+        let v = embedder.vector("hive memory").expect("has features");
+        assert_eq!(v.len(), 384);
+        assert!((v.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
+        assert!(v[256..].iter().any(|x| *x != 0.0), "all of them are used");
     }
 }

@@ -95,7 +95,10 @@ pub const TRANSFORMER_LEXICAL_SHARE: f32 = 0.2;
 /// [`EmbedError`] when a model cannot be loaded or an endpoint's settings do not fit.
 pub fn build(disk: &DiskRef, choice: &EmbedderChoice) -> Result<Arc<dyn Embedder>, EmbedError> {
     match choice {
-        EmbedderChoice::Lexical => Ok(Arc::new(LexicalEmbedder)),
+        EmbedderChoice::Lexical { dimension } => {
+            let chosen = dimension.map(|dimension| LexicalEmbedder { dimension });
+            Ok(Arc::new(chosen.unwrap_or_default()))
+        }
         #[cfg(feature = "minilm")]
         EmbedderChoice::Folder { folder } => Ok(Arc::new(MiniLmEmbedder::load(disk, folder)?)),
         #[cfg(not(feature = "minilm"))]

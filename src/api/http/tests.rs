@@ -78,7 +78,7 @@ impl Door {
 
     async fn open_with(mut limits: HttpLimits, quota: QuotaLimits, keys: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let embedder = Arc::new(LexicalEmbedder);
+        let embedder = Arc::new(LexicalEmbedder::default());
         let signer = Arc::new(Key(SigningKey::from_bytes(&[7; 32])));
         let config = StoreConfig { reserve_bytes: 0, ..StoreConfig::new(signer, embedder.space()) };
         let store = open_store(OsDisk::shared(), &folder.path().join("data"), config).unwrap();

@@ -84,7 +84,7 @@ impl World {
 
     async fn with(mut keys: AccessKeys, change: impl FnOnce(&mut GrpcSettings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let embedder = Arc::new(LexicalEmbedder);
+        let embedder = Arc::new(LexicalEmbedder::default());
         let signer = Arc::new(TestSigner(SigningKey::from_bytes(&[7; 32])));
         let config = StoreConfig::new(signer, embedder.space());
         let store = open_store(OsDisk::shared(), &folder.path().join("data"), config);

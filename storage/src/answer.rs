@@ -243,7 +243,7 @@ pub struct Candidate {
 pub struct Candidates {
     /// Union of both signals, in order of memory id.
     pub items: Vec<Candidate>,
-    /// Rows that passed the filter.
+    /// Rows that passed the filter; a database stops counting where the plan no longer depends on it.
     pub eligible: u64,
     /// How the vectors were searched, e.g. `exact`, `sign_bits`, `hnsw`, `none`.
     pub vector_plan: String,

@@ -172,7 +172,7 @@ pub struct Removed {
 /// How an answer came about.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
-    /// Memories that passed the filter.
+    /// Memories that passed the filter; a database stops counting where the plan no longer depends on it.
     pub eligible: u64,
     /// Memories that at least one signal brought forward to be ranked.
     pub candidates: u64,

@@ -46,8 +46,6 @@ use crate::{
 const RARE_ROWS: u64 = 10_000;
 /// Memories with one of the common words up to which they are ranked too.
 pub(crate) const COMMON_ROWS_MAX: u64 = 100_000;
-/// Memories that pass a filter are counted up to here.
-const ELIGIBLE_MAX: i64 = 100_001;
 /// Most hits looked at to fill the depth with memories that contain a phrase.
 const PHRASE_HITS_MAX: u32 = 4096;
 /// Changes after which the number of memories that have a word is counted again, in 1/1000 of all.
@@ -296,7 +294,8 @@ impl PostgresRecall {
     ) -> Result<(), SqlFault> {
         let words = Query::parse(&query.text);
         let terms = self.weigh(connection, &words)?;
-        answer.eligible = passing.count(connection)?;
+        // More than are compared one by one need not be counted.
+        answer.eligible = passing.count(connection, u64::from(self.exact_rows_max) + 1)?;
         let mut rows = Vec::new();
         let vector = query.vector.as_deref();
         if let Some(vector) = vector {
@@ -380,10 +379,10 @@ impl Passing {
         Ok(Self { conditions })
     }
 
-    /// How many there are, up to [`ELIGIBLE_MAX`].
-    fn count(&self, connection: &Connection) -> Result<u64, SqlFault> {
+    /// How many there are, up to `most`.
+    fn count(&self, connection: &Connection, most: u64) -> Result<u64, SqlFault> {
         let text = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM memories WHERE {} LIMIT {ELIGIBLE_MAX}) e",
+            "SELECT count(*) FROM (SELECT 1 FROM memories WHERE {} LIMIT {most}) e",
             self.conditions.text()
         );
         let values = params_from_iter(self.conditions.values());
@@ -399,11 +398,14 @@ impl Passing {
         wanted: u32,
     ) -> Result<Vec<(i64, i64)>, SqlFault> {
         let mut conditions = self.conditions.clone();
-        conditions.and("t.words @@ CAST(CAST(", query.to_owned(), " AS text) AS tsquery)");
+        let query = conditions.bind(query.to_owned());
         let (lexemes, weights) = bind(&mut conditions, terms);
+        // Ranked first, so that only so many of the memories are looked at as it takes until enough have passed.
         let text = format!(
-            "SELECT memories.row, {} AS score FROM texts t CROSS JOIN memories ON memories.row = t.row \
-             WHERE {} ORDER BY score DESC, memories.row LIMIT {wanted}",
+            "SELECT t.row, t.score FROM (SELECT t.row, {} AS score FROM texts t \
+             WHERE t.words @@ CAST(CAST({query} AS text) AS tsquery) ORDER BY score DESC, t.row) t \
+             CROSS JOIN memories ON memories.row = t.row \
+             WHERE {} ORDER BY t.score DESC, t.row LIMIT {wanted}",
             score(&lexemes, &weights),
             conditions.text()
         );

@@ -1,10 +1,10 @@
 //! The built-in embedder: hashed words and character n-grams. No model, no download.
 //!
-//! Each word and each run of 3 and of 4 characters in it (with word boundaries) is hashed into one of as
-//! many signed buckets as a vector has components, 256 unless the operator says otherwise (Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", 2009),
-//! weighted by damped frequency, and the sum is normalised. Words too common to tell texts apart are left out
-//! where there are others. It finds spelling variants and compounds that words alone miss; it does not
-//! understand meaning, and says so in its name.
+//! Each word and each run of 3 and of 4 characters in it (with word boundaries) is hashed into a signed bucket, one for
+//! each component of the vector, 256 unless the operator says otherwise (Weinberger et al., "Feature Hashing for Large
+//! Scale Multitask Learning", 2009), weighted by damped frequency, and the sum is normalised. Words too common to tell
+//! texts apart are left out where there are others. It finds spelling variants and compounds that words alone miss; it
+//! does not understand meaning, and says so in its name.
 //!
 //! Invariant: a pure function of the text; the same text gives the same vector on every machine.
 //!

@@ -10,7 +10,6 @@
 use std::{
     cell::OnceCell,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use runtime::disk::{DiskRef, OpenMode};
@@ -33,7 +32,7 @@ use crate::{
         row::unsigned,
         vectors,
     },
-    sql::{self, Connection, OptionalExtension, Value},
+    sql::{self, Connection, OptionalExtension, Value, session::LONG_LIMIT},
     sqlite::{DATABASE_FILE, checkpoint, connection, open, schema as file_schema},
 };
 
@@ -45,9 +44,6 @@ pub(super) const MOVED_FILE: &str = "hivemem.db.moved";
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
 /// Page cache of a connection to a file, KiB.
 const CACHE_KIB: u32 = 16 * 1024;
-
-/// What one statement may take: the index of some million vectors is made by one.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Says in `meta` that a copy into the database is not finished; the value is whose it is.
 const MOVING_IN: &str = "moving_in";
@@ -334,7 +330,7 @@ fn target_file(disk: &DiskRef, folder: &Path, node: NodeId) -> Result<End, MoveE
 
 fn server(disk: &DiskRef, plan: &Plan) -> Result<End, MoveError> {
     // A node's limits are those of its requests.
-    let (statement_timeout, lock_timeout) = (STATEMENT_LIMIT, STATEMENT_LIMIT);
+    let (statement_timeout, lock_timeout) = (LONG_LIMIT, LONG_LIMIT);
     let patient = PostgresConfig { statement_timeout, lock_timeout, ..plan.server.clone() };
     let engine = engine(&patient, disk.clone())?;
     let place = engine.place();

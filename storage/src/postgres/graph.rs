@@ -11,10 +11,7 @@ use std::collections::BTreeSet;
 
 use types::MemoryId;
 
-use super::{
-    config::Graph,
-    engine::{LOCK, MIGRATION},
-};
+use super::{config::Graph, schema};
 use crate::{
     answer::Finding,
     rows::{fault::SqlFault, read::conditions::json_numbers, row},
@@ -56,18 +53,10 @@ pub(super) fn prepare(connection: &Connection, wanted: Option<Graph>) -> Result<
 
 /// Makes the graph from the tables, unless it is there.
 fn make(connection: &Connection) -> sql::Result<()> {
-    let session = connection.as_postgres()?;
-    let begin = format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK}, {MIGRATION})");
-    session.batch(&begin)?;
-    let made = is_made(connection).and_then(|is_made| match is_made {
+    schema::alone(connection, || match is_made(connection)? {
         true => Ok(()),
-        false => session.batch(&format!("{SEEN}; {}", include_str!("graph.sql"))),
-    });
-    match &made {
-        Ok(()) => session.batch("COMMIT")?,
-        Err(_) => session.roll_back(),
-    }
-    made
+        false => connection.as_postgres()?.batch(&format!("{SEEN}; {}", include_str!("graph.sql"))),
+    })
 }
 
 fn is_made(connection: &Connection) -> sql::Result<bool> {

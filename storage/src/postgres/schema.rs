@@ -1,15 +1,18 @@
 //! The schema of the database, as numbered steps.
 //!
 //! Invariants: `SCH-1` a step that was released is never edited, only followed by another; `PGS-4` a newer schema is
-//! refused before anything is changed; of several nodes that start at once one takes the steps.
+//! refused before anything is changed; of several nodes that start at once one takes the steps, and the others wait for it;
+//! `PGS-5` no limit for a request's statement ends a step, which would be taken again, in vain, at every start.
 //!
 //! Not here: SQLite's steps, which are others.
+
+use std::time::Duration;
 
 use super::engine::{LOCK, MIGRATION};
 use crate::{
     answer::Finding,
     rows::fault::SqlFault,
-    sql::{Connection, OptionalExtension},
+    sql::{self, Connection, OptionalExtension},
 };
 
 /// The steps, oldest first.
@@ -24,6 +27,9 @@ pub(crate) const VERSION: i64 = STEPS.len() as i64;
 
 /// Oldest version of the extension `vector` that has half precision and goes on where a filter left too few.
 const VECTOR_MIN: [u32; 2] = [0, 8];
+
+/// How long a step waits for whoever uses a table: a request takes less.
+const TABLE_LOCK: Duration = Duration::from_secs(60);
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -67,22 +73,39 @@ pub(crate) enum Unfit {
     Fault(#[from] SqlFault),
 }
 
-impl From<crate::sql::Error> for Unfit {
-    fn from(error: crate::sql::Error) -> Self {
+impl From<sql::Error> for Unfit {
+    fn from(error: sql::Error) -> Self {
         Self::Fault(error.into())
     }
 }
 
 /// Takes the missing steps, all of them or none.
 pub(crate) fn migrate(connection: &Connection) -> Result<(), Unfit> {
+    alone(connection, || steps(connection))
+}
+
+/// Does what only one node may do at a time and may take long, all of it or nothing (`PGS-5`).
+///
+/// The others wait for it as long as it takes, but not for a table that somebody reads: whoever comes after would wait too.
+pub(super) fn alone<E: From<sql::Error>>(
+    connection: &Connection,
+    work: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
     let session = connection.as_postgres()?;
-    session.batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK}, {MIGRATION})"))?;
-    let done = steps(connection);
-    match &done {
-        Ok(()) => session.batch("COMMIT")?,
-        Err(_) => session.roll_back(),
-    }
-    done
+    session.patiently(|| {
+        session.batch(&format!(
+            "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+             SELECT pg_advisory_xact_lock({LOCK}, {MIGRATION}); \
+             SET LOCAL lock_timeout = {}",
+            TABLE_LOCK.as_millis()
+        ))?;
+        let done = work();
+        match &done {
+            Ok(()) => session.batch("COMMIT")?,
+            Err(_) => session.roll_back(),
+        }
+        done
+    })
 }
 
 fn steps(connection: &Connection) -> Result<(), Unfit> {
@@ -92,6 +115,9 @@ fn steps(connection: &Connection) -> Result<(), Unfit> {
         return Err(Unfit::Newer { found });
     }
     need_vectors(connection)?;
+    if (1..VERSION).contains(&found) {
+        tracing::info!(found, to = VERSION, "the schema is brought up, which may take minutes");
+    }
     for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
         session.batch(step)?;
     }

@@ -31,6 +31,9 @@ use crate::postgres::Graph;
 /// Most statements that are kept in PostgreSQL's words.
 const TEXTS_MAX: usize = 2048;
 
+/// What a statement may take that is about all rows: a step of the schema, the index of some million vectors.
+pub(crate) const LONG_LIMIT: Duration = Duration::from_secs(24 * 3600);
+
 /// What connections to one database have in common.
 pub(crate) struct Settings {
     /// Begins a transaction that writes, when no other node is in one.
@@ -51,6 +54,8 @@ pub struct Session {
     /// Absent while it is given back.
     connection: RefCell<Option<PoolConnection<Postgres>>>,
     settings: Arc<Settings>,
+    /// Longest time for one statement, now.
+    limit: Cell<Duration>,
     /// Whether it failed and will be closed.
     spoiled: Cell<bool>,
 }
@@ -77,8 +82,8 @@ impl Session {
         connection: PoolConnection<Postgres>,
         settings: Arc<Settings>,
     ) -> Self {
-        let connection = RefCell::new(Some(connection));
-        Self { runtime, connection, settings, spoiled: Cell::new(false) }
+        let (connection, limit) = (RefCell::new(Some(connection)), Cell::new(settings.limit));
+        Self { runtime, connection, settings, limit, spoiled: Cell::new(false) }
     }
 
     /// The rows that a statement answers, which is in PostgreSQL's words already.
@@ -125,6 +130,14 @@ impl Session {
         .map(drop)
     }
 
+    /// Has statements take as long as what is about all rows may ([`LONG_LIMIT`]), as long as this work goes on.
+    pub(crate) fn patiently<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.limit.set(LONG_LIMIT);
+        let done = work();
+        self.limit.set(self.settings.limit);
+        done
+    }
+
     /// How links are followed.
     pub(crate) fn graph(&self) -> Graph {
         *self.settings.graph.lock()
@@ -158,7 +171,7 @@ impl Session {
     ) -> Result<T> {
         let mut held = self.connection.borrow_mut();
         let Some(connection) = held.as_mut() else { return Err(Error::Elsewhere) };
-        let done = self.runtime.block_on(within(self.settings.limit, work(connection)));
+        let done = self.runtime.block_on(within(self.limit.get(), work(connection)));
         match done {
             Some(Ok(done)) => Ok(done),
             Some(Err(error)) => {
@@ -167,7 +180,7 @@ impl Session {
             }
             None => {
                 self.spoil(connection);
-                Err(Error::Late { limit: self.settings.limit })
+                Err(Error::Late { limit: self.limit.get() })
             }
         }
     }

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`promises`] | the suite of every backend |
 //! | [`alike`], [`steps`] | the same answers as SQLite's, to random requests |
-//! | [`nodes`] | several nodes on one database, starts, refusals |
+//! | [`nodes`], [`schema`] | several nodes on one database, starts, refusals, older schemas |
 //! | [`faults`] | locks, pools, commits whose answer is lost |
 //! | [`queue`] | texts that wait for vectors |
 //! | [`moving`] | from a file into a database and back |
@@ -20,6 +20,7 @@ mod promises;
 mod proxy;
 mod queue;
 mod replicas;
+mod schema;
 mod steps;
 
 use std::{

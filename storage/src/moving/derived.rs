@@ -68,7 +68,8 @@ impl Derived {
         for stored in slice {
             let row = stored.row;
             let record = shown(writer, stored)?.record;
-            texts.add((row, words::vector(&words_of(&record))))?;
+            let (terms, impacts) = words::kept(&words_of(&record));
+            texts.add((row, terms, impacts))?;
             if let Some(vector) = vector_of(&record, &self.space) {
                 let (title, content) = (&record.title.value, &record.content.value);
                 let text = row::text_sha256(title.as_str(), content.as_str());

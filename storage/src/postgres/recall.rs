@@ -46,6 +46,10 @@ use crate::{
 const RARE_ROWS: u64 = 10_000;
 /// Memories with one of the common words up to which they are ranked too.
 pub(crate) const COMMON_ROWS_MAX: u64 = 100_000;
+/// Words of a question up to which those of great impact are looked for first: each two of them are asked for, too.
+const GREAT_TERMS_MAX: usize = 6;
+/// Memories with one of the words up to which all are ranked at once. Tests have few memories.
+const GREAT_ROWS_MIN: u64 = if cfg!(test) { 3 } else { 1_000 };
 /// Most hits looked at to fill the depth with memories that contain a phrase.
 const PHRASE_HITS_MAX: u32 = 4096;
 /// Changes after which the number of memories that have a word is counted again, in 1/1000 of all.
@@ -53,8 +57,8 @@ const COUNT_AGE_PERMILLE: u64 = 10;
 
 /// Keeps the words of a row.
 pub(crate) const KEEP_WORDS: &str =
-    "INSERT INTO texts (row, words) VALUES (?1, CAST(CAST(?2 AS text) AS tsvector))
-     ON CONFLICT (row) DO UPDATE SET words = excluded.words";
+    "INSERT INTO texts (row, terms, impacts) VALUES (?1, CAST(CAST(?2 AS text) AS bigint[]), ?3)
+     ON CONFLICT (row) DO UPDATE SET terms = excluded.terms, impacts = excluded.impacts";
 /// Keeps the vector of a row, as pgvector reads it, in a space and for a text with a hash.
 pub(crate) const KEEP_VECTOR: &str = "INSERT INTO vectors (row, space, text_sha256, vector)
      VALUES (?1, ?2, ?3, CAST(CAST(?4 AS text) AS halfvec))
@@ -74,12 +78,17 @@ pub(crate) struct PostgresRecall {
 
 /// A term of a question.
 struct Weighed {
-    lexeme: String,
     written: String,
     term: Term,
     required: bool,
     rows: u64,
     weight: u32,
+}
+
+impl Weighed {
+    fn number(&self) -> i64 {
+        words::number(self.term)
+    }
 }
 
 impl PostgresRecall {
@@ -120,8 +129,8 @@ impl PostgresRecall {
         let rows = match term {
             None => connection.query_row("SELECT count(*) FROM texts", [], |row| row.get(0)),
             Some(term) => connection.query_row(
-                "SELECT count(*) FROM texts WHERE words @@ CAST(CAST(?1 AS text) AS tsquery)",
-                [words::query([words::lexeme(term).as_str()].into_iter(), false)],
+                "SELECT count(*) FROM texts WHERE terms @> CAST(CAST(?1 AS text) AS bigint[])",
+                [words::array([words::number(term)])],
                 |row| row.get(0),
             ),
         };
@@ -142,7 +151,6 @@ impl PostgresRecall {
         for term in query.terms() {
             let rows = self.count(connection, Some(term.term))?;
             weighed.push(Weighed {
-                lexeme: words::lexeme(term.term),
                 written: term.written.clone(),
                 term: term.term,
                 required: term.required,
@@ -167,27 +175,52 @@ impl PostgresRecall {
             return Ok(Vec::new());
         }
         if terms.iter().any(|term| term.required) {
-            let lexemes = terms.iter().filter(|t| t.required).map(|t| t.lexeme.as_str());
-            return passing.ranked(connection, &words::query(lexemes, true), terms, wanted);
+            let required = terms.iter().filter(|term| term.required);
+            let having = Having::All(required.map(Weighed::number).collect());
+            return passing.ranked(connection, &having, terms, wanted);
+        }
+        if let Some(best) = self.by_great_words(connection, passing, terms, wanted)? {
+            return Ok(best);
         }
         let (mut rare, mut rows) = (0, 0);
         while rare < terms.len() && (rare == 0 || rows + terms[rare].rows <= RARE_ROWS) {
             rows += terms[rare].rows;
             rare += 1;
         }
-        let any = |terms: &[Weighed]| words::query(terms.iter().map(|t| t.lexeme.as_str()), false);
+        let any = |terms: &[Weighed]| Having::Any(terms.iter().map(Weighed::number).collect());
         let (first, common) = terms.split_at(rare);
         let best = passing.ranked(connection, &any(first), terms, wanted)?;
-        let worst = match best.last() {
-            Some((_, score)) if best.len() >= wanted as usize => *score,
-            _ => 0,
-        };
         let ceiling: i64 = common.iter().map(|term| i64::from(term.weight) * 255).sum();
         let more: u64 = common.iter().map(|term| term.rows).sum();
-        if ceiling <= worst || more > COMMON_ROWS_MAX {
+        if ceiling <= worst(&best, wanted) || more > COMMON_ROWS_MAX {
             return Ok(best);
         }
         passing.ranked(connection, &any(terms), terms, wanted)
+    }
+
+    /// The best rows, where they are among those that have one of the words at great impact or two of them.
+    ///
+    /// Any other row has one word, at an impact below: if so many score at least what that can be, no other row is among them.
+    fn by_great_words(
+        &self,
+        connection: &Connection,
+        passing: &Passing,
+        terms: &[Weighed],
+        wanted: u32,
+    ) -> Result<Option<Vec<(i64, i64)>>, SqlFault> {
+        let rows: u64 = terms.iter().map(|term| term.rows).sum();
+        if terms.len() > GREAT_TERMS_MAX || rows <= GREAT_ROWS_MIN {
+            return Ok(None);
+        }
+        let great = terms.iter().map(|term| words::great(term.term)).collect();
+        let pairs = terms.iter().enumerate().flat_map(|(at, one)| {
+            terms[at + 1..].iter().map(move |other| [one.number(), other.number()])
+        });
+        let having = Having::AnyOrPair(great, pairs.collect());
+        let best = passing.ranked(connection, &having, terms, wanted)?;
+        let ceiling = terms.iter().map(|term| i64::from(term.weight)).max().unwrap_or(0)
+            * i64::from(words::GREAT - 1);
+        Ok((ceiling <= worst(&best, wanted)).then_some(best))
     }
 
     /// The nearest rows by vector, and the plan.
@@ -248,8 +281,7 @@ impl PostgresRecall {
             json,
             "))",
         );
-        let (lexemes, weights) = bind(&mut conditions, terms);
-        let score = score(&lexemes, &weights);
+        let score = score(&mut conditions, terms);
         let near = match vector {
             None => "NULL".to_owned(),
             Some(vector) => {
@@ -330,6 +362,39 @@ impl PostgresRecall {
 /// Most terms whose counts are remembered.
 const COUNTS_MAX: usize = 65_536;
 
+/// The score of the last of so many best rows; 0 where there are fewer.
+fn worst(best: &[(i64, i64)], wanted: u32) -> i64 {
+    best.last().filter(|_| best.len() >= wanted as usize).map_or(0, |(_, score)| *score)
+}
+
+/// Which words a row must have to be ranked, by their numbers.
+enum Having {
+    All(Vec<i64>),
+    Any(Vec<i64>),
+    AnyOrPair(Vec<i64>, Vec<[i64; 2]>),
+}
+
+impl Having {
+    /// As a condition on `t.terms`.
+    fn bind(&self, conditions: &mut Conditions) -> String {
+        let mut one = |operator: &str, numbers: &[i64]| {
+            let given = conditions.bind(words::array(numbers.iter().copied()));
+            format!("t.terms {operator} CAST(CAST({given} AS text) AS bigint[])")
+        };
+        match self {
+            Self::All(numbers) => one("@>", numbers),
+            Self::Any(numbers) => one("&&", numbers),
+            Self::AnyOrPair(numbers, pairs) => {
+                let mut text = one("&&", numbers);
+                for pair in pairs {
+                    let _ = write!(text, " OR {}", one("@>", pair));
+                }
+                format!("({text})")
+            }
+        }
+    }
+}
+
 /// What a question's words have to do with a memory.
 fn parts(memory: &MemoryView, terms: &[Weighed]) -> Vec<(String, f32)> {
     let tags = memory.tags.iter().map(|tag| tag.as_str());
@@ -345,21 +410,20 @@ fn parts(memory: &MemoryView, terms: &[Weighed]) -> Vec<(String, f32)> {
     terms.iter().map(part).collect()
 }
 
-/// Binds lexemes and weights, and gives the names of the two parameters.
-fn bind(conditions: &mut Conditions, terms: &[Weighed]) -> (String, String) {
-    let lexemes: Vec<&str> = terms.iter().map(|term| term.lexeme.as_str()).collect();
-    let weights: Vec<String> = terms.iter().map(|term| term.weight.to_string()).collect();
-    (conditions.bind(lexemes.join(",")), conditions.bind(weights.join(",")))
-}
-
-/// The raw score of `t.words`.
-fn score(lexemes: &str, weights: &str) -> String {
-    format!(
-        "(SELECT CAST(coalesce(sum(w.weight * u.positions[1]), 0) AS bigint) FROM unnest(t.words) u \
-         JOIN unnest(string_to_array(CAST({lexemes} AS text), ','), \
-         CAST(string_to_array(CAST({weights} AS text), ',') AS bigint[])) AS w(lexeme, weight) \
-         ON w.lexeme = u.lexeme)"
-    )
+/// Binds the terms and their weights, and gives the raw score of `t`.
+fn score(conditions: &mut Conditions, terms: &[Weighed]) -> String {
+    let mut text = String::from("CAST(0");
+    for term in terms {
+        let (number, weight) =
+            (conditions.bind(term.number()), conditions.bind(i64::from(term.weight)));
+        let _ = write!(
+            text,
+            " + coalesce(CAST({weight} AS bigint) * get_byte(t.impacts, \
+             array_position(t.terms, CAST({number} AS bigint)) - 1), 0)"
+        );
+    }
+    text.push_str(" AS bigint)");
+    text
 }
 
 /// The memories that a question may find.
@@ -393,20 +457,19 @@ impl Passing {
     fn ranked(
         &self,
         connection: &Connection,
-        query: &str,
+        having: &Having,
         terms: &[Weighed],
         wanted: u32,
     ) -> Result<Vec<(i64, i64)>, SqlFault> {
         let mut conditions = self.conditions.clone();
-        let query = conditions.bind(query.to_owned());
-        let (lexemes, weights) = bind(&mut conditions, terms);
+        let having = having.bind(&mut conditions);
+        let score = score(&mut conditions, terms);
         // Ranked first, so that only so many of the memories are looked at as it takes until enough have passed.
         let text = format!(
-            "SELECT t.row, t.score FROM (SELECT t.row, {} AS score FROM texts t \
-             WHERE t.words @@ CAST(CAST({query} AS text) AS tsquery) ORDER BY score DESC, t.row) t \
+            "SELECT t.row, t.score FROM (SELECT t.row, {score} AS score FROM texts t \
+             WHERE {having} ORDER BY score DESC, t.row) t \
              CROSS JOIN memories ON memories.row = t.row \
              WHERE {} ORDER BY t.score DESC, t.row LIMIT {wanted}",
-            score(&lexemes, &weights),
             conditions.text()
         );
         let mut statement = connection.prepare_cached(&text)?;
@@ -441,7 +504,8 @@ impl DatabaseRecall for PostgresRecall {
                 Some(indexed) => indexed.words.clone(),
                 None => words_of(record),
             };
-            texts.add((entry.row, words::vector(&prepared)))?;
+            let (terms, impacts) = words::kept(&prepared);
+            texts.add((entry.row, terms, impacts))?;
             let vector = match &entry.indexed {
                 Some(indexed) => indexed.vector.clone(),
                 None => vector_of(record, space),

@@ -35,6 +35,8 @@ pub struct DatabaseConfig {
     pub hnsw_ef_construction: u32,
     /// Candidates when vectors are searched.
     pub hnsw_ef_search: u32,
+    /// Most memory asked of the server while that index is made, MiB.
+    pub index_memory_mib: u32,
     /// Standbys that reads may go to, `host:port`, the nearest first.
     pub replicas: Vec<String>,
     /// How links are followed; `None` is by what is there.
@@ -101,6 +103,7 @@ pub(super) fn read(
         hnsw_m,
         hnsw_ef_construction,
         hnsw_ef_search: number("storage.hnsw_ef_search", 1, 1000)?,
+        index_memory_mib: number("storage.index_memory_mib", 64, 1 << 20)?,
         replicas: reader.parse("storage.replicas", |text| {
             let all = text.split(',').map(str::trim).filter(|host| !host.is_empty());
             all.map(|host| match host.rsplit_once(':') {

@@ -162,6 +162,11 @@ pub const SETTINGS: &[Setting] = &[
         "candidates when vectors are searched there, 1 to 1000",
     ),
     setting(
+        "storage.index_memory_mib",
+        "2048",
+        "most memory asked of the server (maintenance_work_mem) while all vectors are indexed, MiB",
+    ),
+    setting(
         "storage.graph",
         "auto",
         "how links are followed in the database: age (Apache AGE), recursive (one statement), layers (two for each step), or \

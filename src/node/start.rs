@@ -141,6 +141,7 @@ pub(crate) fn database(
         hnsw_m: database.hnsw_m,
         hnsw_ef_construction: database.hnsw_ef_construction,
         hnsw_ef_search: database.hnsw_ef_search,
+        index_memory_mib: database.index_memory_mib,
         exact_rows_max: database.exact_rows_max,
         replicas: database.replicas.clone(),
         graph: database.graph,

@@ -80,13 +80,11 @@ impl Derived {
         Ok(vectors.finish()?)
     }
 
-    /// Makes the index of vectors, which takes a while, unless it is there.
+    /// Makes the index of vectors, which takes a while, unless it is there. Then has the server count what there is, so that the
+    /// first statements of a node are planned for it.
     pub(super) fn index(&self, writer: &Connection) -> Result<(), SqlFault> {
-        let session = writer.as_postgres()?;
-        // In less room than all of it the index is made several times slower.
-        session.batch("BEGIN; SET LOCAL maintenance_work_mem = '1GB'")?;
-        self.recall.make_index(writer)?;
-        Ok(session.batch("COMMIT")?)
+        self.recall.make_index_of_many(writer)?;
+        Ok(writer.as_postgres()?.batch("ANALYZE memories, texts, vectors, links")?)
     }
 }
 

@@ -38,6 +38,8 @@ pub struct PostgresConfig {
     pub hnsw_ef_construction: u32,
     /// Candidates when vectors are searched (`ef_search`), 1 to 1000.
     pub hnsw_ef_search: u32,
+    /// Most memory asked of the server while the index of all vectors is made, MiB.
+    pub index_memory_mib: u32,
     /// Memories up to which a search compares all vectors that pass its filter.
     pub exact_rows_max: u32,
     /// Standbys that reads may go to, `host:port`, the nearest first; all else is as in the URL.
@@ -59,6 +61,7 @@ impl PostgresConfig {
             hnsw_m: 16,
             hnsw_ef_construction: 64,
             hnsw_ef_search: 100,
+            index_memory_mib: 2048,
             exact_rows_max: 5_000,
             replicas: Vec::new(),
             graph: None,

@@ -44,14 +44,15 @@ SQL
     inside mv -T /server/standby.new /server/standby
 }
 
-# The tree has no /dev/shm, therefore mmap.
+# The tree has no /dev/shm, therefore mmap. What indexes are made in is then a file: sysv is faster, and is left behind by a
+# server that is killed and never started again.
 configure_server() {
     put "$1/hivemem.conf" <<CONF
 listen_addresses = '127.0.0.1'
 port = $2
 unix_socket_directories = '/server/sockets/$1'
 shared_preload_libraries = 'age'
-dynamic_shared_memory_type = mmap
+dynamic_shared_memory_type = ${DYNAMIC_SHARED_MEMORY:-mmap}
 fsync = ${FSYNC:-on}
 shared_buffers = '${SHARED_BUFFERS:-128MB}'
 maintenance_work_mem = '${MAINTENANCE_WORK_MEM:-64MB}'

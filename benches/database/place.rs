@@ -1,0 +1,100 @@
+//! Where it happens: a folder, and a PostgreSQL with PgBouncer in it.
+//!
+//! Invariant: the server is stopped in good order at the end, and removed with a folder that was not named.
+//!
+//! Not here: how servers are made (`deploy/postgres`).
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+/// Data folder of the node whose memories are in a file.
+pub const FILE: &str = "file";
+/// Data folder of the node whose memories are in the database.
+pub const DATABASE: &str = "database";
+
+/// A folder with a server.
+pub struct Place {
+    folder: PathBuf,
+    is_kept: bool,
+    /// The database.
+    pub direct: String,
+    /// The same, through PgBouncer.
+    pub pooled: String,
+    /// Removed at the end.
+    _temporary: Option<TempDir>,
+}
+
+fn server(command: &str, folder: &Path) -> Result<String> {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/postgres");
+    let mut server = Command::new(scripts.join("server.sh"));
+    // Indexes are made by several processes in memory that they share, which a file would slow down.
+    server.arg(command).arg(folder).env("DYNAMIC_SHARED_MEMORY", "sysv");
+    if env::var_os("SHARED_BUFFERS").is_none() {
+        server.env("SHARED_BUFFERS", "4GB");
+    }
+    let output = server.output().context("deploy/postgres/server.sh")?;
+    if !output.status.success() {
+        bail!("server.sh {command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn url(told: &str, name: &str) -> Result<String> {
+    let line = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    Ok(line
+        .with_context(|| format!("server.sh did not tell {name}"))?
+        .trim_matches('\'')
+        .to_owned())
+}
+
+impl Place {
+    /// Starts it.
+    pub fn new() -> Result<Self> {
+        let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/postgres/install.sh");
+        let installed = Command::new(install).output().context("deploy/postgres/install.sh")?;
+        if !installed.status.success() {
+            bail!("install.sh: {}", String::from_utf8_lossy(&installed.stderr));
+        }
+        let named = env::var_os("HIVEMEM_BENCH_FOLDER").map(PathBuf::from);
+        let temporary = if named.is_none() { Some(tempfile::tempdir()?) } else { None };
+        let folder = named.or_else(|| Some(temporary.as_ref()?.path().to_owned()));
+        let folder = folder.context("a folder was named, or made")?;
+        std::fs::create_dir_all(&folder)?;
+        let folder = folder.canonicalize()?;
+        let servers = folder.join("server");
+        server("start", &servers)?;
+        let mut place = Self {
+            is_kept: temporary.is_none(),
+            direct: String::new(),
+            pooled: String::new(),
+            folder,
+            _temporary: temporary,
+        };
+        let told = server("bouncer", &servers)?;
+        place.direct = url(&told, "HIVEMEM_TEST_POSTGRES_URL")?;
+        place.pooled = url(&told, "HIVEMEM_TEST_POSTGRES_BOUNCER_URL")?;
+        Ok(place)
+    }
+
+    /// Something in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let command = if self.is_kept { "stop" } else { "destroy" };
+        let servers = self.path("server");
+        let ended = server("stop", &servers).and_then(|_| server(command, &servers));
+        if let Err(error) = ended {
+            eprintln!("the server may still run: {error:#}");
+        }
+    }
+}

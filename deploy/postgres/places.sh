@@ -44,7 +44,7 @@ SQL
     inside mv -T /server/standby.new /server/standby
 }
 
-# The tree has no /dev/shm, therefore mmap. What indexes are made in is then a file: sysv is faster, and is left behind by a
+# The tree has no /dev/shm, therefore mmap. What processes share is then in files: sysv is not, and is left behind by a
 # server that is killed and never started again.
 configure_server() {
     put "$1/hivemem.conf" <<CONF

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     Sizes,
-    place::{DATABASE, FILE, Place},
+    place::{DATABASE, FILE, FILLED, Place},
 };
 
 const CLIENTS: [u64; 3] = [1, 8, 32];
@@ -63,9 +63,9 @@ fn bench(place: &Place, sizes: &Sizes, run: &Run<'_>) -> Result<Figure> {
     })
 }
 
-/// Has the file filled, unless it is.
+/// Has a file filled, unless it is.
 pub fn fill(place: &Place, sizes: &Sizes) -> Result<()> {
-    let run = Run { work: "recall", clients: 1, seconds: 1, seed: 1, folder: FILE, url: None };
+    let run = Run { work: "recall", clients: 1, seconds: 1, seed: 1, folder: FILLED, url: None };
     bench(place, sizes, &run).map(drop)
 }
 

@@ -5,7 +5,7 @@
 //! HIVEMEM_BENCH_MEMORIES=1000000 HIVEMEM_BENCH_KILLS=60,120,200 cargo bench --bench database
 //! ```
 //!
-//! Fills a file, and moves a copy of it to a PostgreSQL of its own, synced to disk, with PgBouncer before it
+//! Fills a file, and moves one of two copies to a PostgreSQL of its own, synced to disk, with PgBouncer before it
 //! (`deploy/postgres`). Then 1, 8 and 32 clients recall, and store, in the file, in the database, and through PgBouncer,
 //! which take turns; last the memories of the database go back into a file. Every move compares both sides to the byte.
 //!
@@ -16,7 +16,7 @@
 //! | `HIVEMEM_BENCH_SECONDS` | 5 | length of one measurement |
 //! | `HIVEMEM_BENCH_ROUNDS` | 1 | measurements, of which the table shows medians |
 //! | `HIVEMEM_BENCH_KILLS` | | seconds after which the move is killed and begun again, `60,120` |
-//! | `HIVEMEM_BENCH_FOLDER` | a temporary one | where; is left as it is, and a file that is full is taken |
+//! | `HIVEMEM_BENCH_FOLDER` | a temporary one | where; what was filled there is taken, all else is made anew and left |
 //! | `SHARED_BUFFERS` | 4GB | of the server |
 //!
 //! Not here: graph queries (`storage/examples/graph_bench.rs`), the measurement itself (`hivemem bench`).
@@ -31,7 +31,7 @@ use anyhow::{Context, Result, bail};
 
 use self::{
     figures::Table,
-    place::{DATABASE, FILE, Place},
+    place::{DATABASE, FILE, FILLED, Place},
 };
 
 /// How much is measured.
@@ -94,7 +94,13 @@ async fn measure() -> Result<()> {
     let sizes = Sizes::read()?;
     let place = Place::new()?;
     figures::fill(&place, &sizes)?;
-    copy(&place.path(FILE), &place.path(DATABASE))?;
+    for node in [FILE, DATABASE] {
+        let folder = place.path(node);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        copy(&place.path(FILLED), &folder)?;
+    }
     let direct = place.direct.as_str();
     let moved = (format!("sqlite:{}", place.path(DATABASE).display()), direct.to_owned());
     println!("{}", moving::run("file to database", &moved, &sizes, &sizes.kills_s).await?);

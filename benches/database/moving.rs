@@ -37,7 +37,7 @@ async fn watch(child: &mut Child, kill_after: Option<Duration>) -> Result<Ended>
     let (began, mut resident) = (Instant::now(), 0);
     loop {
         resident = resident_kib(child.id()).unwrap_or(0).max(resident);
-        let mut status = child.try_wait()?;
+        let status = child.try_wait()?;
         let is_late = kill_after.is_some_and(|limit| began.elapsed() >= limit);
         if status.is_none() && !is_late {
             clock::sleep(LOOK_EVERY).await;
@@ -49,7 +49,6 @@ async fn watch(child: &mut Child, kill_after: Option<Duration>) -> Result<Ended>
         } else if kill_after.is_some() {
             bail!("the move was over before it could be killed");
         }
-        let status = status.take();
         return Ok(Ended { status, took: began.elapsed(), resident_kib: resident });
     }
 }

@@ -1,6 +1,7 @@
 //! Where it happens: a folder, and a PostgreSQL with PgBouncer in it.
 //!
-//! Invariant: the server is stopped in good order at the end, and removed with a folder that was not named.
+//! Invariant: a run begins with a new server, which is stopped in good order at the end, and removed with a folder that was
+//! not named.
 //!
 //! Not here: how servers are made (`deploy/postgres`).
 
@@ -13,6 +14,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+/// Data folder that is filled, and only copied from.
+pub const FILLED: &str = "filled";
 /// Data folder of the node whose memories are in a file.
 pub const FILE: &str = "file";
 /// Data folder of the node whose memories are in the database.
@@ -21,19 +24,18 @@ pub const DATABASE: &str = "database";
 /// A folder with a server.
 pub struct Place {
     folder: PathBuf,
-    is_kept: bool,
     /// The database.
     pub direct: String,
     /// The same, through PgBouncer.
     pub pooled: String,
     /// Removed at the end.
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
 }
 
 fn server(command: &str, folder: &Path) -> Result<String> {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/postgres");
     let mut server = Command::new(scripts.join("server.sh"));
-    // Indexes are made by several processes in memory that they share, which a file would slow down.
+    // Indexes are made by several processes in memory that they share: it should not be a file.
     server.arg(command).arg(folder).env("DYNAMIC_SHARED_MEMORY", "sysv");
     if env::var_os("SHARED_BUFFERS").is_none() {
         server.env("SHARED_BUFFERS", "4GB");
@@ -68,14 +70,11 @@ impl Place {
         std::fs::create_dir_all(&folder)?;
         let folder = folder.canonicalize()?;
         let servers = folder.join("server");
+        if servers.exists() {
+            server("destroy", &servers)?;
+        }
         server("start", &servers)?;
-        let mut place = Self {
-            is_kept: temporary.is_none(),
-            direct: String::new(),
-            pooled: String::new(),
-            folder,
-            _temporary: temporary,
-        };
+        let mut place = Self { direct: String::new(), pooled: String::new(), folder, temporary };
         let told = server("bouncer", &servers)?;
         place.direct = url(&told, "HIVEMEM_TEST_POSTGRES_URL")?;
         place.pooled = url(&told, "HIVEMEM_TEST_POSTGRES_BOUNCER_URL")?;
@@ -90,9 +89,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let command = if self.is_kept { "stop" } else { "destroy" };
         let servers = self.path("server");
-        let ended = server("stop", &servers).and_then(|_| server(command, &servers));
+        let ended = server("stop", &servers).and_then(|told| match self.temporary {
+            Some(_) => server("destroy", &servers),
+            None => Ok(told),
+        });
         if let Err(error) = ended {
             eprintln!("the server may still run: {error:#}");
         }

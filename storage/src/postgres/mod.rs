@@ -26,6 +26,10 @@ pub(crate) mod engine;
 #[cfg(not(madsim))]
 pub(crate) mod graph;
 #[cfg(not(madsim))]
+mod passing;
+#[cfg(not(madsim))]
+mod ranking;
+#[cfg(not(madsim))]
 pub(crate) mod recall;
 #[cfg(not(madsim))]
 pub(crate) mod schema;

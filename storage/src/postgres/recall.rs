@@ -1,21 +1,23 @@
 //! Recall in the database: words by its text search, vectors by pgvector.
 //!
-//! Words are ranked by the impacts that an index in memory would have (`words`), so both rank alike. Of a question's words the
-//! rarest are asked for first; when no memory without them could be among the best, the common ones are not asked for
-//! (MaxScore: Turtle and Flood 1995). Vectors are compared one by one where few memories pass the filter, and found by the
-//! graph otherwise, which goes on until enough have passed (pgvector's iterative scan).
+//! Vectors are compared one by one where few memories pass the filter, and found by the graph otherwise, which goes on until
+//! enough have passed (pgvector's iterative scan).
 //!
-//! Invariants: `STO-2` every statement has the reader's sight; `PGR-1` where the common words together are in more than
-//! [`COMMON_ROWS_MAX`] memories, and only there, a memory that has none of the rare ones may be missed.
+//! Invariants: `STO-2` every statement has the reader's sight.
 //!
-//! Not here: fusing the signals into one order (the node).
+//! Not here: which memories say most of what is asked for (`ranking`), fusing the signals into one order (the node).
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use parking_lot::Mutex;
 use types::Record;
 
-use super::{PostgresConfig, words};
+use super::{
+    PostgresConfig,
+    passing::{Passing, once},
+    ranking::{Weighed, by_words, score},
+    words,
+};
 use crate::{
     answer::{Candidate, Candidates, Finding, MemoryView, StoreStats},
     index::{
@@ -24,17 +26,11 @@ use crate::{
         text::{Term, query::QUERY_TERMS_MAX},
     },
     port::EmbeddingSpace,
-    request::{CandidateQuery, DuplicateQuery, MemoryFilter},
+    request::{CandidateQuery, DuplicateQuery},
     rows::{
         fault::SqlFault,
         indexes::{vector_of, words_of},
-        read::{
-            changes,
-            conditions::{Conditions, json_numbers},
-            duplicates, memories,
-            sight::{Sight, usable},
-            views,
-        },
+        read::{changes, conditions::json_numbers, duplicates, memories, sight::Sight, views},
         recall::DatabaseRecall,
         row::{self, LIVE, STORED_COLUMNS, unsigned},
         write::overlay::Entry,
@@ -42,14 +38,6 @@ use crate::{
     sql::{Connection, OptionalExtension, params_from_iter},
 };
 
-/// Memories with one of the rare words that are ranked before the common ones are looked at.
-const RARE_ROWS: u64 = 10_000;
-/// Memories with one of the common words up to which they are ranked too.
-pub(crate) const COMMON_ROWS_MAX: u64 = 100_000;
-/// Words of a question up to which those of great impact are looked for first: each two of them are asked for, too.
-const GREAT_TERMS_MAX: usize = 6;
-/// Memories with one of the words up to which all are ranked at once. Tests have few memories.
-const GREAT_ROWS_MIN: u64 = if cfg!(test) { 3 } else { 1_000 };
 /// Most hits looked at to fill the depth with memories that contain a phrase.
 const PHRASE_HITS_MAX: u32 = 4096;
 /// Changes after which the number of memories that have a word is counted again, in 1/1000 of all.
@@ -75,21 +63,6 @@ pub(crate) struct PostgresRecall {
     exact_rows_max: u32,
     /// In how many memories terms are, with the position at which that was counted.
     counts: Mutex<BTreeMap<Option<Term>, (u64, u64)>>,
-}
-
-/// A term of a question.
-struct Weighed {
-    written: String,
-    term: Term,
-    required: bool,
-    rows: u64,
-    weight: u32,
-}
-
-impl Weighed {
-    fn number(&self) -> i64 {
-        words::number(self.term)
-    }
 }
 
 impl PostgresRecall {
@@ -159,7 +132,7 @@ impl PostgresRecall {
         let rows = match term {
             None => connection.query_row("SELECT count(*) FROM texts", [], |row| row.get(0)),
             Some(term) => connection.query_row(
-                "SELECT count(*) FROM texts WHERE terms @> CAST(CAST(?1 AS text) AS bigint[])",
+                &format!("SELECT count(*) FROM texts WHERE terms @> {}", once("?1", "bigint[]")),
                 [words::array([words::number(term)])],
                 |row| row.get(0),
             ),
@@ -193,66 +166,6 @@ impl PostgresRecall {
         Ok(weighed)
     }
 
-    /// The best rows by words, with raw scores.
-    fn by_words(
-        &self,
-        connection: &Connection,
-        passing: &Passing,
-        terms: &[Weighed],
-        wanted: u32,
-    ) -> Result<Vec<(i64, i64)>, SqlFault> {
-        if terms.is_empty() || wanted == 0 {
-            return Ok(Vec::new());
-        }
-        if terms.iter().any(|term| term.required) {
-            let required = terms.iter().filter(|term| term.required);
-            let having = Having::All(required.map(Weighed::number).collect());
-            return passing.ranked(connection, &having, terms, wanted);
-        }
-        if let Some(best) = self.by_great_words(connection, passing, terms, wanted)? {
-            return Ok(best);
-        }
-        let (mut rare, mut rows) = (0, 0);
-        while rare < terms.len() && (rare == 0 || rows + terms[rare].rows <= RARE_ROWS) {
-            rows += terms[rare].rows;
-            rare += 1;
-        }
-        let any = |terms: &[Weighed]| Having::Any(terms.iter().map(Weighed::number).collect());
-        let (first, common) = terms.split_at(rare);
-        let best = passing.ranked(connection, &any(first), terms, wanted)?;
-        let ceiling: i64 = common.iter().map(|term| i64::from(term.weight) * 255).sum();
-        let more: u64 = common.iter().map(|term| term.rows).sum();
-        if ceiling <= worst(&best, wanted) || more > COMMON_ROWS_MAX {
-            return Ok(best);
-        }
-        passing.ranked(connection, &any(terms), terms, wanted)
-    }
-
-    /// The best rows, where they are among those that have one of the words at great impact or two of them.
-    ///
-    /// Any other row has one word, at an impact below: if so many score at least what that can be, no other row is among them.
-    fn by_great_words(
-        &self,
-        connection: &Connection,
-        passing: &Passing,
-        terms: &[Weighed],
-        wanted: u32,
-    ) -> Result<Option<Vec<(i64, i64)>>, SqlFault> {
-        let rows: u64 = terms.iter().map(|term| term.rows).sum();
-        if terms.len() > GREAT_TERMS_MAX || rows <= GREAT_ROWS_MIN {
-            return Ok(None);
-        }
-        let great = terms.iter().map(|term| words::great(term.term)).collect();
-        let pairs = terms.iter().enumerate().flat_map(|(at, one)| {
-            terms[at + 1..].iter().map(move |other| [one.number(), other.number()])
-        });
-        let having = Having::AnyOrPair(great, pairs.collect());
-        let best = passing.ranked(connection, &having, terms, wanted)?;
-        let ceiling = terms.iter().map(|term| i64::from(term.weight)).max().unwrap_or(0)
-            * i64::from(words::GREAT - 1);
-        Ok((ceiling <= worst(&best, wanted)).then_some(best))
-    }
-
     /// The nearest rows by vector, and the plan.
     fn by_vector(
         &self,
@@ -266,9 +179,8 @@ impl PostgresRecall {
         let (Self { space, dimension, .. }, mut conditions) = (self, passing.conditions.clone());
         let given = conditions.bind(self.written(vector)?);
         // What is added to a distance cannot be looked up in an index.
-        let distance = format!(
-            "(v.vector::halfvec({dimension})) <=> CAST(CAST({given} AS text) AS halfvec({dimension}))"
-        );
+        let given = once(&given, &format!("halfvec({dimension})"));
+        let distance = format!("(v.vector::halfvec({dimension})) <=> {given}");
         let order = if is_exact { format!("({distance}) + 0") } else { distance };
         let text = format!(
             "SELECT memories.row FROM vectors v CROSS JOIN memories ON memories.row = v.row \
@@ -317,9 +229,9 @@ impl PostgresRecall {
             Some(vector) => {
                 let (space, dimension) = (self.space, self.dimension);
                 let given = conditions.bind(self.written(vector)?);
+                let given = once(&given, &format!("halfvec({dimension})"));
                 format!(
-                    "(SELECT CAST(1000000000 * (1 - (v.vector::halfvec({dimension}) <=> \
-                     CAST(CAST({given} AS text) AS halfvec({dimension})))) AS bigint) \
+                    "(SELECT CAST(1000000000 * (1 - (v.vector::halfvec({dimension}) <=> {given})) AS bigint) \
                      FROM vectors v WHERE v.row = memories.row AND v.space = {space})"
                 )
             }
@@ -370,7 +282,7 @@ impl PostgresRecall {
         let mut wanted = query.depth;
         loop {
             rows.truncate(near);
-            let hits = self.by_words(connection, passing, &terms, wanted)?;
+            let hits = by_words(connection, passing, &terms, wanted)?;
             rows.extend(hits.iter().map(|(row, _)| *row));
             let mut items = self.load(connection, passing, &rows, &terms, vector)?;
             items.retain(|item| words.verify(&item.memory.title, &item.memory.content));
@@ -392,39 +304,6 @@ impl PostgresRecall {
 /// Most terms whose counts are remembered.
 const COUNTS_MAX: usize = 65_536;
 
-/// The score of the last of so many best rows; 0 where there are fewer.
-fn worst(best: &[(i64, i64)], wanted: u32) -> i64 {
-    best.last().filter(|_| best.len() >= wanted as usize).map_or(0, |(_, score)| *score)
-}
-
-/// Which words a row must have to be ranked, by their numbers.
-enum Having {
-    All(Vec<i64>),
-    Any(Vec<i64>),
-    AnyOrPair(Vec<i64>, Vec<[i64; 2]>),
-}
-
-impl Having {
-    /// As a condition on `t.terms`.
-    fn bind(&self, conditions: &mut Conditions) -> String {
-        let mut one = |operator: &str, numbers: &[i64]| {
-            let given = conditions.bind(words::array(numbers.iter().copied()));
-            format!("t.terms {operator} CAST(CAST({given} AS text) AS bigint[])")
-        };
-        match self {
-            Self::All(numbers) => one("@>", numbers),
-            Self::Any(numbers) => one("&&", numbers),
-            Self::AnyOrPair(numbers, pairs) => {
-                let mut text = one("&&", numbers);
-                for pair in pairs {
-                    let _ = write!(text, " OR {}", one("@>", pair));
-                }
-                format!("({text})")
-            }
-        }
-    }
-}
-
 /// What a question's words have to do with a memory.
 fn parts(memory: &MemoryView, terms: &[Weighed]) -> Vec<(String, f32)> {
     let tags = memory.tags.iter().map(|tag| tag.as_str());
@@ -438,75 +317,6 @@ fn parts(memory: &MemoryView, terms: &[Weighed]) -> Vec<(String, f32)> {
         (term.written.clone(), score as f32 / 1000.0)
     };
     terms.iter().map(part).collect()
-}
-
-/// Binds the terms and their weights, and gives the raw score of `t`.
-fn score(conditions: &mut Conditions, terms: &[Weighed]) -> String {
-    let mut text = String::from("CAST(0");
-    for term in terms {
-        let (number, weight) =
-            (conditions.bind(term.number()), conditions.bind(i64::from(term.weight)));
-        let _ = write!(
-            text,
-            " + coalesce(CAST({weight} AS bigint) * get_byte(t.impacts, \
-             array_position(t.terms, CAST({number} AS bigint)) - 1), 0)"
-        );
-    }
-    text.push_str(" AS bigint)");
-    text
-}
-
-/// The memories that a question may find.
-struct Passing {
-    conditions: Conditions,
-}
-
-impl Passing {
-    fn new(
-        connection: &Connection,
-        sight: &Sight,
-        filter: &MemoryFilter,
-        now_ms: u64,
-    ) -> Result<Self, SqlFault> {
-        let mut conditions = Conditions::new(sight, now_ms, usable!());
-        conditions.filter_all(connection, filter, now_ms)?;
-        Ok(Self { conditions })
-    }
-
-    /// How many there are, up to `most`.
-    fn count(&self, connection: &Connection, most: u64) -> Result<u64, SqlFault> {
-        let text = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM memories WHERE {} LIMIT {most}) e",
-            self.conditions.text()
-        );
-        let values = params_from_iter(self.conditions.values());
-        Ok(unsigned(connection.query_row(&text, values, |row| row.get(0))?))
-    }
-
-    /// The best of those that a query of words finds.
-    fn ranked(
-        &self,
-        connection: &Connection,
-        having: &Having,
-        terms: &[Weighed],
-        wanted: u32,
-    ) -> Result<Vec<(i64, i64)>, SqlFault> {
-        let mut conditions = self.conditions.clone();
-        let having = having.bind(&mut conditions);
-        let score = score(&mut conditions, terms);
-        // Ranked first, so that only so many of the memories are looked at as it takes until enough have passed.
-        let text = format!(
-            "SELECT t.row, t.score FROM (SELECT t.row, {score} AS score FROM texts t \
-             WHERE {having} ORDER BY score DESC, t.row) t \
-             CROSS JOIN memories ON memories.row = t.row \
-             WHERE {} ORDER BY t.score DESC, t.row LIMIT {wanted}",
-            conditions.text()
-        );
-        let mut statement = connection.prepare_cached(&text)?;
-        let values = params_from_iter(conditions.values());
-        let rows = statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
 }
 
 impl DatabaseRecall for PostgresRecall {
@@ -588,7 +398,7 @@ impl DatabaseRecall for PostgresRecall {
         let filter = duplicates::filter(query);
         let passing = Passing::new(connection, sight, &filter, query.now_ms)?;
         let terms = self.weigh(connection, &duplicates::question(query))?;
-        let hits = self.by_words(connection, &passing, &terms, duplicates::DEPTH as u32)?;
+        let hits = by_words(connection, &passing, &terms, duplicates::DEPTH as u32)?;
         let rows: Vec<i64> = hits.iter().map(|(row, _)| *row).collect();
         let loaded = self.load(connection, &passing, &rows, &terms, None)?;
         Ok(duplicates::alike(query, loaded.into_iter().map(|candidate| candidate.memory)))

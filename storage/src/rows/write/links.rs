@@ -22,10 +22,10 @@ use crate::{
     answer::Applied,
     rows::{
         fault::SqlFault,
-        read::views,
+        read::{many, views},
         row::{memory_id, signed, unsigned},
     },
-    sql::OptionalExtension,
+    sql::{OptionalExtension, Value},
 };
 
 /// Most memories a search for a cycle looks at; a longer chain is refused.
@@ -48,7 +48,7 @@ impl Group<'_> {
             let detail = format!("link id {} is in use", link.id);
             return Err(Reject::new(Reason::AlreadyExists, detail).with("id", link.id).into());
         }
-        for (id, target) in self.targets(link.source, link.relation)? {
+        for (id, target) in self.targets(&BTreeSet::from([link.source]), link.relation)? {
             if target == link.target {
                 let detail = format!("link {id} says this already");
                 return Err(Reject::new(Reason::AlreadyExists, detail).with("id", id).into());
@@ -164,24 +164,25 @@ impl Group<'_> {
     }
 
     /// Follows the relation from the link's target, through what `terms` allow to see or, without
-    /// them, through everything.
+    /// them, through everything; a whole layer at a time, because a server is asked for each.
     fn walk_back(&mut self, terms: Option<&Terms>, link: &NewLink) -> Done<Walk> {
-        let mut reached = BTreeSet::from([link.target]);
-        let mut ahead = vec![link.target];
-        while let Some(here) = ahead.pop() {
-            for (_, next) in self.targets(here, link.relation)? {
+        let mut layer = BTreeSet::from([link.target]);
+        let mut reached = layer.clone();
+        while !layer.is_empty() {
+            let mut ahead = BTreeSet::new();
+            for (_, next) in self.targets(&layer, link.relation)? {
                 if next == link.source {
                     return Ok(Walk::LeadsBack);
                 }
-                if reached.contains(&next) || !self.in_sight(terms, next)? {
-                    continue;
+                if !reached.contains(&next) && self.in_sight(terms, next)? {
+                    reached.insert(next);
+                    ahead.insert(next);
                 }
-                reached.insert(next);
-                ahead.push(next);
             }
             if reached.len() > CYCLE_WALK_MAX {
                 return Ok(Walk::TooLong);
             }
+            layer = ahead;
         }
         Ok(Walk::Ends)
     }
@@ -196,41 +197,55 @@ impl Group<'_> {
         Ok(entry.is_some_and(|entry| viewer.audiences.contains(&entry.record.scope.value.1)))
     }
 
-    /// Links of this relation that start at a memory, or at one that is shown as it: their ids, and under which ids
-    /// their ends are shown.
-    fn targets(&mut self, source: MemoryId, relation: Relation) -> Done<Vec<(LinkId, MemoryId)>> {
-        let mut found = Vec::new();
-        for member in self.lightly(source)? {
-            for (id, target) in self.own_targets(member, relation)? {
-                let target = self.lightly(target)?.first().copied().unwrap_or(target);
-                found.push((id, target));
-            }
+    /// Links of this relation that start at one of these memories, or at one that is shown as it: their ids, and under
+    /// which ids their ends are shown.
+    fn targets(
+        &mut self,
+        sources: &BTreeSet<MemoryId>,
+        relation: Relation,
+    ) -> Done<Vec<(LinkId, MemoryId)>> {
+        let (known, others) = self.parted(sources.iter().copied());
+        let members = views::members_of(self.connection, &others)?;
+        let mut members: BTreeSet<MemoryId> = members.into_keys().collect();
+        for id in known {
+            members.extend(self.members(id)?);
+        }
+        let mut found = self.own_targets(&members, relation)?;
+        let (known, others) = self.parted(found.iter().map(|(_, target)| *target));
+        let mut faces = views::faces(self.connection, &others)?;
+        for id in known {
+            faces.insert(id, self.face(id)?);
+        }
+        for (_, target) in &mut found {
+            *target = faces.get(target).copied().unwrap_or(*target);
         }
         Ok(found)
     }
 
-    /// As [`Group::members`], without reading the memory if it is shown by itself.
-    fn lightly(&mut self, id: MemoryId) -> Done<Vec<MemoryId>> {
-        if self.overlay.known(id).is_some() {
-            return self.members(id);
-        }
-        views::members(self.connection, id)
+    /// Those that the group has read or changed, and the others, whose memories need not be read for this.
+    fn parted(
+        &self,
+        ids: impl Iterator<Item = MemoryId>,
+    ) -> (BTreeSet<MemoryId>, BTreeSet<MemoryId>) {
+        ids.partition(|id| self.overlay.known(*id).is_some())
     }
 
-    fn own_targets(&self, source: MemoryId, relation: Relation) -> Done<Vec<(LinkId, MemoryId)>> {
-        let mut found = Vec::new();
-        let mut statement = self.connection.prepare_cached(
-            "SELECT id, target FROM links WHERE source = ?1 AND relation = ?2 AND removed = 0",
-        )?;
-        let mut rows = statement.query((source.as_bytes().as_slice(), relation.number()))?;
-        while let Some(row) = rows.next()? {
+    fn own_targets(
+        &self,
+        sources: &BTreeSet<MemoryId>,
+        relation: Relation,
+    ) -> Done<Vec<(LinkId, MemoryId)>> {
+        let ids: Vec<MemoryId> = sources.iter().copied().collect();
+        let before = "SELECT id, target FROM links WHERE relation = ?1 AND removed = 0 AND source";
+        let values = [Value::from(i64::from(relation.number()))];
+        let mut found = many::rows(self.connection, (before, ""), &values, &ids, |row| {
             let id = LinkId(uuid::Uuid::from_bytes(row.get(0)?));
-            if !self.overlay.links.contains_key(&id) {
-                found.push((id, memory_id("links", &row.get::<[u8; 16]>(1)?)?));
-            }
-        }
+            Ok((id, memory_id("links", row.get(1)?)?))
+        })?;
+        found.retain(|(id, _)| !self.overlay.links.contains_key(id));
         let fresh = self.overlay.links.values().map(|(link, _)| link);
-        let fresh = fresh.filter(|l| l.source == source && l.relation == relation && !l.removed);
+        let fresh =
+            fresh.filter(|l| sources.contains(&l.source) && l.relation == relation && !l.removed);
         found.extend(fresh.map(|link| (link.id, link.target)));
         Ok(found)
     }

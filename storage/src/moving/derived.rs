@@ -9,7 +9,8 @@ use crate::{
     port::EmbeddingSpace,
     postgres::{
         PostgresConfig,
-        recall::{KEEP_VECTOR, KEEP_WORDS, PostgresRecall},
+        recall::{KEEP_WORDS, PostgresRecall},
+        unindexed::KEEP_INDEXED,
         words,
     },
     rows::{
@@ -64,7 +65,7 @@ impl Derived {
 
     fn keep(&self, writer: &Connection, slice: Vec<Stored>) -> Result<(), SqlFault> {
         let mut texts = writer.batch(KEEP_WORDS)?;
-        let mut vectors = writer.batch(KEEP_VECTOR)?;
+        let mut vectors = writer.batch(KEEP_INDEXED)?;
         for stored in slice {
             let row = stored.row;
             let record = shown(writer, stored)?.record;

@@ -31,7 +31,7 @@ const fn growing(name: &'static str, columns: &'static [&'static str]) -> Table 
 
 /// Tables that one side has and the other makes for itself.
 #[cfg(test)]
-pub(crate) const DERIVED: &[&str] = &["texts", "hivemem_schema"];
+pub(crate) const DERIVED: &[&str] = &["texts", "vectors_unindexed", "hivemem_schema"];
 
 /// Keys of `meta` that one side has for itself.
 pub(super) const OWN_META: &str = "'has_peers', 'moving_in', 'moved_away', 'views_due'";

@@ -40,6 +40,8 @@ pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 #[cfg(not(madsim))]
+pub(crate) mod unindexed;
+#[cfg(not(madsim))]
 pub(crate) mod words;
 
 #[cfg(madsim)]

@@ -16,6 +16,7 @@ use super::{
     PostgresConfig,
     passing::{Passing, once},
     ranking::{Weighed, by_words, score},
+    unindexed::{Unindexed, Vector},
     words,
 };
 use crate::{
@@ -47,12 +48,6 @@ const COUNT_AGE_PERMILLE: u64 = 10;
 pub(crate) const KEEP_WORDS: &str =
     "INSERT INTO texts (row, terms, impacts) VALUES (?1, CAST(CAST(?2 AS text) AS bigint[]), ?3)
      ON CONFLICT (row) DO UPDATE SET terms = excluded.terms, impacts = excluded.impacts";
-/// Keeps the vector of a row, as pgvector reads it, in a space and for a text with a hash.
-pub(crate) const KEEP_VECTOR: &str = "INSERT INTO vectors (row, space, text_sha256, vector)
-     VALUES (?1, ?2, ?3, CAST(CAST(?4 AS text) AS halfvec))
-     ON CONFLICT (row) DO UPDATE SET space = excluded.space,
-        text_sha256 = excluded.text_sha256, vector = excluded.vector";
-
 /// Words and vectors of one space in the database.
 pub(crate) struct PostgresRecall {
     /// Number and dimension of the space.
@@ -61,6 +56,7 @@ pub(crate) struct PostgresRecall {
     hnsw: (u32, u32),
     index_memory_mib: u32,
     exact_rows_max: u32,
+    unindexed: Unindexed,
     /// In how many memories terms are, with the position at which that was counted.
     counts: Mutex<BTreeMap<Option<Term>, (u64, u64)>>,
 }
@@ -73,6 +69,7 @@ impl PostgresRecall {
             hnsw: (config.hnsw_m, config.hnsw_ef_construction),
             index_memory_mib: config.index_memory_mib,
             exact_rows_max: config.exact_rows_max,
+            unindexed: Unindexed::default(),
             counts: Mutex::default(),
         }
     }
@@ -178,15 +175,26 @@ impl PostgresRecall {
         let is_exact = eligible <= u64::from(self.exact_rows_max);
         let (Self { space, dimension, .. }, mut conditions) = (self, passing.conditions.clone());
         let given = conditions.bind(self.written(vector)?);
-        // What is added to a distance cannot be looked up in an index.
         let given = once(&given, &format!("halfvec({dimension})"));
         let distance = format!("(v.vector::halfvec({dimension})) <=> {given}");
-        let order = if is_exact { format!("({distance}) + 0") } else { distance };
-        let text = format!(
-            "SELECT memories.row FROM vectors v CROSS JOIN memories ON memories.row = v.row \
-             WHERE v.space = {space} AND {} ORDER BY {order} LIMIT {wanted}",
-            conditions.text()
-        );
+        // What is added to a distance cannot be looked up in an index.
+        let one_by_one = format!("({distance}) + 0");
+        let nearest = |table: &str, order: &str| {
+            format!(
+                "SELECT memories.row, {order} AS distance \
+                 FROM {table} v CROSS JOIN memories ON memories.row = v.row \
+                 WHERE v.space = {space} AND {} ORDER BY {order} LIMIT {wanted}",
+                conditions.text()
+            )
+        };
+        let text = match is_exact {
+            true => nearest("vectors", &one_by_one),
+            false => format!(
+                "SELECT n.row FROM (({}) UNION ALL ({})) n ORDER BY n.distance LIMIT {wanted}",
+                nearest("ONLY vectors", &distance),
+                nearest("vectors_unindexed", &one_by_one)
+            ),
+        };
         let mut statement = connection.prepare_cached(&text)?;
         let rows = statement.query_map(params_from_iter(conditions.values()), |row| row.get(0))?;
         Ok((rows.collect::<Result<_, _>>()?, if is_exact { "exact" } else { "hnsw" }))
@@ -327,7 +335,7 @@ impl DatabaseRecall for PostgresRecall {
         space: &EmbeddingSpace,
     ) -> Result<(), SqlFault> {
         let mut texts = connection.batch(KEEP_WORDS)?;
-        let mut vectors = connection.batch(KEEP_VECTOR)?;
+        let mut vectors = Vec::new();
         for entry in entries {
             let record: &Record = entry.repeated();
             let was_live = entry.kept.as_ref().is_some_and(|kept| kept.life == LIVE);
@@ -352,12 +360,17 @@ impl DatabaseRecall for PostgresRecall {
             };
             if let Some(vector) = vector {
                 let (title, content) = (&record.title.value, &record.content.value);
-                let text = row::text_sha256(title.as_str(), content.as_str());
-                vectors.add((entry.row, self.space, text, self.written(&vector)?))?;
+                vectors.push(Vector {
+                    row: entry.row,
+                    space: self.space,
+                    text_sha256: row::text_sha256(title.as_str(), content.as_str()),
+                    written: self.written(&vector)?,
+                    had: entry.kept.is_some(),
+                });
             }
         }
         texts.finish()?;
-        Ok(vectors.finish()?)
+        self.unindexed.keep(connection, vectors)
     }
 
     fn keep_vector(
@@ -367,8 +380,23 @@ impl DatabaseRecall for PostgresRecall {
         text_sha256: &[u8; 32],
         values: &[f32],
     ) -> Result<(), SqlFault> {
-        connection.execute(KEEP_VECTOR, (row, self.space, text_sha256, self.written(values)?))?;
-        Ok(())
+        Unindexed::lock(connection, row)?;
+        let vector = Vector {
+            row,
+            space: self.space,
+            text_sha256: *text_sha256,
+            written: self.written(values)?,
+            had: true,
+        };
+        self.unindexed.keep(connection, vec![vector])
+    }
+
+    fn settle(&self, connection: &Connection) -> Result<u64, SqlFault> {
+        self.unindexed.settle(connection)
+    }
+
+    fn has_unsettled(&self) -> bool {
+        self.unindexed.is_any()
     }
 
     fn candidates(
@@ -421,6 +449,12 @@ impl DatabaseRecall for PostgresRecall {
         let stray: Option<i64> = connection.query_row(text, [], |row| row.get(0)).optional()?;
         let problem =
             stray.map(|row| format!("the words of row {row} are not those of a live memory"));
-        Ok(problem.into_iter().map(|problem| Finding { check: "index", problem }).collect())
+        let text =
+            "SELECT u.row FROM vectors_unindexed u JOIN ONLY vectors v ON v.row = u.row LIMIT 1";
+        let twice: Option<i64> = connection.query_row(text, [], |row| row.get(0)).optional()?;
+        let twice =
+            twice.map(|row| format!("row {row} has a vector in the index, and one that waits"));
+        let found = problem.into_iter().chain(twice);
+        Ok(found.map(|problem| Finding { check: "index", problem }).collect())
     }
 }

@@ -8,6 +8,7 @@
 //! | [`write`] | the writer: groups, rules, audit rows |
 //! | [`recall`], [`indexes`] | where recall looks; the recall indexes as the writer feeds them |
 //! | [`moves`], [`follow`] | who is told when something changes; what other nodes write to the same database |
+//! | [`settle`] | moving into an index what was kept without it |
 //! | [`row`] | columns against records and views |
 //! | [`pool`] | bounded set of read-only connections |
 //! | [`read`] | everything a reader can ask |
@@ -32,6 +33,7 @@ pub mod pool;
 pub(crate) mod read;
 pub(crate) mod recall;
 pub mod row;
+pub(crate) mod settle;
 pub mod store;
 pub(crate) mod vectors;
 pub(crate) mod verify;

@@ -60,6 +60,12 @@ pub(crate) trait DatabaseRecall: Send + Sync {
         values: &[f32],
     ) -> Result<(), SqlFault>;
 
+    /// Puts some of the vectors that were kept without it into the index; gives how many, 0 when no more wait.
+    fn settle(&self, connection: &Connection) -> Result<u64, SqlFault>;
+
+    /// Whether some wait, as far as this node knows.
+    fn has_unsettled(&self) -> bool;
+
     /// Candidates by words and by vector.
     fn candidates(
         &self,

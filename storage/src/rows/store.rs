@@ -27,6 +27,7 @@ use super::{
     moves::Moves,
     pool::ReadPool,
     recall::{DatabaseRecall, Recall},
+    settle::Settling,
     work::{self, TextJob, TextsDone},
     write::{
         head::Head,
@@ -87,6 +88,8 @@ pub struct RowStore {
     lock: Mutex<Option<LockGuard>>,
     /// Whoever watches what others write ends with the store.
     _following: Option<Following>,
+    /// Whoever indexes what was kept without it, too.
+    _settling: Option<Settling>,
 }
 
 impl RowStore {
@@ -112,6 +115,10 @@ impl RowStore {
         let following = engine
             .follows_every()
             .map(|period| Following::begin(pool.clone(), moves.clone(), period));
+        let settling = match &recall {
+            Recall::Database(database) => Some(Settling::begin(pool.clone(), database.clone())),
+            Recall::Memory(..) => None,
+        };
         let options = WorkerOptions {
             name: "store-writer",
             capacity_jobs: config.queue_capacity,
@@ -146,6 +153,7 @@ impl RowStore {
             moves,
             lock: Mutex::new(Some(parts.lock)),
             _following: following,
+            _settling: settling,
         })
     }
 

@@ -117,6 +117,8 @@ async fn a_pool_that_is_used_up_is_said_to_be() {
     };
     let node = Daemon::new(&narrow, signing(7)).await;
     assert!(put(&node, 1).await.unwrap().results[0].is_ok());
+    // Then nobody but the reader needs a connection.
+    soon("all is indexed", async || unindexed::counts(&database).await.1 == 0).await;
     let mut other = PgConnection::connect(&database.url).await.unwrap();
     let lock = "BEGIN; LOCK TABLE memories IN ACCESS EXCLUSIVE MODE";
     sqlx::raw_sql(lock).execute(&mut other).await.unwrap();

@@ -7,7 +7,7 @@
 //! | [`alike`], [`steps`] | the same answers as SQLite's, to random requests |
 //! | [`nodes`], [`schema`] | several nodes on one database, starts, refusals, older schemas |
 //! | [`faults`] | locks, pools, commits whose answer is lost |
-//! | [`queue`] | texts that wait for vectors |
+//! | [`queue`], [`unindexed`] | texts that wait for vectors, vectors that wait for the index |
 //! | [`moving`] | from a file into a database and back |
 //! | [`losses`], [`replicas`] | a server that is killed, promoted, full; reads on a standby |
 
@@ -22,6 +22,7 @@ mod queue;
 mod replicas;
 mod schema;
 mod steps;
+mod unindexed;
 
 use std::{
     collections::BTreeMap,

@@ -74,6 +74,10 @@ async fn words_of_schema_3_become_numbers() {
         "DROP TABLE texts".to_owned(),
         "CREATE TABLE texts (row bigint PRIMARY KEY, words tsvector NOT NULL)".to_owned(),
         "CREATE INDEX texts_words ON texts USING gin (words)".to_owned(),
+        "WITH moved AS (DELETE FROM vectors_unindexed RETURNING *)
+         INSERT INTO vectors SELECT * FROM moved"
+            .to_owned(),
+        "DROP TABLE vectors_unindexed".to_owned(),
         "UPDATE hivemem_schema SET version = 3".to_owned(),
     ];
     for (row, words) in &now {

@@ -248,8 +248,10 @@ impl Group<'_> {
 
 /// Removes a memory with everything that hangs on it.
 pub(super) fn forget_memory(connection: &Connection, id: &[u8]) -> crate::sql::Result<()> {
+    // On a server nobody moves its vector meanwhile.
+    let locked = if connection.is_shared() { " FOR UPDATE" } else { "" };
     let row: Option<i64> = connection
-        .prepare_cached("SELECT row FROM memories WHERE id = ?1")?
+        .prepare_cached(&format!("SELECT row FROM memories WHERE id = ?1{locked}"))?
         .query_row([id], |row| row.get(0))
         .optional()?;
     let Some(row) = row else { return Ok(()) };

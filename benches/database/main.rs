@@ -7,7 +7,8 @@
 //!
 //! Fills a file, and moves one of two copies to a PostgreSQL of its own, synced to disk, with PgBouncer before it
 //! (`deploy/postgres`). Then 1, 8 and 32 clients recall, and store, in the file, in the database, and through PgBouncer,
-//! which take turns; last the memories of the database go back into a file. Every move compares both sides to the byte.
+//! which take turns, after all was read into memory once; last the memories of the database go back into a file. Every move
+//! compares both sides to the byte.
 //!
 //! | variable | default | |
 //! |---|---|---|
@@ -104,6 +105,7 @@ async fn measure() -> Result<()> {
     let direct = place.direct.as_str();
     let moved = (format!("sqlite:{}", place.path(DATABASE).display()), direct.to_owned());
     println!("{}", moving::run("file to database", &moved, &sizes, &sizes.kills_s).await?);
+    place.warm()?;
     let mut table = Table::default();
     for round in 0..sizes.rounds {
         figures::round(&place, &sizes, round, &mut table)?;

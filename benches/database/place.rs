@@ -7,6 +7,8 @@
 
 use std::{
     env,
+    fs::File,
+    io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -32,11 +34,20 @@ pub struct Place {
     temporary: Option<TempDir>,
 }
 
+/// What the server reads before it is measured.
+const READ_ALL: &str = "CREATE EXTENSION IF NOT EXISTS pg_prewarm;
+    SELECT sum(pg_prewarm(oid)) FROM pg_class
+    WHERE relkind IN ('r', 'i') AND relnamespace = CAST('public' AS regnamespace)";
+
 fn server(command: &str, folder: &Path) -> Result<String> {
+    server_does(command, folder, &[])
+}
+
+fn server_does(command: &str, folder: &Path, words: &[&str]) -> Result<String> {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/postgres");
     let mut server = Command::new(scripts.join("server.sh"));
     // Indexes are made by several processes in memory that they share: it should not be a file.
-    server.arg(command).arg(folder).env("DYNAMIC_SHARED_MEMORY", "sysv");
+    server.arg(command).arg(folder).args(words).env("DYNAMIC_SHARED_MEMORY", "sysv");
     if env::var_os("SHARED_BUFFERS").is_none() {
         server.env("SHARED_BUFFERS", "4GB");
     }
@@ -81,10 +92,28 @@ impl Place {
         Ok(place)
     }
 
+    /// Has the server read all into memory, as if it had run for long, and the system what is in the file.
+    pub fn warm(&self) -> Result<()> {
+        let words = ["-U", "postgres", "-v", "ON_ERROR_STOP=1", "-c", READ_ALL];
+        server_does("psql", &self.path("server"), &words)?;
+        read_all(&self.path(FILE))
+    }
+
     /// Something in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+}
+
+fn read_all(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => read_all(&path)?,
+            false => drop(io::copy(&mut File::open(path)?, &mut io::sink())?),
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Place {

@@ -280,6 +280,7 @@ impl WriteStore for RowStore {
                 }
                 upkeep.close().await;
             }
+            self.pool.ended().await;
             *self.lock.lock() = None;
             Ok(())
         }

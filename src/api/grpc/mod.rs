@@ -134,8 +134,8 @@ impl Door {
             Phase::Stopping => return Err("the node is stopping".to_owned()),
             Phase::NotReady { cause } => return Err(cause),
         }
-        match clock::timeout(STORE_WAIT, self.service.stats()).await {
-            Ok(stats) => stats.map(drop).map_err(|refusal| refusal.detail),
+        match clock::timeout(STORE_WAIT, self.service.try_read()).await {
+            Ok(read) => read.map_err(|refusal| refusal.detail),
             Err(_) => Err("the store does not answer".to_owned()),
         }
     }

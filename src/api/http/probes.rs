@@ -62,9 +62,8 @@ async fn ready_now(app: &App) -> Answer<()> {
         Phase::Stopping => return not_ready("the node is stopping".to_owned()),
         Phase::NotReady { cause } => return not_ready(format!("the node is not ready: {cause}")),
     }
-    match clock::timeout(STORE_WAIT, app.service.stats()).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(reject)) => Err(reject.into()),
+    match clock::timeout(STORE_WAIT, app.service.try_read()).await {
+        Ok(read) => Ok(read?),
         Err(_) => not_ready("the store does not answer".to_owned()),
     }
 }

@@ -220,6 +220,14 @@ impl Service {
         self.store.stats().await.map_err(reject)
     }
 
+    /// Reads a little, as any request must be able to; how much is stored makes no difference.
+    ///
+    /// # Errors
+    /// A store failure.
+    pub async fn try_read(&self) -> Reply<()> {
+        self.store.own_feed().await.map(drop).map_err(reject)
+    }
+
     /// What this build can do.
     pub fn capabilities(&self) -> CapabilitiesOut {
         let space = self.embedder.space();

@@ -26,6 +26,7 @@ use super::{
     indexes::{Build, Indexes, Task, Upkeep},
     moves::Moves,
     pool::ReadPool,
+    read::tally::Tally,
     recall::{DatabaseRecall, Recall},
     settle::Settling,
     work::{self, TextJob, TextsDone},
@@ -83,7 +84,8 @@ pub struct RowStore {
     traces: Arc<Traces>,
     node: NodeId,
     writer: WorkerHandle<Job>,
-    moves: Moves,
+    pub(crate) moves: Moves,
+    pub(crate) tally: Arc<Tally>,
     /// Given up when the store is closed.
     lock: Mutex<Option<LockGuard>>,
     /// Whoever watches what others write ends with the store.
@@ -151,6 +153,7 @@ impl RowStore {
             node,
             writer,
             moves,
+            tally: Arc::default(),
             lock: Mutex::new(Some(parts.lock)),
             _following: following,
             _settling: settling,

@@ -13,7 +13,7 @@
 //! | [`changes`] | the stream of changes, timelines |
 //! | [`registry`] | agents, entities, namespaces, quotas |
 //! | [`feeds`], [`times`] | what other nodes are told; what was covered at a time |
-//! | [`figures`] | stats, memories without a vector |
+//! | [`figures`], [`tally`] | stats, memories without a vector |
 //! | `store` | the port's reading half |
 //!
 //! Invariants: `STO-2` a reader's sight is part of every statement that selects memories; `RED-1` one
@@ -37,6 +37,7 @@ pub(crate) mod scan;
 pub(crate) mod sight;
 pub(crate) mod states;
 mod store;
+pub(crate) mod tally;
 pub(crate) mod times;
 pub(crate) mod views;
 

@@ -59,6 +59,24 @@ impl RowStore {
         self.pool.read(doing, move |connection| snapshot(connection, work)).boxed()
     }
 
+    /// Counts what `stats` tells of the rows.
+    fn count(&self) -> impl Future<Output = Result<StoreStats, StoreError>> + Send + 'static {
+        let (engine, recall) = (self.engine.clone(), self.recall.clone());
+        let (pool, is_slow) = (self.pool.clone(), work::is_slow(&self.config.space));
+        let count = move |c: &Connection| {
+            let mut stats = figures::stats(c)?;
+            stats.database_bytes = engine.bytes(c)?;
+            if let Recall::Database(database) = &recall {
+                database.stats(c, &mut stats)?;
+            }
+            if is_slow {
+                (stats.vectors_pending, stats.vectors_dead) = work::counts(c)?;
+            }
+            Ok(stats)
+        };
+        async move { pool.read("reading figures", move |c| snapshot(c, count)).await }
+    }
+
     /// Waits until the indexes have everything that the rows have.
     async fn indexes_filled(&self) -> Result<(), StoreError> {
         let Some(indexes) = self.recall.indexes() else { return Ok(()) };
@@ -390,28 +408,21 @@ impl ReadStore for RowStore {
 
     fn stats(&self) -> Answer<'_, StoreStats> {
         async move {
-            let (engine, recall) = (self.engine.clone(), self.recall.clone());
-            let is_slow = work::is_slow(&self.config.space);
-            let mut stats = self
-                .answer("reading figures", move |c| {
-                    let mut stats = figures::stats(c)?;
-                    stats.database_bytes = engine.bytes(c)?;
-                    if let Recall::Database(database) = &recall {
-                        database.stats(c, &mut stats)?;
-                    }
-                    if is_slow {
-                        (stats.vectors_pending, stats.vectors_dead) = work::counts(c)?;
-                    }
-                    Ok(stats)
-                })
-                .await?;
+            let mut stats = match &self.recall {
+                Recall::Memory(..) => self.count().await?,
+                Recall::Database(_) => {
+                    let counted = self.tally.clone().of(self.count()).await?;
+                    let position = counted.position.max(self.moves.known());
+                    StoreStats { position, index_position: position, ..counted }
+                }
+            };
             stats.wal_bytes = self.counters.wal_pages() * PAGE_BYTES;
             stats.write_queue = self.queued() as u64;
             stats.commits = self.counters.commits();
             stats.commit_micros = self.counters.commit_micros();
             stats.extra.insert("checkpoints".into(), self.counters.checkpoints());
             if let Some(indexes) = self.recall.indexes() {
-                describe(indexes, is_slow, &mut stats);
+                describe(indexes, work::is_slow(&self.config.space), &mut stats);
             }
             Ok(stats)
         }

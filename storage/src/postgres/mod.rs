@@ -9,7 +9,7 @@
 //! | [`schema`] | tables and migrations, and what the server must have |
 //! | [`store`] | what happens before the first request |
 //! | [`graph`] | AGE's graph beside the tables |
-//! | [`recall`], [`words`] | searching by words and vectors in the database |
+//! | [`recall`], `passing`, `ranking`, `counts`, [`words`], [`unindexed`] | searching by words and vectors in the database |
 //!
 //! Invariants: `PGS-1` groups of all nodes are committed one after the other, and each begins with what the others have
 //! written; `PGS-2` a chain has one writer: a node that was started again elsewhere ends the writing of the one before;
@@ -21,6 +21,8 @@
 #[cfg(madsim)]
 mod absent;
 mod config;
+#[cfg(not(madsim))]
+mod counts;
 #[cfg(not(madsim))]
 pub(crate) mod engine;
 #[cfg(not(madsim))]

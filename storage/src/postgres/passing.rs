@@ -19,6 +19,8 @@ use crate::{
 
 /// The memories that a question may find.
 pub(super) struct Passing {
+    /// Who asks, and with which filter.
+    pub(super) question: String,
     pub(super) conditions: Conditions,
 }
 
@@ -31,7 +33,7 @@ impl Passing {
     ) -> Result<Self, SqlFault> {
         let mut conditions = Conditions::new(sight, now_ms, usable!());
         conditions.filter_all(connection, filter, now_ms)?;
-        Ok(Self { conditions })
+        Ok(Self { question: format!("{sight:?} {filter:?}"), conditions })
     }
 
     /// How many there are, up to `most`.

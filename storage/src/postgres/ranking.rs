@@ -3,16 +3,18 @@
 //! They are ranked by the impacts that an index in memory would have (`words`), so both rank alike. Not all that have a word are
 //! looked at where that word is common (MaxScore: Turtle and Flood 1995, on an index in two layers of impact):
 //!
-//! 1. Those that have a word at great impact, or two of the words, are ranked. Any other has one word at less, so a word that
-//!    is worth too little even then is done with.
-//! 2. Of the words that are left, the rarest are asked for, then the common ones, if a memory with no other could be among the best.
+//! 1. Of a rare word all that have it are ranked; of another those that have it at great impact, or with one of the words after it.
+//!    The rarest words are first. The last ones are done with as soon as all of them together, at their greatest impact, would not
+//!    make a memory one of the best.
+//! 2. What is not ranked yet has only one of the words that were asked for, at less. If it could still be one of the best, all that
+//!    have the word are ranked, the rarest first again.
 //!
 //! Invariants: `PGR-1` where the common words together are in more than [`COMMON_ROWS_MAX`] memories, and only there, a memory
 //! that has none of the rare ones may be missed.
 //!
-//! Not here: in how many memories a word is (`recall`).
+//! Not here: in how many memories a word is (`counts`).
 
-use std::{cmp::Reverse, fmt::Write as _};
+use std::{cmp::Reverse, fmt::Write as _, iter::successors};
 
 use super::{
     passing::{Passing, once},
@@ -24,14 +26,16 @@ use crate::{
     sql::{Connection, params_from_iter},
 };
 
-/// Memories with one of the words that are ranked at once, first; four times as many each time after. Tests have few memories.
+/// Memories that are ranked at once, about, first; four times as many each time after. Tests have few memories.
 const STEP_ROWS: u64 = if cfg!(test) { 3 } else { 2_000 };
+/// Memories with a rare word at most.
+const RARE_ROWS_MAX: u64 = if cfg!(test) { 2 } else { 500 };
+/// One in so many of the memories that have a word has it at great impact, about.
+const GREAT_ONE_IN: u64 = 8;
 /// Memories with one of the common words up to which they are ranked too.
 const COMMON_ROWS_MAX: u64 = 100_000;
-/// Words of a question up to which those of great impact are looked for first: each two of them are asked for, too.
-const GREAT_TERMS_MAX: usize = 6;
-/// Memories with one of the words up to which all are ranked at once. Tests have few memories.
-const GREAT_ROWS_MIN: u64 = if cfg!(test) { 3 } else { 1_000 };
+/// Words up to which each two are asked for; with more, all are taken for rare.
+const PAIRED_TERMS_MAX: usize = 6;
 
 /// A term of a question.
 pub(super) struct Weighed {
@@ -47,6 +51,11 @@ pub(super) struct Weighed {
 impl Weighed {
     fn number(&self) -> i64 {
         words::number(self.term)
+    }
+
+    /// What it adds to a score at an impact.
+    fn worth(&self, impact: u8) -> i64 {
+        i64::from(self.weight) * i64::from(impact)
     }
 }
 
@@ -73,47 +82,70 @@ fn best_of<E>(
         let required = terms.iter().filter(|term| term.required);
         return ranked(Having::All(required.map(Weighed::number).collect()));
     }
-    let layered = terms.len() <= GREAT_TERMS_MAX && rows_of(terms) > GREAT_ROWS_MIN;
-    let mut best = if layered { ranked(Having::great(terms))? } else { Vec::new() };
-    let (mut open, mut asked, mut step_rows) = (terms, false, STEP_ROWS);
-    loop {
-        open = promising(open, layered, worst(&best, wanted));
+    let (mut best, mut asked) = (Vec::new(), Asked { terms, all: 0, some: 0 });
+    for step_rows in successors(Some(STEP_ROWS), |rows| Some(rows.saturating_mul(4))) {
         let is_full = best.len() >= wanted as usize;
-        if open.is_empty() || (rows_of(open) > COMMON_ROWS_MAX && (asked || is_full)) {
-            return Ok(best);
+        let Some(having) = asked.next(worst(&best, wanted), is_full, step_rows) else { break };
+        best = merged(best, ranked(having)?, wanted);
+    }
+    Ok(best)
+}
+
+/// What was asked for: all that have one of the first terms; of the next those that have it at great impact, or with a term after it.
+///
+/// So what was not ranked has none of the first; and if it has one of the next, then no other, and at less.
+struct Asked<'t> {
+    terms: &'t [Weighed],
+    all: usize,
+    some: usize,
+}
+
+impl Asked<'_> {
+    /// What to ask for next, where a row that is worth less than the worst is none of the best.
+    fn next(&mut self, worst: i64, is_full: bool, step_rows: u64) -> Option<Having> {
+        let later = promising(&self.terms[self.some..], worst);
+        let cost = |term: &Weighed| match self.is_rare(term) {
+            true => term.rows,
+            false => term.rows / GREAT_ONE_IN,
+        };
+        if let Some(now) = first_of(later, cost, step_rows, is_full || self.some > 0) {
+            let rare = now.iter().filter(|term| self.is_rare(term)).count();
+            let having = Having::rare_or_great(rare, now.len(), &self.terms[self.some..]);
+            (self.all, self.some) = (self.all + rare, self.some + now.len());
+            return Some(having);
         }
-        let (now, later) = open.split_at(prefix(open, step_rows));
-        let more = ranked(Having::Any(now.iter().map(Weighed::number).collect()))?;
-        best = merged(best, more, wanted);
-        (open, asked, step_rows) = (later, true, step_rows * 4);
+        let open = &self.terms[self.all..self.some];
+        let can_be_better = |term: &&Weighed| term.worth(words::GREAT - 1) >= worst;
+        let open = &open[..open.iter().take_while(can_be_better).count()];
+        let now = first_of(open, |term| term.rows, step_rows, is_full || self.all > 0)?;
+        self.all += now.len();
+        Some(Having::Any(now.iter().map(Weighed::number).collect()))
+    }
+
+    /// Whether all that have it are asked for at once. No rare one comes after another.
+    fn is_rare(&self, term: &Weighed) -> bool {
+        term.rows <= RARE_ROWS_MAX || self.terms.len() - self.some > PAIRED_TERMS_MAX
     }
 }
 
-/// In how many memories the terms are, at most.
-fn rows_of(terms: &[Weighed]) -> u64 {
-    terms.iter().map(|term| term.rows).sum()
-}
-
-/// How many of the terms, rarest first, are in no more than `most` memories; 1 at least.
-fn prefix(terms: &[Weighed], most: u64) -> usize {
-    let fits = |count: &usize| rows_of(&terms[..*count]) <= most;
-    (2..=terms.len()).take_while(fits).last().unwrap_or(1)
+/// Those of the terms that are asked for at once, if any is.
+fn first_of(
+    terms: &[Weighed],
+    cost: impl Fn(&Weighed) -> u64,
+    step_rows: u64,
+    is_enough: bool,
+) -> Option<&[Weighed]> {
+    let sum = |terms: &[Weighed]| terms.iter().map(&cost).sum::<u64>();
+    let fits = |count: &usize| sum(&terms[..*count]) <= step_rows;
+    let now = &terms[..(2..=terms.len()).take_while(fits).last().unwrap_or(1).min(terms.len())];
+    let is_too_much = is_enough && sum(now) > step_rows && sum(terms) > COMMON_ROWS_MAX;
+    (!now.is_empty() && !is_too_much).then_some(now)
 }
 
 /// Without the terms, the lightest, that a row must have others beside to be better than the worst.
-fn promising(terms: &[Weighed], layered: bool, worst: i64) -> &[Weighed] {
-    let can_be_better = |from: &usize| ceiling(&terms[*from..], layered) >= worst;
-    &terms[..(0..terms.len()).take_while(can_be_better).count()]
-}
-
-/// What a row that has been asked for by none of its words can score if it has only these.
-fn ceiling(terms: &[Weighed], layered: bool) -> i64 {
-    let weights = terms.iter().map(|term| i64::from(term.weight));
-    if layered {
-        // It has one of them, and not at great impact.
-        return weights.max().unwrap_or(0) * i64::from(words::GREAT - 1);
-    }
-    weights.sum::<i64>() * i64::from(u8::MAX)
+fn promising(terms: &[Weighed], worst: i64) -> &[Weighed] {
+    let ceiling = |from: usize| terms[from..].iter().map(|term| term.worth(u8::MAX)).sum::<i64>();
+    &terms[..(0..terms.len()).take_while(|from| ceiling(*from) >= worst).count()]
 }
 
 /// The best of both.
@@ -138,13 +170,14 @@ enum Having {
 }
 
 impl Having {
-    /// One of the terms at great impact, or two of them.
-    fn great(terms: &[Weighed]) -> Self {
-        let great = terms.iter().map(|term| words::great(term.term)).collect();
-        let pairs = terms.iter().enumerate().flat_map(|(at, one)| {
-            terms[at + 1..].iter().map(move |other| [one.number(), other.number()])
+    /// One of the first terms; or one of the next, up to an end, at great impact or with one after it.
+    fn rare_or_great(rare: usize, end: usize, terms: &[Weighed]) -> Self {
+        let great = terms[rare..end].iter().map(|term| words::great(term.term));
+        let numbers = terms[..rare].iter().map(Weighed::number).chain(great).collect();
+        let pairs = (rare..end).flat_map(|at| {
+            terms[at + 1..].iter().map(move |other| [terms[at].number(), other.number()])
         });
-        Self::AnyOrPair(great, pairs.collect())
+        Self::AnyOrPair(numbers, pairs.collect())
     }
 
     /// As a condition on `t.terms`.

@@ -7,13 +7,13 @@
 //!
 //! Not here: which memories say most of what is asked for (`ranking`), fusing the signals into one order (the node).
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::fmt::Write as _;
 
-use parking_lot::Mutex;
 use types::Record;
 
 use super::{
     PostgresConfig,
+    counts::{Counts, SAMPLED_ROWS_MIN},
     passing::{Passing, once},
     ranking::{Weighed, by_words, score},
     unindexed::{Unindexed, Vector},
@@ -24,7 +24,10 @@ use crate::{
     index::{
         Prepared, Query,
         lexical::{explain::milli, idf},
-        text::{Term, query::QUERY_TERMS_MAX},
+        text::{
+            Term,
+            query::{QUERY_TERMS_MAX, QueryTerm},
+        },
     },
     port::EmbeddingSpace,
     request::{CandidateQuery, DuplicateQuery},
@@ -41,8 +44,6 @@ use crate::{
 
 /// Most hits looked at to fill the depth with memories that contain a phrase.
 const PHRASE_HITS_MAX: u32 = 4096;
-/// Changes after which the number of memories that have a word is counted again, in 1/1000 of all.
-const COUNT_AGE_PERMILLE: u64 = 10;
 
 /// Keeps the words of a row.
 pub(crate) const KEEP_WORDS: &str =
@@ -57,8 +58,7 @@ pub(crate) struct PostgresRecall {
     index_memory_mib: u32,
     exact_rows_max: u32,
     unindexed: Unindexed,
-    /// In how many memories terms are, with the position at which that was counted.
-    counts: Mutex<BTreeMap<Option<Term>, (u64, u64)>>,
+    counts: Counts,
 }
 
 impl PostgresRecall {
@@ -70,7 +70,7 @@ impl PostgresRecall {
             index_memory_mib: config.index_memory_mib,
             exact_rows_max: config.exact_rows_max,
             unindexed: Unindexed::default(),
-            counts: Mutex::default(),
+            counts: Counts::new(SAMPLED_ROWS_MIN),
         }
     }
 
@@ -118,46 +118,24 @@ impl PostgresRecall {
         (rows * vertex).div_ceil(1 << 20)
     }
 
-    /// In how many memories a term is, or how many there are.
-    fn count(&self, connection: &Connection, term: Option<Term>) -> Result<u64, SqlFault> {
-        let position = changes::head(connection)?;
-        if let Some((rows, at)) = self.counts.lock().get(&term)
-            && (position - at.min(&position)) * 1000 <= rows * COUNT_AGE_PERMILLE
-        {
-            return Ok(*rows);
-        }
-        let rows = match term {
-            None => connection.query_row("SELECT count(*) FROM texts", [], |row| row.get(0)),
-            Some(term) => connection.query_row(
-                &format!("SELECT count(*) FROM texts WHERE terms @> {}", once("?1", "bigint[]")),
-                [words::array([words::number(term)])],
-                |row| row.get(0),
-            ),
-        };
-        let rows = unsigned(rows?);
-        let mut counts = self.counts.lock();
-        if counts.len() >= COUNTS_MAX {
-            counts.clear();
-        }
-        counts.insert(term, (rows, position));
-        Ok(rows)
-    }
-
     /// The terms of a question, heaviest first.
-    fn weigh(&self, connection: &Connection, query: &Query) -> Result<Vec<Weighed>, SqlFault> {
+    fn weigh(
+        &self,
+        connection: &Connection,
+        position: u64,
+        query: &Query,
+    ) -> Result<Vec<Weighed>, SqlFault> {
+        let asked = query.terms().iter().map(|term| term.term);
+        let (all, rows) = self.counts.of(connection, position, asked)?;
         let small = |rows: u64| u32::try_from(rows).unwrap_or(u32::MAX);
-        let all = small(self.count(connection, None)?);
-        let mut weighed = Vec::new();
-        for term in query.terms() {
-            let rows = self.count(connection, Some(term.term))?;
-            weighed.push(Weighed {
-                written: term.written.clone(),
-                term: term.term,
-                required: term.required,
-                rows,
-                weight: idf::weight(all, small(rows)),
-            });
-        }
+        let weigh = |(term, rows): (&QueryTerm, u64)| Weighed {
+            written: term.written.clone(),
+            term: term.term,
+            required: term.required,
+            rows,
+            weight: idf::weight(small(all), small(rows)),
+        };
+        let mut weighed: Vec<Weighed> = query.terms().iter().zip(rows).map(weigh).collect();
         weighed.sort_by_key(|term| (!term.required, term.rows, term.term));
         weighed.truncate(QUERY_TERMS_MAX);
         Ok(weighed)
@@ -275,9 +253,11 @@ impl PostgresRecall {
         answer: &mut Candidates,
     ) -> Result<(), SqlFault> {
         let words = Query::parse(&query.text);
-        let terms = self.weigh(connection, &words)?;
+        let position = answer.position;
+        let terms = self.weigh(connection, position, &words)?;
         // More than are compared one by one need not be counted.
-        answer.eligible = passing.count(connection, u64::from(self.exact_rows_max) + 1)?;
+        let most = u64::from(self.exact_rows_max) + 1;
+        answer.eligible = self.counts.passing(connection, position, passing, most)?;
         let mut rows = Vec::new();
         let vector = query.vector.as_deref();
         if let Some(vector) = vector {
@@ -308,9 +288,6 @@ impl PostgresRecall {
         Ok(())
     }
 }
-
-/// Most terms whose counts are remembered.
-const COUNTS_MAX: usize = 65_536;
 
 /// What a question's words have to do with a memory.
 fn parts(memory: &MemoryView, terms: &[Weighed]) -> Vec<(String, f32)> {
@@ -425,7 +402,8 @@ impl DatabaseRecall for PostgresRecall {
     ) -> Result<Vec<(u16, MemoryView)>, SqlFault> {
         let filter = duplicates::filter(query);
         let passing = Passing::new(connection, sight, &filter, query.now_ms)?;
-        let terms = self.weigh(connection, &duplicates::question(query))?;
+        let position = changes::head(connection)?;
+        let terms = self.weigh(connection, position, &duplicates::question(query))?;
         let hits = by_words(connection, &passing, &terms, duplicates::DEPTH as u32)?;
         let rows: Vec<i64> = hits.iter().map(|(row, _)| *row).collect();
         let loaded = self.load(connection, &passing, &rows, &terms, None)?;

@@ -7,11 +7,13 @@
 //! | [`alike`], [`steps`] | the same answers as SQLite's, to random requests |
 //! | [`nodes`], [`schema`] | several nodes on one database, starts, refusals, older schemas |
 //! | [`faults`] | locks, pools, commits whose answer is lost |
+//! | [`counts`] | in how many memories words are |
 //! | [`queue`], [`unindexed`] | texts that wait for vectors, vectors that wait for the index |
 //! | [`moving`] | from a file into a database and back |
 //! | [`losses`], [`replicas`] | a server that is killed, promoted, full; reads on a standby |
 
 mod alike;
+mod counts;
 mod faults;
 mod losses;
 mod moving;
@@ -43,16 +45,21 @@ use runtime::{
     clock::{self, Instant},
     disk::OsDisk,
 };
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 use types::{Affiliation, MemoryId, NewMemory, Scope, audit::AttestLevel, ids::IdRef};
 
-use super::{PostgresConfig, open_store};
+use super::{Graph, PostgresConfig, open_store};
 use crate::{
     OpenError, ReadStore, StoreError, WriteStore,
     answer::WriteReceipt,
     request::{Idempotency, Intent, OnConflict, Reader, Viewer, WriteRequest},
     rows::{RowStore, StoreConfig},
+    sql::{
+        Connection,
+        session::{Session, Settings},
+    },
     sqlite::tests::{NOW_MS, TestSigner, config},
 };
 
@@ -140,6 +147,19 @@ async fn ask(url: &str, statements: &[&str]) {
         sqlx::raw_sql(text).execute(&mut admin).await.unwrap();
     }
     admin.close().await.unwrap();
+}
+
+/// A session of a test's own whose statements may take so long.
+async fn session(url: &str, limit: Duration) -> Connection {
+    let settings = Settings {
+        begin: "BEGIN".into(),
+        begin_reading: "BEGIN".into(),
+        limit,
+        graph: Graph::Layers.into(),
+        texts: Default::default(),
+    };
+    let connection = PgPool::connect(url).await.unwrap().acquire().await.unwrap();
+    Connection::postgres(Session::new(Handle::current(), connection, settings.into()))
 }
 
 /// A new database, and how it is reached.

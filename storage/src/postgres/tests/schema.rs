@@ -2,9 +2,6 @@
 //!
 //! Not here: a schema that is too new (`nodes`).
 
-use sqlx::PgPool;
-use tokio::runtime::Handle;
-
 use super::{
     super::{
         engine::{LOCK, MIGRATION},
@@ -12,27 +9,9 @@ use super::{
     },
     *,
 };
-use crate::{
-    postgres::Graph,
-    sql::{
-        Connection, Error,
-        session::{Session, Settings},
-    },
-};
+use crate::sql::Error;
 
-/// A session whose statements may take a twentieth of a second.
-async fn hasty(url: &str) -> Connection {
-    let settings = Settings {
-        begin: "BEGIN".into(),
-        begin_reading: "BEGIN".into(),
-        limit: HASTE,
-        graph: Graph::Layers.into(),
-        texts: Default::default(),
-    };
-    let connection = PgPool::connect(url).await.unwrap().acquire().await.unwrap();
-    Connection::postgres(Session::new(Handle::current(), connection, settings.into()))
-}
-
+/// How long a statement may take.
 const HASTE: Duration = Duration::from_millis(50);
 
 /// Of each row its terms with their impacts, in the order of their numbers.
@@ -104,7 +83,7 @@ async fn a_step_may_take_longer_than_a_request() {
     let mut other = PgConnection::connect(&database.url).await.unwrap();
     let taken = format!("SELECT pg_advisory_lock({LOCK}, {MIGRATION})");
     sqlx::raw_sql(AssertSqlSafe(taken)).execute(&mut other).await.unwrap();
-    let (connection, began) = (hasty(&database.url).await, Instant::now());
+    let (connection, began) = (session(&database.url, HASTE).await, Instant::now());
     let migrating = runtime::task::spawn(blocking::run(move || {
         let session = connection.as_postgres().unwrap();
         session.batch("SET statement_timeout = 50; SET lock_timeout = 50").unwrap();

@@ -214,6 +214,11 @@ impl<M: StateMachine> Applier<M> {
         self.state.clone()
     }
 
+    /// Where its snapshots are.
+    pub(super) fn snapshots(&self) -> &SnapshotStore {
+        &self.snapshots
+    }
+
     /// The last entry in the snapshot on the disk, `None` without one.
     pub(super) fn snapshot_id(&self) -> Option<EntryId> {
         self.snapshots.current()?.meta.last_log_id.as_ref().map(entry_id)

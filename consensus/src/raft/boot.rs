@@ -21,8 +21,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::Path,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use parking_lot::Mutex;
@@ -30,7 +30,7 @@ use prost::Message;
 use runtime::disk::{Disk, DiskRef};
 use types::planted;
 
-use super::types::MemberId;
+use super::{turns::Turns, types::MemberId};
 use crate::log::{
     LogError,
     sealed::{self, Sealed},
@@ -154,13 +154,12 @@ pub(super) fn write_outdating(
 /// This member's start, and the newest of its peers.
 pub(super) struct Boots {
     disk: DiskRef,
-    path: PathBuf,
+    path: Arc<PathBuf>,
     mine: Boot,
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
     /// Who remembers this start.
     known_to: Mutex<BTreeSet<MemberId>>,
-    /// Held while the file is replaced.
-    replacing: tokio::sync::Mutex<()>,
+    turns: Turns,
 }
 
 impl Boots {
@@ -178,9 +177,9 @@ impl Boots {
                 known
             }
         };
-        let mine = known.mine;
-        let (known, replacing) = (Mutex::new(known), tokio::sync::Mutex::default());
-        Ok(Self { disk, path, mine, known, known_to: Mutex::default(), replacing })
+        let (mine, turns) = (known.mine, Turns::new(disk.clone()));
+        let (path, known) = (Arc::new(path), Arc::new(Mutex::new(known)));
+        Ok(Self { disk, path, mine, known, known_to: Mutex::default(), turns })
     }
 
     /// This start.
@@ -234,7 +233,7 @@ impl Boots {
         if planted::is_on("copy-not-fenced") {
             return Ok(Ok(()));
         }
-        let judge = |known: &Known| match known.seen.get(&member) {
+        let judge = move |known: &Known| match known.seen.get(&member) {
             Some(seen) if *seen == says => Some(Ok(())),
             Some(seen) if seen.epoch >= says.epoch => {
                 Some(Err(StaleBoot { member, seen: *seen, says }))
@@ -244,7 +243,7 @@ impl Boots {
         if let Some(judged) = judge(&self.known.lock()) {
             return Ok(judged);
         }
-        self.change(|known| {
+        self.change(move |known| {
             let judged = judge(known).unwrap_or(Ok(()));
             if judged.is_ok() {
                 known.seen.insert(member, says);
@@ -265,8 +264,9 @@ impl Boots {
         if !starts.iter().any(|start| is_newer(&self.known.lock(), start)) {
             return Ok(());
         }
-        self.change(|known| {
-            for start in starts {
+        let starts = starts.to_vec();
+        self.change(move |known| {
+            for start in &starts {
                 if is_newer(known, start) {
                     known.seen.insert(start.0, start.1);
                 }
@@ -296,19 +296,25 @@ impl Boots {
         self.change(|known| known.fenced = true).await
     }
 
+    /// Lets what is being written be written, and nothing more (`RFT-25`).
+    pub(super) async fn close(&self) {
+        self.turns.close().await;
+    }
+
     /// Changes what is known, durably first.
-    async fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> io::Result<T> {
-        let _alone = self.replacing.lock().await;
-        let mut known = self.known.lock().clone();
-        let value = change(&mut known);
-        let message = StartsMessage::from(&known);
-        let (disk, path) = (self.disk.clone(), self.path.clone());
-        runtime::blocking::run_on(self.disk.clone(), move || {
-            sealed::write(&*disk, &path, &message)
-        })
-        .await?;
-        *self.known.lock() = known;
-        Ok(value)
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Known) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (disk, path, shared) = (self.disk.clone(), self.path.clone(), self.known.clone());
+        let work = move || {
+            let mut known = shared.lock().clone();
+            let value = change(&mut known);
+            sealed::write(&*disk, &path, &StartsMessage::from(&known))?;
+            *shared.lock() = known;
+            Ok(value)
+        };
+        self.turns.take(work).await
     }
 }
 

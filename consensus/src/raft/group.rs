@@ -80,6 +80,7 @@ pub struct Group<M: StateMachine> {
     pub(super) boots: Arc<Boots>,
     clock: Arc<LeaderClock>,
     log: Log,
+    snapshots: SnapshotStore,
     state: Shared<M>,
     server: Server<M>,
     introduced: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -93,6 +94,7 @@ impl<M: StateMachine> Clone for Group<M> {
             boots: self.boots.clone(),
             clock: self.clock.clone(),
             log: self.log.clone(),
+            snapshots: self.snapshots.clone(),
             state: self.state.clone(),
             server: self.server.clone(),
             introduced: self.introduced.clone(),
@@ -137,6 +139,7 @@ impl<M: StateMachine> Group<M> {
         });
         let Opened { log, boots, applier, contradicted } = opened.await?;
         let (boots, state) = (Arc::new(boots), applier.shared());
+        let snapshots = applier.snapshots().clone();
         let network = Arc::new(Network {
             transport,
             boots: boots.clone(),
@@ -163,7 +166,7 @@ impl<M: StateMachine> Group<M> {
             task::spawn_named("raft-introduce", introduce(network, raft.server_metrics()));
         let introduced = Arc::new(Mutex::new(Some(introduced)));
         let (options, clock) = (Arc::new(options), Arc::default());
-        Ok(Self { raft, options, boots, clock, log, state, server, introduced })
+        Ok(Self { raft, options, boots, clock, log, snapshots, state, server, introduced })
     }
 
     /// This member's number.
@@ -277,7 +280,8 @@ impl<M: StateMachine> Group<M> {
         self.raft.trigger().snapshot().await.map_err(|fatal| stopping(&fatal))
     }
 
-    /// Stops taking part and makes the log durable. What was not answered is unknown.
+    /// Stops taking part and makes the log durable. What was not answered is unknown. Afterwards nothing is changed
+    /// in the member's folder, whoever still talks to it.
     pub async fn stop(&self) -> std::io::Result<()> {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the Raft task did not end in order");
@@ -287,6 +291,8 @@ impl<M: StateMachine> Group<M> {
             // It writes nothing behind the end of the Raft task, and may be writing now.
             let _ = introduced.await;
         }
+        self.boots.close().await;
+        self.snapshots.close().await;
         self.log.close().await
     }
 }

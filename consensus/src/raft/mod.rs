@@ -5,6 +5,7 @@
 //! | `types`, `codec` | the library's parameters, and their bytes |
 //! | `log_store` | `crate::log` as the library wants it |
 //! | `snapshot`, `apply` | the state machine, fed and saved |
+//! | `turns` | who may replace a file |
 //! | `boot` | starts counted, so that a member put back from a backup is found out |
 //! | `introduce` | every start is made known to all |
 //! | `message`, `network`, `serve` | asking and answering peers, over any [`Transport`] |
@@ -14,7 +15,7 @@
 //! | `options`, `group`, `membership` | [`Group`]: a running member |
 //! | `recovery` | going on after the quorum is lost for ever, offline |
 //!
-//! The invariants are `RFT-1` to `RFT-24`, each stated where it is kept.
+//! The invariants are `RFT-1` to `RFT-25`, each stated where it is kept.
 //!
 //! Not here: what is decided (`crate::machine`), and sockets.
 
@@ -36,6 +37,7 @@ mod recovery;
 mod serve;
 mod snapshot;
 mod time;
+mod turns;
 mod types;
 
 #[cfg(test)]

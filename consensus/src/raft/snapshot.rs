@@ -16,7 +16,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use runtime::disk::DiskRef;
 
-use super::{codec, types::SnapshotMeta};
+use super::{codec, turns::Turns, types::SnapshotMeta};
 use crate::log::{LogError, sealed};
 
 const FILE: &str = "snapshot";
@@ -34,8 +34,7 @@ pub(super) struct SnapshotStore {
     disk: DiskRef,
     path: Arc<PathBuf>,
     current: Arc<Mutex<Option<Stored>>>,
-    /// Held while the file is replaced.
-    replacing: Arc<tokio::sync::Mutex<()>>,
+    turns: Turns,
 }
 
 impl SnapshotStore {
@@ -51,7 +50,8 @@ impl SnapshotStore {
             }
         };
         let (path, current) = (Arc::new(path), Arc::new(Mutex::new(current)));
-        Ok(Self { disk, path, current, replacing: Arc::default() })
+        let turns = Turns::new(disk.clone());
+        Ok(Self { disk, path, current, turns })
     }
 
     /// The snapshot on the disk, if there is one.
@@ -78,23 +78,31 @@ impl SnapshotStore {
     /// # Errors
     /// The disk failed.
     pub(super) async fn save_unless_newer(&self, stored: Stored) -> io::Result<Stored> {
-        let _alone = self.replacing.lock().await;
+        let store = self.clone();
+        self.turns.take(move || store.replace(stored)).await
+    }
+
+    /// Lets what is being written be written, and nothing more (`RFT-25`).
+    pub(super) async fn close(&self) {
+        self.turns.close().await;
+    }
+
+    fn replace(&self, stored: Stored) -> io::Result<Stored> {
         let contains_more = |there: &Stored| there.meta.last_log_id > stored.meta.last_log_id;
         if let Some(newer) = self.current().filter(contains_more) {
             return Ok(newer);
         }
-        let (store, message) =
-            (self.clone(), codec::snapshot_message(&stored.meta, stored.data.clone()));
-        runtime::blocking::run_on(self.disk.clone(), move || {
-            #[cfg(planted)]
-            if types::planted::is_on("purge-before-snapshot") {
-                return sealed::write_unsynced(&*store.disk, &store.path, &message);
-            }
-            sealed::write(&*store.disk, &store.path, &message)
-        })
-        .await?;
+        self.write(&codec::snapshot_message(&stored.meta, stored.data.clone()))?;
         *self.current.lock() = Some(stored.clone());
         Ok(stored)
+    }
+
+    fn write(&self, message: &codec::SnapshotMessage) -> io::Result<()> {
+        #[cfg(planted)]
+        if types::planted::is_on("purge-before-snapshot") {
+            return sealed::write_unsynced(&*self.disk, &self.path, message);
+        }
+        sealed::write(&*self.disk, &self.path, message)
     }
 }
 

@@ -15,7 +15,7 @@
 //! | `options`, `group`, `membership` | [`Group`]: a running member |
 //! | `recovery` | going on after the quorum is lost for ever, offline |
 //!
-//! The invariants are `RFT-1` to `RFT-25`, each stated where it is kept.
+//! The invariants are `RFT-1` to `RFT-26`, each stated where it is kept.
 //!
 //! Not here: what is decided (`crate::machine`), and sockets.
 

@@ -2,7 +2,8 @@
 //!
 //! Invariants: `RFT-10` every message says who asks, who is asked and from which start; every answer
 //! says its start, and one from a stale start counts as silence. A member that knows it is a copy is
-//! silent itself (`RFT-8`). Silence is never taken for a no.
+//! silent itself (`RFT-8`). Silence is never taken for a no. `RFT-26` a peer that is not there is tried again at the pace of
+//! the options' back-off, not as fast as the tries fail.
 //!
 //! Not here: sockets (the transport), answering (`serve`).
 
@@ -217,14 +218,19 @@ impl RaftNetworkV2<TypeConfig> for Link {
         }
         let link = self.clone();
         async move {
+            let (asking, both) = (link.clone(), Pipeline::default());
+            let mut questions = both.questions(input);
+            // Before the way is opened: where the last try has failed, the library rests before the first question.
+            let Some(first) = questions.next().await else {
+                return Ok(stream::empty().boxed());
+            };
+            let requests = stream::iter([first])
+                .chain(questions)
+                .map(move |request| asking.request(Call::Append(message::append_message(&request))))
+                .boxed();
             if link.network.boots.is_fenced() {
                 return Err(silent("this member is a copy from an older time"));
             }
-            let (asking, both) = (link.clone(), Pipeline::default());
-            let requests = both
-                .questions(input)
-                .map(move |request| asking.request(Call::Append(message::append_message(&request))))
-                .boxed();
             let Network { transport, append_within, .. } = &*link.network;
             let opened = transport.stream(link.to, &link.member, requests, *append_within);
             let answers = opened.await.map_err(silent)?;

@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,9 @@ pub(super) fn soon() -> Instant {
 pub(super) struct Hub {
     members: Mutex<BTreeMap<MemberId, Group<Table>>>,
     cut: Mutex<BTreeSet<MemberId>>,
+    calls: AtomicU64,
+    /// To whom nobody could open a stream, and how often.
+    unopened: Mutex<BTreeMap<MemberId, u64>>,
 }
 
 impl Hub {
@@ -49,6 +55,16 @@ impl Hub {
 
     pub(super) fn heal(&self) {
         self.cut.lock().clear();
+    }
+
+    /// Single questions that were asked so far.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// How often a stream to a member could not be opened.
+    pub(super) fn unopened(&self, to: MemberId) -> u64 {
+        self.unopened.lock().get(&to).copied().unwrap_or_default()
     }
 
     fn reach(&self, from: MemberId, to: MemberId) -> Result<Group<Table>, NoAnswer> {
@@ -85,6 +101,7 @@ impl Transport for Way {
     ) -> BoxFuture<'static, Result<RaftResponse, NoAnswer>> {
         let (hub, me) = (self.hub.clone(), self.me);
         async move {
+            hub.calls.fetch_add(1, Ordering::Relaxed);
             let peer = hub.reach(me, to)?;
             let answer = clock::timeout(within, peer.answer(over_the_wire(&request))).await;
             // The answer has the way back to go.
@@ -104,7 +121,8 @@ impl Transport for Way {
     ) -> BoxFuture<'static, Result<Answers, NoAnswer>> {
         let (hub, me) = (self.hub.clone(), self.me);
         async move {
-            let peer = hub.reach(me, to)?;
+            let unopened = |_: &NoAnswer| *hub.unopened.lock().entry(to).or_default() += 1;
+            let peer = hub.reach(me, to).inspect_err(unopened)?;
             let way = hub.clone();
             let passes = move |_: &RaftRequest| {
                 let passes = way.reach(me, to).is_ok();

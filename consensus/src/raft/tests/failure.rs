@@ -167,6 +167,21 @@ async fn a_change_that_would_stop_the_group_is_refused_unless_forced() {
 }
 
 #[tokio::test]
+async fn who_is_not_there_is_tried_again_after_a_while_and_holds_up_no_deadline() {
+    let cluster = Cluster::founded(3).await;
+    let leader = cluster.leader().await;
+    assert_eq!(leader.add_learner(8, Cluster::member(8), soon()).await, Outcome::Done(()));
+    let (before, deadline) = (cluster.hub.calls(), soon());
+    // A heartbeat is a call to each that is there.
+    while cluster.hub.calls() < before + 40 && Instant::now() < deadline {
+        let _ = leader.wait_for(Instant::now() + Duration::from_millis(50), |_| false).await;
+    }
+    let (calls, tries) = (cluster.hub.calls() - before, cluster.hub.unopened(8));
+    assert!(calls >= 40 && tries > 0 && tries <= calls, "{tries} tries, {calls} calls");
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
 async fn a_cut_off_follower_does_not_disturb_the_leader_when_it_comes_back() {
     let cluster = Cluster::founded(3).await;
     let leader = cluster.leader().await;

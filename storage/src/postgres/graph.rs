@@ -91,8 +91,8 @@ pub(crate) fn reached(
         }
     }
     let rows: Vec<i64> = seen.into_iter().map(|vertex| vertex & ROW_BITS).collect();
-    let text =
-        "SELECT id FROM memories WHERE row IN (SELECT CAST(value AS INTEGER) FROM json_each(?1))";
+    let text = "SELECT id FROM memories \
+         WHERE row = ANY (ARRAY(SELECT CAST(value AS INTEGER) FROM json_each(?1)))";
     let mut statement = connection.prepare_cached(text)?;
     let mut found = statement.query([json_numbers(&rows)])?;
     let mut ids = Vec::new();

@@ -157,20 +157,26 @@ impl PostgresRecall {
         let distance = format!("(v.vector::halfvec({dimension})) <=> {given}");
         // What is added to a distance cannot be looked up in an index.
         let one_by_one = format!("({distance}) + 0");
+        let passes = conditions.text();
         let nearest = |table: &str, order: &str| {
             format!(
                 "SELECT memories.row, {order} AS distance \
                  FROM {table} v CROSS JOIN memories ON memories.row = v.row \
-                 WHERE v.space = {space} AND {} ORDER BY {order} LIMIT {wanted}",
-                conditions.text()
+                 WHERE v.space = {space} AND {passes} ORDER BY {order} LIMIT {wanted}"
             )
         };
+        // Nearest first, and of each by itself whether it passes: no plan may look at all memories for the few that wait.
+        let waiting = format!(
+            "SELECT v.row, v.distance FROM (SELECT v.row, {one_by_one} AS distance \
+             FROM vectors_unindexed v WHERE v.space = {space} ORDER BY distance) v \
+             JOIN LATERAL (SELECT 1 FROM memories WHERE memories.row = v.row AND {passes} OFFSET 0) p ON true \
+             ORDER BY v.distance LIMIT {wanted}"
+        );
         let text = match is_exact {
             true => nearest("vectors", &one_by_one),
             false => format!(
-                "SELECT n.row FROM (({}) UNION ALL ({})) n ORDER BY n.distance LIMIT {wanted}",
+                "SELECT n.row FROM (({}) UNION ALL ({waiting})) n ORDER BY n.distance LIMIT {wanted}",
                 nearest("ONLY vectors", &distance),
-                nearest("vectors_unindexed", &one_by_one)
             ),
         };
         let mut statement = connection.prepare_cached(&text)?;
@@ -204,10 +210,11 @@ impl PostgresRecall {
     ) -> Result<Vec<Candidate>, SqlFault> {
         let mut conditions = passing.conditions.clone();
         let json = json_numbers(rows);
+        // An array, not a set to join with: the server takes a set for so many that it may read all memories to find them.
         conditions.and(
-            "memories.row IN (SELECT CAST(value AS INTEGER) FROM json_each(",
+            "memories.row = ANY (ARRAY(SELECT CAST(value AS INTEGER) FROM json_each(",
             json,
-            "))",
+            ")))",
         );
         let score = score(&mut conditions, terms);
         let near = match vector {

@@ -3,10 +3,11 @@
 use sqlx::Row as _;
 use types::Patch;
 
-use super::*;
+use super::{super::recall::PostgresRecall, *};
 use crate::{
     port::Vectorizer,
     request::{CandidateQuery, MemoryFilter},
+    rows::{read::sight::Sight, recall::DatabaseRecall},
     sqlite::tests::Letters,
 };
 
@@ -20,16 +21,21 @@ pub(super) async fn counts(database: &PostgresConfig) -> (i64, i64) {
     (row.get(0), row.get(1))
 }
 
-/// The memories that are nearest to a text, nearest first.
-async fn nearest(store: &RowStore, text: &str, depth: u32) -> Vec<MemoryId> {
-    let query = CandidateQuery {
+/// A question for what is nearest to a text.
+fn asking(text: &str, depth: u32) -> CandidateQuery {
+    CandidateQuery {
         text: String::new(),
         vector: Letters.vector(text),
         filter: MemoryFilter::default(),
         depth,
         now_ms: NOW_MS,
         explain: false,
-    };
+    }
+}
+
+/// The memories that are nearest to a text, nearest first.
+async fn nearest(store: &RowStore, text: &str, depth: u32) -> Vec<MemoryId> {
+    let query = asking(text, depth);
     let viewer = ann();
     let mut found = store.candidates(Reader::Agent(&viewer), query).await.unwrap().items;
     found.sort_by(|one, other| other.dense.partial_cmp(&one.dense).unwrap());
@@ -95,4 +101,39 @@ async fn what_changes_while_it_is_indexed_has_one_vector() {
     soon("all are indexed", async || counts(&database).await == (19, 0)).await;
     assert_eq!(nearest(&node, "round 9 of number 3", 20).await.len(), 19);
     is_whole(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn for_the_few_that_wait_not_all_memories_are_looked_at() {
+    if !can_have_a_server() {
+        return;
+    }
+    let database = PostgresConfig { exact_rows_max: 0, ..database().await };
+    let node = Daemon::new(&database, config()).await;
+    put(&node, 1).await.unwrap();
+    soon("it is indexed", async || counts(&database).await == (1, 0)).await;
+    node.close().await.unwrap();
+    // Nobody moves them on. The server knows how many there are, and would rather join than look each of them up.
+    let more = "INSERT INTO memories SELECT (jsonb_populate_record(m, jsonb_build_object(
+            'row', 1000 + n, 'id', '\\x' || md5(CAST(n AS text))))).*
+        FROM memories m, generate_series(1, 5000) n";
+    let waiting = "INSERT INTO vectors_unindexed SELECT m.row, v.space, v.text_sha256, v.vector
+        FROM memories m, ONLY vectors v WHERE m.row BETWEEN 1001 AND 3000";
+    ask(&database.url, &[more, waiting, "ANALYZE memories, vectors, vectors_unindexed"]).await;
+    let connection = session(&database.url, Duration::from_secs(30)).await;
+    let looked_at = move || {
+        let (viewer, space) = (ann(), config().space);
+        let number = "SELECT space FROM ONLY vectors";
+        let number = connection.query_row(number, [], |row| row.get(0)).unwrap();
+        let recall = PostgresRecall::new(&database, &space, number);
+        connection.as_postgres().unwrap().batch("BEGIN").unwrap();
+        let sight = Sight::of(Reader::Agent(&viewer));
+        let found = recall.candidates(&connection, &sight, &asking("note 1", 3)).unwrap();
+        assert_eq!(found.vector_plan, "hnsw");
+        let text = "SELECT CAST(seq_tup_read + idx_tup_fetch AS bigint)
+            FROM pg_stat_xact_user_tables WHERE relname = 'memories'";
+        connection.query_row(text, [], |row| row.get::<i64>(0)).unwrap()
+    };
+    let looked_at = blocking::run(looked_at).await;
+    assert!((3..100).contains(&looked_at), "{looked_at} rows of memories were read");
 }

@@ -7,7 +7,7 @@
 //! Invariants: `UNX-1` a row's vector is in one of both tables: whoever keeps or removes it holds the lock of its memory's row,
 //! and one whose memory is locked is not moved meanwhile; `UNX-2` where many wait, a writer puts its own into the index
 //! itself, so about [`UNINDEXED_MAX`] are compared one by one at most; `UNX-3` a search looks up the memories of the nearest of
-//! them and of no others, whatever the server believes of how many there are.
+//! them, until enough have passed its filter, and no others, whatever the server believes of how many there are.
 //!
 //! Not here: searching (`recall`), when they are moved (`rows::settle`).
 
